@@ -1,0 +1,78 @@
+"""Train a ConvLSTM from scratch on the target domain, SMAP L4, and test it there: what transfer is compared with.
+
+Reads   a daily cube of precipitation, soil moisture and soil temperature; by default the synthetic twin of SMAP L4
+
+Writes  results/SMAPtest/convlstm/<name>/lead<days>/: model.pt, forecast.nc, metrics.csv, maps
+
+Run     python SMAPtest/convlstm.py --lead-time 5
+"""
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from data_processing.record import open_record
+from data_processing.splits import split_cube
+from utils.models.convlstm import complete, make_convlstm
+from utils.reporting import evaluate_run
+from utils.runs import PROJECT, find_cube, run_script, start_run
+from utils.training import forecast_days, train
+from utils.transfer import save_model
+
+
+@dataclass(frozen=True)
+class Settings:
+    # data
+    cube: str = "twin"  # path of a daily cube, or "twin": the synthetic twin of SMAP L4
+    test_from: str | None = None  # first test day; default the last 365 days (last quarter of a record under 3 years)
+    test_days: int | None = None  # length of the test period, instead of test_from
+    train_until: str | None = None  # last day to learn from; default so that lead_time days lie before the test
+    train_days: int | None = None  # learn from the last n days before train_until only
+    max_gap_days: int = 10  # oldest value that is carried over a gap, days
+    # sequence
+    lead_time: int = 3  # days from the last input day to the day that is forecast, 1..30
+    input_days: int | None = None  # days a forecast looks back; default 30, lead_time for the paper's heads
+    # model
+    head: Literal["local", "dense", "conv"] = "local"  # "local": ours, for any map; "dense", "conv": the paper's, for one map size
+    hidden: tuple[int, ...] | None = None  # hidden channels of each layer; default 24, 8 and 4 for the paper's heads
+    kernel: int = 1  # state-to-state convolution of the local head, cells, odd
+    dropout: float = 0.0  # of the local head
+    scaling: Literal["cell", "global"] | None = None  # "cell": each cell's own mean and spread; "global": the default of the paper's heads
+    # training
+    epochs: int = 4  # at most
+    patience: int = 10  # epochs without a better validation before training stops
+    refit: bool | None = None  # train once more on training + validation days; default if they are under two years
+    batch_size: int = 2  # windows; the local head learns from every day of a window
+    learning_rate: float = 5e-3  # highest; it rises over the first fifth of the steps, then falls to nearly 0
+    weight_decay: float = 0.01
+    seed: int = 0
+    device: str = "cpu"  # or "cuda"
+    # output
+    name: str | None = None  # of the run; default the cube's name, and the head where it is not "local"
+    results: str = str(PROJECT / "results")  # folder of all runs
+    resume: bool = False  # go on with an interrupted run
+
+
+def main(settings):
+    settings = complete(settings)
+    cube_file = find_cube(settings.cube, "smap_l4")
+    cube, splits = split_cube(cube_file.path, settings)
+    run = start_run("SMAPtest", "convlstm", settings, cube_file, splits)
+
+    record = open_record(cube, cube_file.name, splits, max_gap_days=settings.max_gap_days)
+
+    def new_network(record):
+        return make_convlstm(settings.head, hidden=settings.hidden, kernel=settings.kernel, dropout=settings.dropout,
+                             land=record.land)
+
+    network, record = train(new_network, record, splits, settings, run)
+    save_model(run, network, record, settings, cube_file.label)
+    forecast = forecast_days(network, record, splits.test, settings.device)
+    evaluate_run(run, record, splits, forecast, model="convlstm", label=cube_file.label,
+                 twin_domain=cube_file.twin_domain)
+
+
+if __name__ == "__main__":
+    run_script(main, Settings)

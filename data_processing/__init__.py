@@ -1,0 +1,1 @@
+"""From files to daily cubes to windows; never imports `utils`."""

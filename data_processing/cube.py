@@ -1,0 +1,584 @@
+"""The daily cube: open any NetCDF file of its form, check it, describe it, write it.
+
+Inside the project a cube is an `xarray.Dataset` with dimensions (time, lat, lon): days without holes,
+latitude and longitude ascending, float32 variables in the units of `UNITS`, NaN = missing. `open_cube` makes
+it so, whatever the order, the names and the (known) units of the file; values are read from the file only
+when they are used.
+"""
+
+import hashlib
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import netCDF4
+import numpy as np
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from data_processing.errors import UserError
+from data_processing.files import replacing
+
+VARIABLES = ("precipitation", "soil_moisture", "soil_temperature")
+
+
+class Quantity(NamedTuple):
+    """What the project knows of one variable of the cube."""
+
+    unit: str
+    standard_name: str  # the one written; CF standard name table
+    standard_names: tuple  # those accepted
+    aliases: tuple  # names accepted, lower case
+    conversions: dict  # unit as `_plain_unit` writes it -> (factor, offset) to `unit`
+    lowest: float  # a value below or above is no weather: the unit must be wrong
+    highest: float
+    long_name: str
+    cell_methods: str
+
+
+# Names: CF standard name table; SPL4SMGP fields; CDS short and long names (ERA5-Land).
+# Limits: most rain ever measured in 24 h is 1825 mm (WMO, La Reunion 1966); coldest and hottest ground 180
+# and 354 K; soil moisture may be slightly below 0 (packing, noise) and reaches .93 in peat.
+QUANTITIES = {
+    "precipitation": Quantity(
+        unit="mm d-1",
+        standard_name="lwe_precipitation_rate",
+        standard_names=("lwe_precipitation_rate", "precipitation_flux", "precipitation_amount",
+                        "lwe_thickness_of_precipitation_amount", "rainfall_rate", "rainfall_flux"),
+        aliases=("precipitation", "tp", "total_precipitation", "precipitation_total_surface_flux", "pr",
+                 "prcp", "precip", "rain", "rainfall"),
+        # an amount (mm, m, kg m-2) is the total of the day, as the cube is daily; 1 kg m-2 of water is 1 mm
+        conversions={"mm d-1": (1.0, 0.0), "mm day-1": (1.0, 0.0), "mm/day": (1.0, 0.0), "mm/d": (1.0, 0.0),
+                     "mm": (1.0, 0.0), "kg m-2": (1.0, 0.0), "kg m-2 d-1": (1.0, 0.0),
+                     "kg m-2 day-1": (1.0, 0.0),
+                     "m": (1e3, 0.0), "m d-1": (1e3, 0.0), "m day-1": (1e3, 0.0), "m/day": (1e3, 0.0),
+                     "kg m-2 s-1": (86400.0, 0.0), "mm s-1": (86400.0, 0.0), "mm/s": (86400.0, 0.0),
+                     "m s-1": (86400e3, 0.0)},
+        lowest=-0.01, highest=2000.0,
+        long_name="daily precipitation", cell_methods="time: mean",
+    ),
+    "soil_moisture": Quantity(
+        unit="m3 m-3",
+        standard_name="volume_fraction_of_condensed_water_in_soil",
+        standard_names=("volume_fraction_of_condensed_water_in_soil", "volume_fraction_of_water_in_soil"),
+        aliases=("soil_moisture", "sm_surface", "swvl1", "volumetric_soil_water_layer_1",
+                 "surface_soil_moisture", "sm", "ssm"),
+        conversions={"m3 m-3": (1.0, 0.0), "m3/m3": (1.0, 0.0), "cm3 cm-3": (1.0, 0.0), "cm3/cm3": (1.0, 0.0),
+                     "1": (1.0, 0.0), "%": (0.01, 0.0), "percent": (0.01, 0.0)},
+        lowest=-0.2, highest=1.5,
+        long_name="surface soil moisture", cell_methods="time: mean",
+    ),
+    "soil_temperature": Quantity(
+        unit="K",
+        standard_name="soil_temperature",
+        standard_names=("soil_temperature",),
+        aliases=("soil_temperature", "stl1", "soil_temperature_level_1", "soil_temp_layer1"),
+        conversions={"k": (1.0, 0.0), "kelvin": (1.0, 0.0), "degc": (1.0, 273.15), "deg_c": (1.0, 273.15),
+                     "celsius": (1.0, 273.15), "°c": (1.0, 273.15),
+                     "degree_celsius": (1.0, 273.15), "degrees_celsius": (1.0, 273.15),
+                     "degree celsius": (1.0, 273.15), "degrees celsius": (1.0, 273.15)},
+        lowest=150.0, highest=370.0,
+        long_name="surface soil temperature", cell_methods="time: mean",
+    ),
+}
+UNITS = {name: quantity.unit for name, quantity in QUANTITIES.items()}
+STANDARD_NAMES = {name: quantity.standard_name for name, quantity in QUANTITIES.items()}
+
+ROLES = ("time", "lat", "lon")
+ROLE_OF_STANDARD_NAME = {"time": "time", "latitude": "lat", "longitude": "lon"}
+ROLE_OF_AXIS = {"T": "time", "Y": "lat", "X": "lon"}
+ROLE_OF_NAME = {"time": "time", "valid_time": "time", "date": "time", "day": "time",
+                "lat": "lat", "latitude": "lat", "y": "lat",
+                "lon": "lon", "long": "lon", "longitude": "lon", "x": "lon"}
+# CF conventions, sections 4.1 and 4.2: all spellings of the two units
+NORTH_UNITS = ("degrees_north", "degree_north", "degree_n", "degrees_n", "degreen", "degreesn")
+EAST_UNITS = ("degrees_east", "degree_east", "degree_e", "degrees_e", "degreee", "degreese")
+PLAIN_DEGREES = ("", "degrees", "degree", "deg")
+CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
+
+FILL_VALUE = -9999.0  # missing in many products, declared or not
+HUGE = 1e20  # netCDF's default fill (9.97e36) and its kin
+BLOCK_VALUES = 8_000_000  # values read at a time: 32 MB of float32
+SMALLEST_STEP = 1e-6  # degrees; two centres nearer than that are one position
+
+
+# --------------------------------------------------------------------------------------------- open and check
+def open_cube(path, variables=VARIABLES):
+    """Open a daily cube, check it and bring it into the project's form.
+
+    Parameters
+    ----------
+    path : str or Path
+        NetCDF file; any order of dimensions, latitudes, longitudes and days; names by CF attributes or
+        aliases.
+    variables : sequence of str
+        Which of `VARIABLES` are needed.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dimensions (time, lat, lon); `variables` as float32 in `UNITS`, NaN = missing. Time: every day from
+        the first to the last (UTC date; the time of day is dropped), days that the file lacks are NaN.
+        Latitude ascending; longitude ascending without a jump at 180 or 360, its midpoint in [-180, 180).
+        Values are read when used.
+
+    Raises
+    ------
+    UserError
+        No such file, no NetCDF; a variable, a dimension or a unit absent or unknown; duplicate days, several
+        stamps a day, no daily record, another calendar; duplicate or two-dimensional positions; values that
+        contradict their unit; a variable without any value.
+    """
+    path = Path(path)
+    with _open_file(path) as file:
+        names = _find_variables(file, variables, path)
+        fields, axes = {}, None
+        for variable in variables:
+            dims = _find_dimensions(file, names[variable], path)
+            found = _read_axes(file, dims, path)
+            if axes is not None and not all(np.array_equal(a, b) for a, b in zip(axes, found)):
+                raise UserError(f"{path}: {variable} and {variables[0]} do not share one grid and one time "
+                                "axis; bring all variables to the same days and cells.")
+            axes = found
+            factor, offset = _conversion(file[names[variable]], variable, path)
+            fields[variable] = (names[variable], dims, factor, offset, dict(file[names[variable]].attrs))
+        attributes = dict(file.attrs)
+
+    file_days, file_lat, file_lon = axes
+    time, source_day = _daily_axis(file_days)
+    lat, rows = _ascending_latitude(file_lat, path)
+    lon, columns = _ascending_longitude(file_lon, path)
+    cube = xr.Dataset(coords={"time": time.astype("datetime64[ns]"), "lat": lat, "lon": lon},
+                      attrs=attributes)
+    for variable, (name, dims, factor, offset, found_attributes) in fields.items():
+        field = _FileField(path, name, dims, source_day, rows, columns, factor, offset)
+        kept = {key: found_attributes[key] for key in ("long_name", "source", "comment", "cell_methods")
+                if key in found_attributes}
+        kept["units"] = UNITS[variable]
+        kept["standard_name"] = found_attributes.get("standard_name", STANDARD_NAMES[variable])
+        cube[variable] = xr.Variable(ROLES, indexing.LazilyIndexedArray(field), kept)
+        _check_values(cube[variable], variable, found_attributes["units"], path)
+    cube.encoding["source"] = str(path)
+    return cube
+
+
+def _open_file(path):
+    if not path.is_file():
+        raise UserError(f"{path}: no such file. Give the path of a daily cube (NetCDF).")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", xr.SerializationWarning)  # two fill values: both become NaN
+            return xr.open_dataset(path, engine="netcdf4", decode_times=False, cache=False)
+    except OSError as error:
+        raise UserError(f"{path}: not a NetCDF file that can be read ({error}). "
+                        "A cube is one NetCDF-4 file.") from None
+
+
+def _find_variables(file, variables, path):
+    """Name in the file of each variable, decided by `standard_name` first, then by name and alias."""
+    names, missing = {}, []
+    for variable in variables:
+        quantity = QUANTITIES[variable]
+        candidates = [name for name in file.variables
+                      if file[name].attrs.get("standard_name") in quantity.standard_names]
+        named = [name for name in (candidates or file.variables) if str(name).lower() in quantity.aliases]
+        if named or not candidates:
+            candidates = named
+        if variable in candidates:
+            candidates = [variable]
+        if len(candidates) > 1:
+            raise UserError(f"{path}: {variable} could be any of {', '.join(map(str, candidates))}; "
+                            f"keep one or name one of them {variable!r}.")
+        if candidates:
+            names[variable] = candidates[0]
+        else:
+            missing.append(variable)
+    if missing:
+        raise UserError(f"{path}: lacks {', '.join(missing)}. Found: "
+                        f"{', '.join(map(str, file.variables)) or 'nothing'}. "
+                        "A variable is known by its standard_name or by one of these names: "
+                        + "; ".join(f"{name}: {', '.join(QUANTITIES[name].aliases)}" for name in missing))
+    return names
+
+
+def _coordinate_role(name, coordinate):
+    """'time', 'lat' or 'lon' of a coordinate by standard_name, units, axis, name (in this order), or None."""
+    attributes = coordinate.attrs
+    units = str(attributes.get("units", "")).strip().lower()
+    if "standard_name" in attributes:
+        return ROLE_OF_STANDARD_NAME.get(attributes["standard_name"])
+    if units in NORTH_UNITS:
+        return "lat"
+    if units in EAST_UNITS:
+        return "lon"
+    role = ROLE_OF_AXIS.get(attributes.get("axis")) or ROLE_OF_NAME.get(str(name).lower())
+    if role == "time" or " since " in units:
+        return "time"
+    return role if units in PLAIN_DEGREES else None  # metres and the like are no latitude
+
+
+def _find_dimensions(file, name, path):
+    """Dict role -> (dimension, coordinate variable) of one variable; dimensions of length 1 are left out."""
+    dims, extra = {}, []
+    for dim in file[name].dims:
+        coordinates = [key for key in file.variables if file[key].dims == (dim,)]
+        coordinates.sort(key=lambda key: key != dim)  # the dimension's own coordinate first
+        roles = {_coordinate_role(key, file[key]): key for key in reversed(coordinates)}
+        role = next((role for role in ROLES if role in roles and role not in dims), None)
+        if role:
+            dims[role] = (dim, roles[role])
+        elif file.sizes[dim] > 1:
+            extra.append(dim)
+    missing = [role for role in ROLES if role not in dims]
+    if missing:
+        flat = [str(key) for key in file.variables
+                if file[key].ndim == 2 and _coordinate_role(key, file[key]) in ("lat", "lon")]
+        if flat:
+            raise UserError(f"{path}: latitude and longitude are two-dimensional ({', '.join(flat)}); "
+                            "a cube needs one latitude per row and one longitude per column: regrid it.")
+        raise UserError(f"{path}: {name} has dimensions {file[name].dims}; none of them is "
+                        f"{' nor '.join(missing)} by the standard_name, units (degrees_north, degrees_east, "
+                        "days since ...), axis or name of its coordinate variable.")
+    if extra:
+        found = " and ".join(f"{dim} of length {file.sizes[dim]}" for dim in extra)
+        raise UserError(f"{path}: {name} has besides time, lat, lon the dimension {found}; choose one of its "
+                        "entries first.")
+    return dims
+
+
+def _read_axes(file, dims, path):
+    """Days [T] (datetime64[D]), latitudes [H] and longitudes [W] (degrees), in the file's order."""
+    days = _read_days(file[dims["time"][1]], path)
+    positions = []
+    for role in ("lat", "lon"):
+        coordinate = file[dims[role][1]].values.astype(np.float64)
+        if coordinate.size == 0 or not np.isfinite(coordinate).all():
+            raise UserError(f"{path}: {dims[role][1]} is empty or not a number somewhere; every cell needs a "
+                            "position.")
+        positions.append(coordinate)
+    return days, *positions
+
+
+def _read_days(coordinate, path):
+    """Dates of the stamps, datetime64[D] [T], in the file's order, each at most once."""
+    units, calendar = str(coordinate.attrs.get("units", "")), coordinate.attrs.get("calendar", "standard")
+    if calendar not in CALENDARS:
+        raise UserError(f"{path}: calendar {calendar!r} of {coordinate.name}; a cube holds real days "
+                        f"({CALENDARS[0]}).")
+    if " since " not in units:
+        raise UserError(f"{path}: unit {units!r} of {coordinate.name}; expected such as 'days since "
+                        "2015-01-01'.")
+    if coordinate.size == 0:
+        raise UserError(f"{path}: no day in {coordinate.name}.")
+    try:
+        encoded = xr.Dataset({"stamps": ("n", coordinate.values, coordinate.attrs)})
+        stamps = xr.decode_cf(encoded)["stamps"].values.astype("datetime64[s]")
+    except (ValueError, TypeError, OverflowError) as error:
+        raise UserError(f"{path}: {coordinate.name} cannot be read as dates ({error}).") from None
+    if np.isnat(stamps).any():
+        raise UserError(f"{path}: {coordinate.name} has a stamp without a date.")
+
+    ordered = np.sort(stamps)
+    days = ordered.astype("datetime64[D]")
+    same = np.flatnonzero(np.diff(days) == np.timedelta64(0, "D"))
+    if same.size and (np.diff(ordered)[same] != np.timedelta64(0, "s")).any():
+        raise UserError(f"{path}: not daily: {days[same[0]]} has several stamps ({ordered[same[0]]}, "
+                        f"{ordered[same[0] + 1]}); make daily means and totals first.")
+    if same.size:
+        raise UserError(f"{path}: {same.size} duplicate days, the first {days[same[0]]}; keep one of each.")
+    if days.size > 1 and np.diff(days).min() > np.timedelta64(1, "D"):
+        raise UserError(f"{path}: not daily: no two stamps are nearer than {np.diff(days).min().astype(int)} "
+                        "days.")
+    return stamps.astype("datetime64[D]")
+
+
+def _daily_axis(file_days):
+    """Every day from first to last, datetime64[D] [T], and where in the file it stands [T], -1 = nowhere."""
+    first = file_days.min()
+    time = np.arange(first, file_days.max() + np.timedelta64(1, "D"))
+    source_day = np.full(time.size, -1)
+    source_day[(file_days - first).astype(int)] = np.arange(file_days.size)
+    return time, source_day
+
+
+def _ascending_latitude(file_lat, path):
+    """Latitudes ascending [H] and the file's row of each [H]."""
+    if np.abs(file_lat).max() > 90 + SMALLEST_STEP:
+        raise UserError(f"{path}: latitudes {file_lat.min():g} to {file_lat.max():g}; expected -90 to 90 "
+                        "degrees.")
+    rows = np.argsort(file_lat, kind="stable")
+    _refuse_duplicates(file_lat[rows], "latitude", path)
+    return file_lat[rows], rows
+
+
+def _ascending_longitude(file_lon, path):
+    """Longitudes ascending [W] without a jump, midpoint in [-180, 180), and the file's column of each [W]."""
+    if np.abs(file_lon).max() > 540:
+        raise UserError(f"{path}: longitudes {file_lon.min():g} to {file_lon.max():g}; expected degrees, "
+                        "such as -180 to 180 or 0 to 360.")
+    lon = np.unwrap(file_lon, period=360.0)
+    columns = np.argsort(lon, kind="stable")
+    lon = lon[columns]
+    _refuse_duplicates(np.append(lon, lon[0] + 360.0), "longitude", path)
+    midpoint = (lon[0] + lon[-1]) / 2
+    return lon - 360.0 * np.floor((midpoint + 180.0) / 360.0), columns
+
+
+def _refuse_duplicates(ascending, what, path):
+    same = np.flatnonzero(np.diff(ascending) < SMALLEST_STEP)
+    if same.size:
+        raise UserError(f"{path}: {what} {ascending[same[0]]:g} stands there twice; every row and column "
+                        "needs its own position.")
+
+
+def _plain_unit(unit):
+    """Spelling without **, ^ and superfluous spaces, lower case: 'm**3 m**-3' -> 'm3 m-3'."""
+    return " ".join(str(unit).replace("**", "").replace("^", "").split()).lower()
+
+
+def _conversion(field, variable, path):
+    """Factor and offset from the file's unit to the cube's."""
+    known = QUANTITIES[variable].conversions
+    if "units" not in field.attrs:
+        raise UserError(f"{path}: {field.name} ({variable}) has no attribute `units`; set it to one of: "
+                        f"{', '.join(known)}.")
+    unit = _plain_unit(field.attrs["units"])
+    if unit not in known:
+        raise UserError(f"{path}: {field.name} ({variable}) has unit {field.attrs['units']!r}, which is not "
+                        f"known; known: {', '.join(known)}. Convert it, or put the attribute right.")
+    return known[unit]
+
+
+class _FileField(BackendArray):
+    """One variable of a file, float32 [T, H, W] in the cube's order and unit; reads only what is indexed."""
+
+    def __init__(self, path, name, dims, source_day, rows, columns, factor, offset):
+        self.path, self.name = path, name
+        self.dims = [dims[role][0] for role in ROLES]
+        self.source_day, self.rows, self.columns = source_day, rows, columns
+        self.factor, self.offset = factor, offset
+        self.shape = (source_day.size, rows.size, columns.size)
+        self.dtype = np.dtype(np.float32)
+
+    def __getitem__(self, key):
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
+
+    def _read(self, key):
+        days, rows, columns = (np.atleast_1d(order[k])
+                               for order, k in zip((self.source_day, self.rows, self.columns), key))
+        values = np.full((days.size, rows.size, columns.size), np.nan, np.float32)
+        present = np.flatnonzero(days >= 0)
+        if present.size:
+            wanted, position = np.unique(days[present], return_inverse=True)
+            if wanted[-1] - wanted[0] + 1 == wanted.size:
+                wanted = slice(int(wanted[0]), int(wanted[-1]) + 1)
+            with _open_file(self.path) as file:
+                field = file[self.name].isel({self.dims[0]: wanted})
+                field = field.squeeze([dim for dim in field.dims if dim not in self.dims])
+                raw = field.transpose(*self.dims).values
+            values[present] = self._convert(raw[position][:, rows][:, :, columns])
+        return values[tuple(0 if np.ndim(k) == 0 and not isinstance(k, slice) else slice(None) for k in key)]
+
+    def _convert(self, raw):
+        missing = ~np.isfinite(raw) | (raw == FILL_VALUE) | (np.abs(raw) >= HUGE)
+        if (self.factor, self.offset) != (1.0, 0.0):
+            raw = raw * np.float64(self.factor) + self.offset
+        values = raw.astype(np.float32)
+        values[missing] = np.nan
+        return values
+
+
+def _check_values(field, variable, file_unit, path):
+    """Raise where no value is left or where the values contradict the unit that the file states."""
+    quantity = QUANTITIES[variable]
+    lowest, highest, count = np.inf, -np.inf, 0
+    for days in day_blocks(field.shape):
+        values = field[days].values
+        valid = values[~np.isnan(values)]
+        if valid.size:
+            lowest, highest = min(lowest, valid.min()), max(highest, valid.max())
+            count += valid.size
+    if count == 0:
+        raise UserError(f"{path}: {variable} has no value at all; every day and cell is missing.")
+    said = (f"{path}: {variable} reaches from {lowest:.4g} to {highest:.4g} {quantity.unit} when its unit is "
+            f"{file_unit!r}")
+    if lowest < quantity.lowest or highest > quantity.highest:
+        raise UserError(f"{said}; possible are {quantity.lowest:g} to {quantity.highest:g}. The unit or an "
+                        "undeclared fill value must be wrong: put the file's attributes right.")
+    if quantity.conversions[_plain_unit(file_unit)][0] == 0.01 and highest <= 0.015:
+        raise UserError(f"{said}: these look like fractions, not per cent. Put the file's `units` right.")
+
+
+def day_blocks(shape):
+    """Slices of days that together cover [T, ...] arrays of `shape`, each of a size easy on memory."""
+    step = max(1, BLOCK_VALUES // max(1, int(np.prod(shape[1:]))))
+    return [slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step)]
+
+
+# -------------------------------------------------------------------------------------------------------- use
+def cube_name(path):
+    """Name of a cube: its file name without folder and ending."""
+    return Path(path).stem
+
+
+def cube_days(cube):
+    """Days of a cube, datetime64[D] [T], without holes."""
+    return cube["time"].values.astype("datetime64[D]")
+
+
+def cube_values(cube, days_before=0):
+    """All values of a cube as one array, the only full copy in memory.
+
+    Parameters
+    ----------
+    cube : xarray.Dataset
+        From `open_cube`.
+    days_before : int
+        Missing days to put before the record, so that the first windows may start there.
+
+    Returns
+    -------
+    float32 [days_before + T, 3, H, W]
+        Variables in the order of `VARIABLES`, in `UNITS`, NaN = missing; the first `days_before` days are
+        NaN.
+    """
+    lacking = [name for name in VARIABLES if name not in cube]
+    if lacking:
+        raise UserError(f"the cube lacks {', '.join(lacking)}; it holds {', '.join(cube.data_vars)}.")
+    shape = cube[VARIABLES[0]].shape
+    values = np.empty((days_before + shape[0], len(VARIABLES), *shape[1:]), np.float32)
+    values[:days_before] = np.nan
+    for channel, name in enumerate(VARIABLES):
+        for days in day_blocks(shape):
+            values[days_before + days.start:days_before + days.stop, channel] = cube[name][days].values
+    return values
+
+
+def land_mask(values, training_days):
+    """Cells with any valid soil moisture on the training days.
+
+    Parameters
+    ----------
+    values : float [T, 3, H, W]
+        NaN = missing.
+    training_days : bool [T]
+
+    Returns
+    -------
+    bool [H, W]
+
+    Raises
+    ------
+    UserError
+        No cell has any.
+    """
+    channel = VARIABLES.index("soil_moisture")
+    land = np.zeros(values.shape[2:], bool)
+    for day in np.flatnonzero(training_days):
+        land |= ~np.isnan(values[day, channel])
+    if not land.any():
+        raise UserError(f"no cell has any soil moisture on the {np.count_nonzero(training_days)} training "
+                        "days; choose other dates or another cube.")
+    return land
+
+
+def describe(cube):
+    """Small text table: days, holes, grid; each variable's values over cells that ever have soil moisture."""
+    time = cube_days(cube)
+    shape = (cube.sizes["time"], cube.sizes["lat"], cube.sizes["lon"])
+    names = [name for name in VARIABLES if name in cube]
+    land = np.zeros(shape[1:], bool)
+    seen = np.zeros(shape[0], bool)
+    totals = {name: [0, 0.0, np.inf, -np.inf] for name in names}
+    for days in day_blocks(shape):
+        if "soil_moisture" in cube:
+            land |= ~np.isnan(cube["soil_moisture"][days].values).all(axis=0)
+    land = land if land.any() else ~land
+    for name in names:
+        total = totals[name]
+        for days in day_blocks(shape):
+            values = cube[name][days].values[:, land]
+            seen[days] |= ~np.isnan(values).all(axis=1)
+            valid = values[~np.isnan(values)]
+            if valid.size:
+                total[0] += valid.size
+                total[1] += valid.sum(dtype=np.float64)
+                total[2], total[3] = min(total[2], valid.min()), max(total[3], valid.max())
+    lat, lon = cube["lat"].values, cube["lon"].values
+    lines = [f"days      {time.size}, {time[0]} to {time[-1]}, {np.count_nonzero(~seen)} of them "
+             "without any value",
+             f"grid      {lat.size} x {lon.size} cells, {lat[0]:.2f} to {lat[-1]:.2f} N, "
+             f"{lon[0]:.2f} to {lon[-1]:.2f} E, {np.count_nonzero(land)} with soil moisture",
+             f"{'variable':<18}{'unit':<8}{'missing':>9}{'lowest':>11}{'mean':>11}{'highest':>11}"]
+    for name, (count, total, lowest, highest) in totals.items():
+        missing = 1 - count / (time.size * np.count_nonzero(land))
+        mean = total / count if count else np.nan
+        lines.append(f"{name:<18}{UNITS[name]:<8}{missing:>8.1%} "
+                     f"{lowest:>11.4g}{mean:>11.4g}{highest:>11.4g}")
+    return "\n".join(lines)
+
+
+# ------------------------------------------------------------------------------------------------------ write
+def write_cube(path, values, time, lat, lon, attributes):
+    """Write a daily cube; the file appears under its name only when it is complete.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder is made when it does not exist.
+    values : float32 [T, 3, H, W]
+        In the order of `VARIABLES` and in `UNITS`; NaN = missing.
+    time : datetime64[D] [T]
+        Every day from the first to the last.
+    lat, lon : float [H], [W]
+        Cell centres, degrees north and east.
+    attributes : dict
+        Global attributes (title, source, history, ...). The entry of a variable's name, when there is one, is
+        a dict of attributes of that variable (source, comment, ...).
+    """
+    time = np.asarray(time, "datetime64[D]")
+    lat, lon = np.asarray(lat, np.float64), np.asarray(lon, np.float64)
+    expected = (time.size, len(VARIABLES), lat.size, lon.size)
+    if values.shape != expected:
+        raise ValueError(f"values have shape {values.shape}, time, lat and lon ask for {expected}")
+    if (np.diff(time) != np.timedelta64(1, "D")).any():
+        raise ValueError("time must hold every day from the first to the last")
+    with replacing(path) as temporary, netCDF4.Dataset(temporary, "w", format="NETCDF4") as file:
+        _write_coordinates(file, time, lat, lon)
+        for channel, name in enumerate(VARIABLES):
+            _write_variable(file, name, values[:, channel], attributes.get(name, {}))
+        file.setncatts({"Conventions": "CF-1.8"}
+                       | {key: value for key, value in attributes.items() if key not in VARIABLES})
+
+
+def _write_coordinates(file, time, lat, lon):
+    table = {"time": (time.astype(np.int32), {"units": "days since 1970-01-01", "calendar": "standard",
+                                              "axis": "T", "standard_name": "time",
+                                              "long_name": "day (UTC)"}),
+             "lat": (lat, {"units": "degrees_north", "axis": "Y", "standard_name": "latitude",
+                           "long_name": "latitude of the cell centre"}),
+             "lon": (lon, {"units": "degrees_east", "axis": "X", "standard_name": "longitude",
+                           "long_name": "longitude of the cell centre"})}
+    for name, (numbers, attributes) in table.items():
+        file.createDimension(name, numbers.size)
+        file.createVariable(name, numbers.dtype, (name,))[:] = numbers
+        file[name].setncatts(attributes)
+
+
+def _write_variable(file, name, values, attributes):
+    days_per_chunk = int(np.clip(2 ** 18 // values[0].size, 1, values.shape[0]))  # about 1 MB
+    variable = file.createVariable(name, np.float32, ROLES, zlib=True, complevel=4,
+                                   fill_value=np.float32(np.nan),
+                                   chunksizes=(days_per_chunk, *values.shape[1:]))
+    quantity = QUANTITIES[name]
+    variable.setncatts({"units": quantity.unit, "standard_name": quantity.standard_name,
+                        "long_name": quantity.long_name, "cell_methods": quantity.cell_methods} | attributes)
+    for days in day_blocks(values.shape):
+        variable[days] = values[days]
+
+
+def checksum(path):
+    """SHA-256 of a file, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

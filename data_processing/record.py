@@ -1,0 +1,112 @@
+"""One cube made ready for networks: gaps carried, land known, scaled, windows as views."""
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from data_processing.cube import VARIABLES, cube_days, cube_values, land_mask
+from data_processing.gaps import carry_forward
+from data_processing.scaling import Scaler, fit_scaler
+from data_processing.static_maps import static_maps
+from data_processing.windows import window_view
+
+SOIL_MOISTURE = VARIABLES.index("soil_moisture")
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """What networks and baselines read; `scaler` and `static` come from the days given to `scale_record`."""
+
+    name: str  # of the cube
+    time: np.ndarray  # datetime64[D] [T]
+    lat: np.ndarray  # [H], degrees north
+    lon: np.ndarray  # [W], degrees east
+    land: np.ndarray  # bool [H, W]
+    carried: np.ndarray  # float32 [input_days - 1 + T, 3, H, W]; missing days stand before the record
+    age: np.ndarray  # uint8, the same shape
+    input_days: int
+    lead_time: int  # days
+    scaler: Scaler | None = None
+    static: np.ndarray | None = None  # float32 [S, H, W]
+
+    @property
+    def carried_windows(self):
+        """View [T, input_days, 3, H, W]; window i ends on day i of the record."""
+        return window_view(self.carried, self.input_days)
+
+    @property
+    def age_windows(self):
+        """View [T, input_days, 3, H, W]."""
+        return window_view(self.age, self.input_days)
+
+    def observed(self, days=slice(None)):
+        """Observed soil moisture of some days of the record.
+
+        Parameters
+        ----------
+        days : int array of any shape, or slice
+
+        Returns
+        -------
+        float32 [..., H, W]
+            m3 m-3; NaN = not observed that day.
+        """
+        before = self.input_days - 1
+        carried, age = self.carried[before:, SOIL_MOISTURE], self.age[before:, SOIL_MOISTURE]
+        return np.where(age[days] == 0, carried[days], np.float32(np.nan))
+
+    def carried_soil_moisture(self):
+        """View [T, H, W]: last observed soil moisture, m3 m-3; NaN = nothing within `max_gap_days`."""
+        return self.carried[self.input_days - 1:, SOIL_MOISTURE]
+
+
+def open_record(cube, name, splits, *, max_gap_days):
+    """Read a cube into memory once and carry its gaps.
+
+    Parameters
+    ----------
+    cube : xarray.Dataset
+        From `open_cube`.
+    name : str
+        Name of the cube, kept with everything that is fitted on it.
+    splits : Splits
+        Of the same days; land = cells with any soil moisture up to `train_until`.
+    max_gap_days : int
+
+    Returns
+    -------
+    Record
+        Not scaled yet.
+    """
+    before = splits.input_days - 1
+    values = cube_values(cube, days_before=before)
+    land = land_mask(values[before:], splits.history_days)
+    carried, age = carry_forward(values, max_gap_days)
+    return Record(name=name, time=cube_days(cube), lat=cube["lat"].values, lon=cube["lon"].values, land=land,
+                  carried=carried, age=age, input_days=splits.input_days, lead_time=splits.lead_time)
+
+
+def scale_record(record, days, *, scaling, scaler=None):
+    """Fit the scaler and the static maps on the training days.
+
+    Parameters
+    ----------
+    record : Record
+    days : bool [T]
+        Training days: nothing else of the record is looked at.
+    scaling : str
+        "global" or "cell" (`data_processing.scaling`).
+    scaler : Scaler, optional
+        A scaler fitted elsewhere (scaling_from = "source") to use instead.
+
+    Returns
+    -------
+    Record
+        The same arrays with `scaler` and `static` set.
+    """
+    before = record.input_days - 1
+    carried, age = record.carried[before:], record.age[before:]
+    if scaler is None:
+        observed = np.where(age == 0, carried, np.float32(np.nan))
+        scaler = fit_scaler(observed, record.land, days, record.time, kind=scaling, source=record.name)
+    static = static_maps(carried, age, record.land, days, record.time, record.name)
+    return replace(record, scaler=scaler, static=static)

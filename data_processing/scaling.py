@@ -1,0 +1,191 @@
+"""Scaling of the three variables to mean 0 and spread 1, fitted on training days over land only."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_processing.cube import VARIABLES
+from data_processing.errors import UserError
+
+KINDS = ("global", "cell")
+# Rain is skewed: most days have none, a few have 100 mm; its logarithm log(1 + rain) is what is scaled.
+LOGARITHMIC = ("precipitation",)
+# Smallest spread: keeps constant cells (desert rain, soil under snow) from blowing noise up. In the unit of
+# the variable, about a tenth to a fifth of a usual cell's spread; log-rain has none.
+SMALLEST_SPREAD = {"precipitation": 0.1, "soil_moisture": 0.01, "soil_temperature": 1.0}
+FEWEST_VALUES = 10  # a cell with fewer has no mean and spread of its own
+BLOCK_VALUES = 4_000_000  # values turned into float64 at a time: 32 MB
+
+
+@dataclass(frozen=True, eq=False)
+class Scaler:
+    """Mean and spread of each variable, and where they come from. Apply with `scale` and undo with
+    `unscale`."""
+
+    kind: str  # "global": one pair per variable; "cell": each cell's own
+    mean: np.ndarray  # float32 [3] or [3, H, W], in UNITS (precipitation: log(1 + mm d-1))
+    spread: np.ndarray  # the same
+    source: str  # name of the cube it was fitted on
+    first_day: str  # first and last of the days it was fitted on, ISO dates
+    last_day: str
+
+    def scale(self, x):
+        """Physical to scaled.
+
+        Parameters
+        ----------
+        x : numpy array or torch tensor [..., 3, H, W]
+            In `UNITS`, variables in the order of `VARIABLES`; NaN stays NaN.
+
+        Returns
+        -------
+        the same kind, shape and dtype
+        """
+        x = _copy(x)
+        for channel in _logarithmic_channels():
+            x[..., channel, :, :] = _log1p(x[..., channel, :, :])
+        mean, spread = self._pair(x)
+        return (x - mean) / spread
+
+    def unscale(self, x):
+        """Scaled to physical; the inverse of `scale`."""
+        mean, spread = self._pair(x)
+        x = x * spread + mean
+        for channel in _logarithmic_channels():
+            x[..., channel, :, :] = _expm1(x[..., channel, :, :])
+        return x
+
+    def scale_soil_moisture(self, x):
+        """Soil moisture [..., H, W] (numpy or torch), m3 m-3, to scaled."""
+        mean, spread = self._pair(x, VARIABLES.index("soil_moisture"))
+        return (x - mean) / spread
+
+    def unscale_soil_moisture(self, x):
+        """Scaled soil moisture [..., H, W] (numpy or torch) to m3 m-3."""
+        mean, spread = self._pair(x, VARIABLES.index("soil_moisture"))
+        return x * spread + mean
+
+    def to_state(self):
+        """Dict of plain values and two float32 numpy arrays, to be saved beside the weights."""
+        return {"variables": list(VARIABLES), "kind": self.kind, "mean": self.mean, "spread": self.spread,
+                "source": self.source, "first_day": self.first_day, "last_day": self.last_day}
+
+    @classmethod
+    def from_state(cls, state):
+        """Scaler of a dict that `to_state` made; arrays may be numpy arrays, lists or tensors."""
+        if tuple(state["variables"]) != VARIABLES:
+            raise UserError(f"the scaler was saved for {tuple(state['variables'])}, this version has "
+                            f"{VARIABLES}; train again.")
+        return cls(kind=state["kind"], mean=np.asarray(state["mean"], np.float32),
+                   spread=np.asarray(state["spread"], np.float32), source=state["source"],
+                   first_day=state["first_day"], last_day=state["last_day"])
+
+    def _pair(self, x, channel=slice(None)):
+        """Mean and spread as x is: numpy or torch, its dtype, its device; they broadcast over x."""
+        mean, spread = self.mean[channel], self.spread[channel]
+        if self.kind == "global":
+            mean, spread = mean[..., None, None], spread[..., None, None]
+        elif tuple(x.shape[-2:]) != mean.shape[-2:]:
+            raise UserError(f"the scaler has each cell's own mean of {self.source}, {mean.shape[-2]} x "
+                            f"{mean.shape[-1]} cells; the values have {x.shape[-2]} x {x.shape[-1]}. On "
+                            "another grid use scaling_from = 'target' or scaling = 'global'.")
+        if isinstance(x, np.ndarray):
+            return mean.astype(x.dtype), spread.astype(x.dtype)
+        return x.new_tensor(mean), x.new_tensor(spread)
+
+
+def fit_scaler(values, land, days, time, *, kind, source):
+    """Fit mean and spread over land on the given days.
+
+    Parameters
+    ----------
+    values : float32 [T, 3, H, W]
+        In `UNITS`; NaN = missing, ignored. Values at sea and on other days are never read into the result.
+    land : bool [H, W]
+    days : bool [T]
+        Days to fit on: `Splits.fit_days`.
+    time : datetime64[D] [T]
+    kind : str
+        "global": one mean and spread per variable, over all land cells and days. "cell": each land cell's
+        own; a cell with fewer than `FEWEST_VALUES` values, and every cell at sea, has the global pair.
+    source : str
+        Name of the cube.
+
+    Returns
+    -------
+    Scaler
+
+    Raises
+    ------
+    UserError
+        Unknown kind; a variable has no value on these days.
+    """
+    if kind not in KINDS:
+        raise UserError(f"scaling is {kind!r}; it must be one of {', '.join(KINDS)}.")
+    if not (len(values) == len(days) == len(time)):
+        raise ValueError(f"values, days and time have lengths {len(values)}, {len(days)}, {len(time)}")
+    fitted = np.flatnonzero(days)
+    if fitted.size == 0:
+        raise UserError("no day to fit the scaling on.")
+    first_day, last_day = str(time[fitted[0]]), str(time[fitted[-1]])
+    shape = (len(VARIABLES), *land.shape) if kind == "cell" else (len(VARIABLES),)
+    mean, spread = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    for channel, name in enumerate(VARIABLES):
+        count, cell_mean, cell_squares = _cell_moments(values, channel, fitted, land)
+        total = count.sum()
+        if total == 0:
+            raise UserError(f"{source} has no {name} over land from {first_day} to {last_day}; scaling needs "
+                            "some. Choose other dates or another cube.")
+        overall = (count * cell_mean).sum() / total
+        overall_squares = (cell_squares + count * (cell_mean - overall) ** 2).sum()
+        smallest = SMALLEST_SPREAD[name]
+        mean[channel] = overall
+        spread[channel] = max(np.sqrt(overall_squares / total), smallest)
+        if kind == "cell":
+            enough = count >= FEWEST_VALUES
+            rows, columns = (index[enough] for index in np.nonzero(land))
+            mean[channel, rows, columns] = cell_mean[enough]
+            own_spread = np.sqrt(cell_squares[enough] / count[enough])
+            spread[channel, rows, columns] = np.maximum(own_spread, smallest)
+    return Scaler(kind=kind, mean=mean, spread=spread, source=source, first_day=first_day, last_day=last_day)
+
+
+def _cell_moments(values, channel, fitted, land):
+    """Count, mean and sum of squared departures of each land cell, float64 [cells], a block of days at a
+    time."""
+    cells = np.count_nonzero(land)
+    step = max(1, BLOCK_VALUES // max(1, land.size))
+    blocks = [fitted[start:start + step] for start in range(0, fitted.size, step)]
+    count, total, squares = np.zeros(cells), np.zeros(cells), np.zeros(cells)
+    for block in blocks:
+        x, valid = _block(values, channel, block, land)
+        count += valid.sum(axis=0)
+        total += x.sum(axis=0, where=valid)
+    mean = total / np.maximum(count, 1)
+    for block in blocks:
+        x, valid = _block(values, channel, block, land)
+        squares += ((x - mean) ** 2).sum(axis=0, where=valid)
+    return count, mean, squares
+
+
+def _block(values, channel, block, land):
+    x = values[block, channel][:, land].astype(np.float64)
+    if channel in _logarithmic_channels():
+        x = np.log1p(x)
+    return x, ~np.isnan(x)
+
+
+def _logarithmic_channels():
+    return [VARIABLES.index(name) for name in LOGARITHMIC]
+
+
+def _copy(x):
+    return x.copy() if isinstance(x, np.ndarray) else x.clone()
+
+
+def _log1p(x):
+    return np.log1p(x) if isinstance(x, np.ndarray) else x.log1p()
+
+
+def _expm1(x):
+    return np.expm1(x) if isinstance(x, np.ndarray) else x.expm1()

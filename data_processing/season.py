@@ -1,0 +1,65 @@
+"""The day of the year, and seasonal harmonics fitted cell by cell."""
+import numpy as np
+
+BLOCK_DAYS = 256  # days turned into float64 at a time
+
+
+def season_terms(time, harmonics):
+    """Constant, cosines and sines of the share of the calendar year that is over (leap years count 366 days).
+
+    Parameters
+    ----------
+    time : datetime64 [N]
+    harmonics : int
+        1 = annual, 2 = annual and semi-annual, ...
+
+    Returns
+    -------
+    float64 [N, 1 + 2 * harmonics]
+    """
+    time = np.asarray(time)
+    year = time.astype("datetime64[Y]")
+    first_day = year.astype("datetime64[D]")
+    length = (year + 1).astype("datetime64[D]") - first_day
+    angle = 2 * np.pi * ((time.astype("datetime64[D]") - first_day) / length)
+    terms = [np.ones(len(time))]
+    for order in range(1, harmonics + 1):
+        terms += [np.cos(order * angle), np.sin(order * angle)]
+    return np.stack(terms, axis=1)
+
+
+def fit_season(values, terms, days, mean, ridge):
+    """Least squares of each cell's departures from its mean on seasonal terms, with a ridge.
+
+    Parameters
+    ----------
+    values : float [T, H, W]
+        NaN = missing, ignored.
+    terms : float64 [T, K]
+        From `season_terms`.
+    days : int [n]
+        Days to fit on.
+    mean : float [H, W]
+        In the unit of `values`; NaN gives NaN.
+    ridge : float
+        Penalty in days of observations.
+
+    Returns
+    -------
+    float64 [K, H, W]
+        Coefficients in the unit of `values`; all 0 where nothing was observed.
+    """
+    size = terms.shape[1]
+    shape = values.shape[1:]
+    gram = np.zeros((size * size, shape[0] * shape[1]))
+    moment = np.zeros((size, shape[0] * shape[1]))
+    for start in range(0, len(days), BLOCK_DAYS):
+        block = days[start:start + BLOCK_DAYS]
+        departure = (values[block] - np.asarray(mean, dtype=np.float64)).reshape(len(block), -1)
+        valid = np.isfinite(departure)
+        products = (terms[block][:, :, None] * terms[block][:, None, :]).reshape(len(block), -1)
+        gram += products.T @ valid
+        moment += terms[block].T @ np.where(valid, departure, 0.0)
+    gram = gram.T.reshape(-1, size, size) + ridge * np.eye(size)
+    coefficients = np.linalg.solve(gram, moment.T[:, :, None])[:, :, 0]
+    return coefficients.T.reshape(size, *shape)

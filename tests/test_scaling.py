@@ -1,0 +1,134 @@
+"""Scaling: fitted on given days over land, named, reversible, the same for numpy and torch."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import day_axis
+
+import data_processing.scaling as scaling
+from data_processing.cube import VARIABLES
+from data_processing.errors import UserError
+from data_processing.scaling import SMALLEST_SPREAD, Scaler, fit_scaler
+
+DAYS = day_axis("2015-04-01", 80)
+TRAINING = np.arange(80) < 50
+LAND = np.array([[True, True, False], [True, True, True]])
+
+
+@pytest.fixture
+def values():
+    generator = np.random.default_rng(2)
+    rain = generator.gamma(0.3, 10, (80, 2, 3))
+    moisture = 0.25 + 0.05 * generator.standard_normal((80, 2, 3))
+    temperature = 285 + 8 * generator.standard_normal((80, 2, 3))
+    values = np.stack([rain, moisture, temperature], axis=1).astype(np.float32)
+    values[generator.random(values.shape) < 0.2] = np.nan
+    return values
+
+
+def fit(values, kind="global", land=LAND, days=TRAINING):
+    return fit_scaler(values, land, days, DAYS, kind=kind, source="small")
+
+
+def transformed(values):
+    values = values.astype(np.float64)
+    values[:, 0] = np.log1p(values[:, 0])
+    return values
+
+
+def test_global_pair_equals_plain_numpy(values, monkeypatch):
+    monkeypatch.setattr(scaling, "BLOCK_VALUES", 40)  # several blocks of days
+    scaler = fit(values)
+    chosen = transformed(values)[TRAINING][:, :, LAND]
+    np.testing.assert_allclose(scaler.mean, np.nanmean(chosen, axis=(0, 2)), rtol=1e-6)
+    np.testing.assert_allclose(scaler.spread, np.nanstd(chosen, axis=(0, 2)), rtol=1e-6)
+    assert scaler.mean.dtype == np.float32 and scaler.mean.shape == (3,)
+
+
+def test_cell_pairs_equal_plain_numpy(values):
+    scaler = fit(values, kind="cell")
+    chosen = transformed(values)[TRAINING]
+    assert scaler.mean.shape == (3, 2, 3)
+    np.testing.assert_allclose(scaler.mean[:, LAND], np.nanmean(chosen, axis=0)[:, LAND], rtol=1e-6)
+    np.testing.assert_allclose(scaler.spread[:, LAND], np.nanstd(chosen, axis=0)[:, LAND], rtol=1e-6)
+    assert np.isfinite(scaler.mean).all() and (scaler.spread > 0).all()
+
+
+@pytest.mark.parametrize("kind", ["global", "cell"])
+def test_sea_and_other_days_never_matter(values, kind):
+    scaler = fit(values, kind)
+    poisoned = values.copy()
+    poisoned[:, :, ~LAND] = 1e6
+    poisoned[~TRAINING] = -1e6
+    for field in ("mean", "spread"):
+        np.testing.assert_array_equal(getattr(fit(poisoned, kind), field), getattr(scaler, field))
+
+
+def test_fault_10_scaler_names_its_source_and_dates(values):
+    scaler = fit(values, days=(np.arange(80) >= 5) & TRAINING)
+    assert (scaler.source, scaler.first_day, scaler.last_day) == ("small", "2015-04-06", "2015-05-20")
+    assert scaler.kind == "global"
+
+
+@pytest.mark.parametrize("kind", ["global", "cell"])
+def test_scale_and_back_in_numpy_and_torch(values, kind):
+    scaler = fit(values, kind)
+    before = values.copy()
+    scaled = scaler.scale(values)
+    np.testing.assert_array_equal(values, before)  # the input is not changed
+    assert scaled.dtype == np.float32 and scaled.shape == values.shape
+    np.testing.assert_allclose(scaler.unscale(scaled), values, rtol=1e-4, atol=1e-4)
+    windows = torch.from_numpy(values).reshape(8, 10, 3, 2, 3)
+    scaled_windows = scaler.scale(windows)
+    np.testing.assert_allclose(scaled_windows.reshape(80, 3, 2, 3).numpy(), scaled, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(scaler.unscale(scaled_windows).numpy(), windows.numpy(), rtol=1e-4, atol=1e-4)
+
+    moisture = values[:, VARIABLES.index("soil_moisture")]
+    np.testing.assert_array_equal(scaler.scale_soil_moisture(moisture), scaled[:, 1])
+    np.testing.assert_allclose(scaler.unscale_soil_moisture(torch.from_numpy(scaled[:, 1])).numpy(), moisture,
+                               rtol=1e-5)
+
+
+def test_training_data_have_mean_0_and_spread_1(values):
+    scaled = fit(values, "cell").scale(values)[TRAINING][:, :, LAND].astype(np.float64)
+    np.testing.assert_allclose(np.nanmean(scaled, axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(np.nanstd(scaled, axis=0), 1, rtol=1e-4)
+
+
+def test_constant_field_has_the_smallest_spread():
+    values = np.ones((80, 3, 2, 3), np.float32)
+    for kind in ("global", "cell"):
+        scaler = fit(values, kind)
+        np.testing.assert_allclose(scaler.mean.reshape(3, -1)[:, 0], [np.log(2), 1, 1], rtol=1e-6)
+        np.testing.assert_allclose(scaler.spread.reshape(3, -1)[:, 0],
+                                   [SMALLEST_SPREAD[name] for name in VARIABLES])
+
+
+def test_cell_with_few_values_and_sea_have_the_global_pair(values):
+    values[9:, 1, 0, 0] = np.nan  # at most nine values left
+    one, all_cells = fit(values, "cell"), fit(values)
+    for row, column in ((0, 0), (0, 2)):
+        assert one.mean[1, row, column] == all_cells.mean[1]
+        assert one.spread[1, row, column] == all_cells.spread[1]
+    assert one.mean[1, 1, 1] != all_cells.mean[1]
+
+
+def test_state_is_plain_and_comes_back(values):
+    state = fit(values, "cell").to_state()
+    assert {type(value) for value in state.values()} == {str, list, np.ndarray}
+    state["mean"] = torch.from_numpy(state["mean"])  # as a weights-only checkpoint gives it back
+    again = Scaler.from_state(state)
+    np.testing.assert_array_equal(again.scale(values), fit(values, "cell").scale(values))
+    with pytest.raises(UserError, match="was saved for"):
+        Scaler.from_state(state | {"variables": list(VARIABLES[::-1])})
+
+
+def test_mistakes_are_refused(values):
+    with pytest.raises(UserError, match="scaling is 'minmax'"):
+        fit(values, "minmax")
+    with pytest.raises(UserError, match="20 x 20|2 x 3 cells; the values have 20 x 20"):
+        fit(values, "cell").scale(np.zeros((3, 20, 20), np.float32))
+    values[:, 2] = np.nan
+    with pytest.raises(UserError, match="small has no soil_temperature over land from 2015-04-01 to "
+                                        "2015-05-20"):
+        fit(values)

@@ -1,0 +1,227 @@
+"""The training loop: its loss, what it keeps, what it refuses, and how it resumes."""
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from data_processing.errors import UserError
+from data_processing.record import open_record, scale_record
+from data_processing.satellite import satellite_view
+from data_processing.splits import split_cube
+from tests.conftest import Experiment
+from utils.batches import observed_targets
+from utils.models.convlstm import complete, make_convlstm
+from utils.runs import Run
+from utils.training import (cell_weight, check_frozen, epoch_batches, fit, forecast_days, masked_mse, one_cycle,
+                            parameter_groups, train)
+
+
+@pytest.fixture
+def prepared(weather_cube):
+    """Function of setting changes: (settings, record, splits) of a small cube; the record is scaled."""
+    path = weather_cube(days=400)
+
+    def make(**changes):
+        settings = complete(Experiment(**changes))
+        cube, splits = split_cube(path, settings)
+        record = open_record(cube, "small", splits, max_gap_days=settings.max_gap_days)
+        return settings, scale_record(record, splits.fit_days, scaling=settings.scaling), splits
+    return make
+
+
+def new_network(record, settings, seed=0):
+    torch.manual_seed(seed)
+    return make_convlstm(settings.head, hidden=settings.hidden, kernel=settings.kernel, dropout=settings.dropout,
+                         land=record.land)
+
+
+def test_fault_08_loss_is_the_mean_over_land_cells():
+    observed = torch.tensor([[0.1, float("nan")], [0.3, float("nan")]])  # the right column is sea
+    forecast = torch.tensor([[0.2, 9.0], [0.5, -9.0]])
+    loss = masked_mse(forecast, observed, torch.ones(2, 2))
+    assert loss == pytest.approx((0.1 ** 2 + 0.2 ** 2) / 2)
+
+
+def test_loss_of_nothing_observed_is_zero_with_a_gradient():
+    forecast = torch.zeros(2, 2, requires_grad=True)
+    loss = masked_mse(forecast, torch.full((2, 2), float("nan")), torch.ones(2, 2))
+    loss.backward()
+    assert loss == 0 and torch.isfinite(forecast.grad).all()
+
+
+def test_weighted_loss_in_scaled_units_is_the_error_in_physical_units(prepared):
+    _, record, splits = prepared()
+    observed = record.observed(splits.test)
+    forecast = observed + np.random.default_rng(0).normal(0, 0.02, observed.shape).astype(np.float32)
+    weight = cell_weight(record, torch.device("cpu"))
+    loss = masked_mse(torch.from_numpy(record.scaler.scale_soil_moisture(forecast)),
+                      torch.from_numpy(record.scaler.scale_soil_moisture(observed)), weight)
+    spread = record.scaler.spread[1][record.land].astype(float)
+    assert float(loss) * (spread ** 2).mean() == pytest.approx(((forecast - observed) ** 2).mean(), rel=1e-4)
+
+
+def test_fault_01_training_targets_lie_lead_time_after_each_input_day(small_cube):
+    values = np.broadcast_to(np.arange(200, dtype=np.float32)[:, None, None, None] / 1000, (200, 3, 1, 2)).copy()
+    values[:, 2] += 280
+    for lead_time in (1, 3, 5, 7):
+        settings = complete(Experiment(lead_time=lead_time, input_days=4))
+        cube, splits = split_cube(small_cube(values=values.copy(), name=f"days{lead_time}"), settings)
+        record = open_record(cube, "days", splits, max_gap_days=0)
+        days = observed_targets(record, np.array([50, 90]), np.ones(200, bool))[..., 0, 0] * 1000
+        last_inputs = record.carried_windows[[50, 90], :, 1, 0, 0] * 1000
+        np.testing.assert_allclose(days - last_inputs, lead_time, atol=1e-3)
+
+
+def test_targets_outside_the_training_days_are_missing(prepared):
+    settings, record, splits = prepared()
+    allowed = np.zeros(len(record.time), bool)
+    allowed[splits.train] = True
+    last_init = splits.train[-1] - settings.lead_time
+    targets = observed_targets(record, np.array([last_init + 5]), allowed)[0, :, 0, 0]
+    assert np.isnan(targets[-5:]).all() and np.isfinite(targets[:-5]).all()
+
+
+def test_one_epoch_uses_every_window_once_or_one_in_stride(prepared):
+    settings, record, splits = prepared()
+    torch.manual_seed(0)
+    ends = np.concatenate([ends for _, ends in epoch_batches([(record, splits.train)], [1], 4)])
+    latest = splits.train - settings.lead_time
+    assert len(np.unique(ends)) == len(ends) >= len(latest) - 1
+    ends = np.sort(np.concatenate([ends for _, ends in epoch_batches([(record, splits.train)], [15], 4)]))
+    assert (np.diff(ends) == 15).all() and set(ends) <= set(latest)
+
+
+def test_one_cycle_rises_then_falls():
+    shares = [one_cycle(step, 100) for step in range(101)]
+    assert max(shares) == shares[20] == pytest.approx(1.0)
+    assert shares[0] == pytest.approx(0.04) and shares[100] == pytest.approx(0.001)
+
+
+def test_part_that_matches_nothing_is_an_error(prepared):
+    settings, record, _ = prepared()
+    with pytest.raises(UserError, match="freeze names backbone.*its parts are encoder, recurrent, head"):
+        parameter_groups(new_network(record, settings), 1e-3, freeze=("backbone",))
+    with pytest.raises(UserError, match="learning_rate_scale names tail"):
+        parameter_groups(new_network(record, settings), 1e-3, learning_rate_scale={"tail": 0.1})
+    with pytest.raises(UserError, match="nothing is left to train"):
+        parameter_groups(new_network(record, settings), 1e-3, freeze=("encoder", "recurrent", "head"))
+
+
+def test_learning_rate_per_part(prepared):
+    settings, record, _ = prepared()
+    groups = parameter_groups(new_network(record, settings), 1e-3, freeze=("head",), learning_rate_scale={"encoder": 0.1})
+    assert [group["lr"] for group in groups] == pytest.approx([1e-4, 1e-3])
+
+
+def test_frozen_parts_are_unchanged_and_the_others_are_not(prepared, tmp_path):
+    settings, record, splits = prepared(epochs=1)
+    network = new_network(record, settings)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    frozen_settings = Frozen(**{name: getattr(settings, name) for name in settings.__dataclass_fields__})
+    fit(network, [(record, splits.train)], frozen_settings, Run(tmp_path, False), validation=(record, splits.validation))
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name]) == name.startswith("recurrent"), name
+
+
+class Frozen(Experiment):
+    """Settings of a fine-tuning."""
+
+    freeze = ("recurrent",)
+    learning_rate_scale = {}
+
+
+def test_changed_frozen_tensor_is_noticed(prepared):
+    settings, record, _ = prepared()
+    network = new_network(record, settings)
+    kept = {"head.1.bias": network.head[1].bias.detach().clone() + 1}
+    with pytest.raises(RuntimeError, match="head.1.bias changed"):
+        check_frozen(network, kept)
+
+
+def test_training_learns_a_wave_that_persistence_cannot_follow(small_cube, tmp_path):
+    values = np.full((300, 3, 2, 2), 285.0, np.float32)
+    values[:, 0] = 1.0
+    values[:, 1] = (0.2 + 0.05 * np.sin(2 * np.pi * np.arange(300) / 12))[:, None, None]
+    settings = complete(Experiment(epochs=8, input_days=12, learning_rate=1e-2))
+    cube, splits = split_cube(small_cube(values=values), settings)
+    record = open_record(cube, "wave", splits, max_gap_days=0)
+    record = scale_record(record, splits.fit_days, scaling="cell")
+    network = new_network(record, settings)
+    untrained = error(network, record, splits.test)
+    fit(network, [(record, splits.train)], settings, Run(tmp_path, False), validation=(record, splits.validation))
+    assert error(network, record, splits.test) < 0.3 * untrained
+
+
+def error(network, record, targets):
+    return float(np.sqrt(np.nanmean((forecast_days(network, record, targets, "cpu", progress=False)
+                                     - record.observed(targets)) ** 2)))
+
+
+def test_best_weights_are_kept_not_the_last(prepared, tmp_path):
+    settings, record, splits = prepared(epochs=6, learning_rate=0.3)
+    network = new_network(record, settings)
+    fit(network, [(record, splits.train)], settings, Run(tmp_path, False), validation=(record, splits.validation))
+    log = np.genfromtxt(tmp_path / "training_log.csv", delimiter=",", names=True)
+    targets = splits.validation[::-(-len(splits.validation) // 73)]
+    assert error(network, record, targets) == pytest.approx(log["validation_loss"].min(), rel=1e-5)
+
+
+@pytest.mark.parametrize("head", ["local", "dense"])
+@pytest.mark.parametrize("broken_epoch", [2, 4])
+def test_resumed_run_equals_an_unbroken_one(head, broken_epoch, prepared, tmp_path, monkeypatch):
+    """Two epochs of fit and the refit: broken in the one or in the other."""
+    monkeypatch.setattr("utils.training.CHECKPOINT_SECONDS", 0.0)
+    settings, record, splits = prepared(head=head, epochs=3, refit=True, dropout=0.2)
+    make = lambda record: make_convlstm(head, hidden=settings.hidden, kernel=1, dropout=0.2, land=record.land)  # noqa: E731
+    unbroken, _ = train(make, record, splits, settings, Run(tmp_path / "whole", False))
+
+    class Interrupted(Exception):
+        pass
+
+    broken = Run(tmp_path / "broken", False)
+    save = broken.save_checkpoint
+
+    def save_then_break(state):
+        save(state)
+        if len(state["log"]) == broken_epoch and state["phases"].get(state["phase"]) is None:
+            raise Interrupted
+    broken.save_checkpoint = save_then_break
+    with pytest.raises(Interrupted):
+        train(make, record, splits, settings, broken)
+    resumed, _ = train(make, record, splits, settings, Run(tmp_path / "broken", True))
+    for name, value in unbroken.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    logs = [np.genfromtxt(tmp_path / name / "training_log.csv", delimiter=",")[1:, :4] for name in ("whole", "broken")]
+    np.testing.assert_array_equal(*logs)
+
+
+def test_resuming_a_finished_fit_trains_no_more(prepared, tmp_path):
+    settings, record, splits = prepared()
+    network = new_network(record, settings)
+    steps = fit(network, [(record, splits.train)], settings, Run(tmp_path, False),
+                validation=(record, splits.validation))
+    again = new_network(record, settings, seed=5)
+    assert fit(again, [(record, splits.train)], settings, Run(tmp_path, True),
+               validation=(record, splits.validation)) == steps
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters()))
+
+
+def test_loss_that_is_no_number_stops_the_run(prepared, tmp_path):
+    settings, record, splits = prepared(learning_rate=1e30)
+    with pytest.raises(UserError, match="no longer a number.*lower learning_rate"):
+        fit(new_network(record, settings), [(record, splits.train)], replace(settings, epochs=3),
+            Run(tmp_path, False), validation=(record, splits.validation))
+
+
+def test_satellite_view_has_gaps_of_days_and_noise_of_its_size(prepared):
+    _, record, _ = prepared()
+    view = satellite_view(record, max_gap_days=10, seed=1)
+    before = record.input_days - 1
+    seen = view.age[before:, 1] == 0
+    assert 0.25 < seen.mean() < 0.6
+    assert view.age[before + 8:, 1].max() <= 4
+    noise = (view.carried - record.carried)[before:, 1][seen]
+    assert noise.std() == pytest.approx(0.035, rel=0.1) and abs(noise.mean()) < 0.003
+    np.testing.assert_array_equal(view.carried[before:, 0], record.carried[before:, 0])
+    assert view.scaler is None

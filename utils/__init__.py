@@ -1,0 +1,1 @@
+"""Networks, training, baselines, evaluation and drawing."""

@@ -1,0 +1,200 @@
+"""The forecasts that every network is measured against: persistence, damped persistence, climatology.
+
+Shapes: T days of the record, N target days, H latitudes, W longitudes. Values in m3 m-3, NaN missing.
+"History days" are the days a baseline may learn from; targets outside them are never read.
+"""
+
+import numpy as np
+
+from data_processing.errors import UserError
+from data_processing.season import fit_season, season_terms
+
+# Pairs a cell needs for a damping factor of its own (DESIGN: fewer than 60 share one factor).
+MINIMUM_PAIRS = 60
+# History days below which the season cannot be told from the weather.
+MINIMUM_CLIMATOLOGY_DAYS = 365
+HARMONICS = 2
+# Weight of "no seasonal cycle" in days of observations. Departures from the season keep for some 10 days, so
+# that about 20 days are worth one independent value; the prior cycle has the amplitude of these departures.
+CLIMATOLOGY_RIDGE = 20.0
+
+
+def cell_mean(observed, history_days):
+    """Mean of every cell over the history days.
+
+    Parameters
+    ----------
+    observed : float32 [T, H, W]
+        m3 m-3, NaN = missing.
+    history_days : bool [T]
+
+    Returns
+    -------
+    float32 [H, W]
+        m3 m-3. A cell that is observed on some day of the record but on none of the history days gets the
+        mean of the other cells' means; a cell that is never observed (sea) is NaN.
+
+    Raises
+    ------
+    UserError
+        Nothing is observed on the history days.
+    """
+    _check_days(observed, history_days)
+    total = np.zeros(observed.shape[1:])
+    count = np.zeros(observed.shape[1:], dtype=np.int64)
+    ever_observed = np.zeros(observed.shape[1:], dtype=bool)
+    for day, in_history in zip(observed, history_days):
+        valid = np.isfinite(day)
+        ever_observed |= valid
+        if in_history:
+            total += np.where(valid, day, 0.0)
+            count += valid
+    if not count.any():
+        raise UserError(f"No soil moisture is observed on the {int(np.sum(history_days))} history days: "
+                        "a baseline needs some. Check the training dates.")
+    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    mean[ever_observed & (count == 0)] = mean[count > 0].mean()
+    return mean.astype(np.float32)
+
+
+def persistence(carried, targets, lead_time, mean):
+    """Last known value of the cell, `lead_time` days before the target.
+
+    Parameters
+    ----------
+    carried : float32 [T, H, W]
+        m3 m-3, observed or carried forward, NaN = nothing within the carrying limit.
+    targets : int [N]
+        Indices of the target days in the record.
+    lead_time : int
+        Days from the last input day to the target, >= 1.
+    mean : float32 [H, W]
+        m3 m-3, forecast where nothing is known (also for input days before the record).
+
+    Returns
+    -------
+    float32 [N, H, W]
+        m3 m-3, NaN only where `mean` is NaN.
+    """
+    forecast = np.empty((len(targets), *carried.shape[1:]), dtype=np.float32)
+    for sample, init in enumerate(_init_days(carried, targets, lead_time)):
+        forecast[sample] = mean if init < 0 else np.where(np.isfinite(carried[init]), carried[init], mean)
+    return forecast
+
+
+def damped_persistence(carried, observed, history_days, targets, lead_time, mean):
+    """Cell's mean plus a share of the last known departure from it.
+
+    The share (`damping_factor`) is fitted on the history days, one per cell and lead time.
+
+    Parameters
+    ----------
+    carried, targets, lead_time, mean
+        See `persistence`.
+    observed : float32 [T, H, W]
+        m3 m-3, NaN = missing.
+    history_days : bool [T]
+
+    Returns
+    -------
+    float32 [N, H, W]
+        m3 m-3, NaN only where `mean` is NaN.
+    """
+    factor = damping_factor(carried, observed, history_days, lead_time, mean)
+    forecast = persistence(carried, targets, lead_time, mean)
+    for sample in forecast:
+        sample[...] = mean + factor * (sample - mean)
+    return forecast
+
+
+def damping_factor(carried, observed, history_days, lead_time, mean):
+    """Share of a departure from the mean that is left after `lead_time` days: least squares, held in 0..1.
+
+    A pair is a known value (observed or carried) on a history day and an observed target `lead_time` days
+    later, a history day too. A cell with fewer than MINIMUM_PAIRS pairs takes the factor of all pairs of all
+    cells.
+
+    Parameters
+    ----------
+    carried, observed, history_days, lead_time, mean
+        See `damped_persistence`.
+
+    Returns
+    -------
+    float64 [H, W]
+    """
+    _check_days(observed, history_days)
+    history_days = np.asarray(history_days, dtype=bool)
+    product = np.zeros(observed.shape[1:])
+    square = np.zeros(observed.shape[1:])
+    pairs = np.zeros(observed.shape[1:], dtype=np.int64)
+    centre = np.asarray(mean, dtype=np.float64)
+    for target in range(lead_time, len(observed)):
+        init = target - lead_time
+        if not (history_days[target] and history_days[init]):
+            continue
+        valid = np.isfinite(carried[init]) & np.isfinite(observed[target])
+        before = np.where(valid, carried[init] - centre, 0.0)
+        after = np.where(valid, observed[target] - centre, 0.0)
+        product += before * after
+        square += before * before
+        pairs += valid
+    shared = _ratio(product.sum(), square.sum())
+    return np.clip(np.where(pairs >= MINIMUM_PAIRS, _ratio(product, square), shared), 0.0, 1.0)
+
+
+def climatology(observed, time, history_days, target_times, mean):
+    """Usual value of the cell on that day of the year.
+
+    Constant, annual and semi-annual harmonics per cell, fitted to the history days by ridge regression
+    about `mean`. The penalty CLIMATOLOGY_RIDGE counts in days of observations, so it means the same for a lively
+    and a calm cell. With fewer than MINIMUM_CLIMATOLOGY_DAYS history days the forecast is `mean`.
+
+    Parameters
+    ----------
+    observed : float32 [T, H, W]
+        m3 m-3, NaN = missing.
+    time : datetime64 [T]
+    history_days : bool [T]
+    target_times : datetime64 [N]
+        Inside or outside the record.
+    mean : float32 [H, W]
+        m3 m-3.
+
+    Returns
+    -------
+    float32 [N, H, W]
+        m3 m-3, NaN only where `mean` is NaN.
+    """
+    _check_days(observed, history_days)
+    days = np.flatnonzero(history_days)
+    if len(days) < MINIMUM_CLIMATOLOGY_DAYS:
+        return np.repeat(np.asarray(mean, dtype=np.float32)[None], len(target_times), axis=0)
+    coefficients = fit_season(observed, season_terms(time, HARMONICS), days, mean, CLIMATOLOGY_RIDGE)
+    forecast = np.empty((len(target_times), *observed.shape[1:]), dtype=np.float32)
+    for sample, terms in enumerate(season_terms(target_times, HARMONICS)):
+        forecast[sample] = mean + np.tensordot(terms, coefficients, axes=1)
+    return forecast
+
+
+def _ratio(product, square):
+    """product / square; 0 where nothing ever departs from the mean."""
+    return np.divide(product, square, out=np.zeros(np.shape(square)), where=np.asarray(square) > 0)
+
+
+def _init_days(carried, targets, lead_time):
+    """Index of the last input day of every target; negative = before the record."""
+    if lead_time < 1:
+        raise UserError(f"lead_time is {lead_time}: it must be at least 1 day, or the forecast would read "
+                        "its target.")
+    init_days = np.asarray(targets) - lead_time
+    if len(init_days) and init_days.max() >= len(carried):
+        raise UserError(f"A target needs day {init_days.max()} of the record as its last input, but the "
+                        f"record has {len(carried)} days. Give targets below {len(carried) + lead_time}.")
+    return init_days
+
+
+def _check_days(observed, history_days):
+    if np.shape(history_days) != observed.shape[:1]:
+        raise UserError(f"history_days has shape {np.shape(history_days)}, but the record has "
+                        f"{len(observed)} days: give one true or false per day.")

@@ -1,0 +1,462 @@
+"""Scores of the forecasts, and the files that hold forecasts and scores.
+
+Shapes: N samples (input days), L lead times, H latitudes, W longitudes. Values in m3 m-3, NaN missing.
+Every score counts the same values: land cells with an observed target. All of them follow from sums per cell
+(`cell_moments`): squared errors are pooled first, the root comes last.
+"""
+
+import numpy as np
+import xarray as xr
+
+from data_processing.errors import UserError
+from data_processing.files import replacing, write_csv
+
+METRIC_COLUMNS = (
+    "forecaster", "lead_time", "first_valid_time", "last_valid_time", "n",
+    "mse_pooled", "rmse_pooled", "r2_pooled", "r_pooled", "bias_pooled", "rmse_area_weighted",
+    "r2_area_weighted",
+    "rmse_cell_median", "ubrmse_cell_median", "r2_cell_median", "r_cell_median", "anomaly_r_cell_median",
+    "skill_persistence", "skill_damped_persistence", "skill_climatology",
+)
+REFERENCES = ("persistence", "damped_persistence", "climatology")
+# Values that a cell must have for scores of its own.
+MINIMUM_CELL_VALUES = 10
+# Standard deviation in m3 m-3 below which a series is constant: float32 itself holds 0.3 only to 3e-8.
+CONSTANT_SPREAD = 1e-9
+
+# Long name and unit of the maps of `cell_metrics`.
+CELL_METRICS = {
+    "rmse": ("root mean squared error", "m3 m-3"),
+    "ubrmse": ("root mean squared error without the bias", "m3 m-3"),
+    "bias": ("mean of forecast minus observation", "m3 m-3"),
+    "r2": ("coefficient of determination in time, 1 - SSE / SST", "1"),
+    "r": ("correlation in time of forecast and observation", "1"),
+    "anomaly_r": ("correlation in time of the departures from climatology", "1"),
+    "skill_damped_persistence": ("1 - MSE / MSE of damped persistence", "1"),
+    "n": ("number of values scored", "1"),
+}
+
+
+def score_forecasters(*, observed, forecasts, valid_time, lead_times, lat, lon, land, climatology):
+    """Score all forecasters on exactly the same values.
+
+    Parameters
+    ----------
+    observed : float32 [N, L, H, W]
+        m3 m-3, NaN = missing, never scored.
+    forecasts : dict name -> float32 [N, L, H, W]
+        m3 m-3; persistence, damped_persistence and climatology among them.
+    valid_time : datetime64 [N, L]
+        Date of every target.
+    lead_times : int [L]
+        Days.
+    lat, lon : float [H], [W]
+        Cell centres in degrees.
+    land : bool [H, W]
+    climatology : float32 [N, L, H, W]
+        m3 m-3, what anomalies are departures from.
+
+    Returns
+    -------
+    list of dict
+        One per forecaster and lead time with the keys METRIC_COLUMNS; NaN = not defined (no spread, or no
+        cell with MINIMUM_CELL_VALUES values). `*_pooled` weighs every value alike, `*_area_weighted` by the
+        area of its cell, `*_cell_median` is the median over cells of the score in time.
+
+    Raises
+    ------
+    UserError
+        A reference lacks, shapes differ, a forecast is missing where it is scored, nothing is observed.
+    """
+    missing = [name for name in REFERENCES if name not in forecasts]
+    if missing:
+        raise UserError(f"Scores need the forecasts of {', '.join(REFERENCES)}; "
+                        f"found {', '.join(forecasts)}. Add {', '.join(missing)}.")
+    scored = scored_values(observed=observed, land=land)
+    valid_time = np.asarray(valid_time).astype("datetime64[D]")
+    if valid_time.shape != observed.shape[:2] or len(lead_times) != observed.shape[1]:
+        raise UserError(f"Observations have {observed.shape[0]} samples and {observed.shape[1]} lead times, "
+                        f"but valid_time has shape {valid_time.shape} and lead_times length "
+                        f"{len(lead_times)}.")
+    if (len(lat), len(lon)) != observed.shape[2:]:
+        raise UserError(f"Observations have {observed.shape[2]} x {observed.shape[3]} cells, but there are "
+                        f"{len(lat)} latitudes and {len(lon)} longitudes.")
+    for name, forecast in {**forecasts, "climatology of the anomalies": climatology}.items():
+        _check_forecast(name, observed, forecast, scored)
+    area = cell_areas(lat, lon)
+    rows = []
+    for lead, lead_time in enumerate(lead_times):
+        if not scored[:, lead].any():
+            raise UserError(f"No target is observed on land at lead time {lead_time} from "
+                            f"{valid_time[:, lead].min()} to {valid_time[:, lead].max()}. "
+                            "Choose test days with observations.")
+        scores = {name: _scores(observed[:, lead], forecast[:, lead], climatology[:, lead], scored[:, lead],
+                                area)
+                  for name, forecast in forecasts.items()}
+        for name, score in scores.items():
+            skills = {f"skill_{reference}": _skill(score["mse_pooled"], scores[reference]["mse_pooled"])
+                      for reference in REFERENCES}
+            rows.append({"forecaster": name, "lead_time": int(lead_time),
+                         "first_valid_time": valid_time[:, lead].min(),
+                         "last_valid_time": valid_time[:, lead].max(),
+                         **score, **skills})
+    return rows
+
+
+def cell_metrics(*, observed, forecast, reference, climatology, land):
+    """Scores in time of every cell.
+
+    Parameters
+    ----------
+    observed, forecast : float32 [N, L, H, W]
+        m3 m-3.
+    reference : float32 [N, L, H, W]
+        m3 m-3, damped persistence.
+    climatology : float32 [N, L, H, W]
+        m3 m-3.
+    land : bool [H, W]
+
+    Returns
+    -------
+    dict name -> [L, H, W]
+        With the names of CELL_METRICS; NaN where a cell has fewer than MINIMUM_CELL_VALUES values; `n`
+        (int32) counts them.
+
+    Raises
+    ------
+    UserError
+        Shapes differ, or a forecast is missing where it is scored.
+    """
+    scored = scored_values(observed=observed, land=land)
+    for name, values in (("forecast", forecast), ("reference", reference), ("climatology", climatology)):
+        _check_forecast(name, observed, values, scored)
+    maps = {name: np.empty(observed.shape[1:]) for name in CELL_METRICS}
+    for lead in range(observed.shape[1]):
+        chosen = scored[:, lead]
+        moments = cell_moments(observed[:, lead], forecast[:, lead], chosen)
+        scores = _cell_scores(moments, cell_moments(observed[:, lead], forecast[:, lead], chosen,
+                                                    climatology[:, lead]))
+        squared_reference = cell_moments(observed[:, lead], reference[:, lead], chosen)["squared_error"]
+        scores["skill_damped_persistence"] = _where_enough(
+            moments["n"], _skill(moments["squared_error"], squared_reference))
+        scores["n"] = moments["n"]
+        for name in maps:
+            maps[name][lead] = scores[name]
+    maps = {name: values.astype(np.float32) for name, values in maps.items()}
+    maps["n"] = maps["n"].astype(np.int32)
+    return maps
+
+
+def scored_values(*, observed, land):
+    """Values that count: observed, on land.
+
+    Parameters
+    ----------
+    observed : float32 [N, L, H, W]
+        NaN = missing.
+    land : bool [H, W]
+
+    Returns
+    -------
+    bool [N, L, H, W]
+    """
+    if observed.ndim != 4 or np.shape(land) != observed.shape[2:]:
+        raise UserError("Observations must be [samples, lead times, lat, lon] on the land map's cells; "
+                        f"found shape {observed.shape} and a land map of {np.shape(land)}.")
+    return np.isfinite(observed) & land
+
+
+def cell_moments(observed, forecast, scored, climatology=None):
+    """Counts, means and centred sums over the samples, from which every score follows.
+
+    Parameters
+    ----------
+    observed, forecast : float [N, H, W]
+    scored : bool [N, H, W]
+        Values to count; the others are not read.
+    climatology : float [N, H, W]
+        Subtracted from both where given.
+
+    Returns
+    -------
+    dict of float64 [H, W]
+        `n`; observed_mean, forecast_mean (0 where n is 0); observed_square, forecast_square, product (sums of
+        products of departures from these means); squared_error (sum of (forecast - observed)^2).
+    """
+    def pairs():
+        for day, chosen in enumerate(scored):
+            shift = 0.0 if climatology is None else climatology[day].astype(np.float64)
+            yield (np.where(chosen, observed[day] - shift, 0.0).astype(np.float64),
+                   np.where(chosen, forecast[day] - shift, 0.0).astype(np.float64), chosen)
+
+    names = ("observed_mean", "forecast_mean", "observed_square", "forecast_square", "product",
+             "squared_error")
+    moments = {name: np.zeros(observed.shape[1:]) for name in names}
+    n = scored.sum(axis=0).astype(np.float64)
+    for day_observed, day_forecast, _ in pairs():
+        moments["observed_mean"] += day_observed
+        moments["forecast_mean"] += day_forecast
+    for name in ("observed_mean", "forecast_mean"):
+        moments[name] /= np.maximum(n, 1)
+    for day_observed, day_forecast, chosen in pairs():
+        observed_departure = (day_observed - moments["observed_mean"]) * chosen
+        forecast_departure = (day_forecast - moments["forecast_mean"]) * chosen
+        moments["observed_square"] += observed_departure ** 2
+        moments["forecast_square"] += forecast_departure ** 2
+        moments["product"] += observed_departure * forecast_departure
+        moments["squared_error"] += (day_forecast - day_observed) ** 2
+    return {"n": n, **moments}
+
+
+def cell_areas(lat, lon):
+    """Relative area of every cell: (sin north - sin south) x width in longitude.
+
+    Parameters
+    ----------
+    lat, lon : float [H], [W]
+        Cell centres in degrees, in any order, also across the antimeridian.
+
+    Returns
+    -------
+    float64 [H, W]
+    """
+    south_north = np.clip(cell_edges(lat), -90.0, 90.0)
+    height = np.abs(np.diff(np.sin(np.radians(south_north))))
+    order, unwrapped = unwrap_longitudes(lon)
+    width = np.empty(len(order))
+    width[order] = np.diff(cell_edges(unwrapped))
+    return height[:, None] * width[None, :]
+
+
+def cell_edges(centres, default_width=1.0):
+    """Borders of cells: midpoints between centres; the outermost cells are symmetric about their centres.
+
+    Parameters
+    ----------
+    centres : float [n]
+        Monotonic.
+    default_width : float
+        Width of a single cell, which has no neighbour to tell it.
+
+    Returns
+    -------
+    float64 [n + 1]
+    """
+    centres = np.asarray(centres, dtype=np.float64)
+    if len(centres) == 1:
+        return centres[0] + default_width * np.array([-0.5, 0.5])
+    middle = (centres[:-1] + centres[1:]) / 2
+    return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
+
+
+def unwrap_longitudes(lon):
+    """Order longitudes from west to east, starting after the widest gap: also across the antimeridian.
+
+    Parameters
+    ----------
+    lon : float [W]
+        Degrees, in any order and any multiple of 360.
+
+    Returns
+    -------
+    order : int [W]
+        `lon[order]` runs from west to east.
+    unwrapped : float64 [W]
+        The same longitudes, ascending without a jump; the first lies in -180..180.
+    """
+    circle = np.mod(np.asarray(lon, dtype=np.float64) + 180.0, 360.0) - 180.0
+    order = np.argsort(circle, kind="stable")
+    circle = circle[order]
+    gaps = np.diff(np.append(circle, circle[0] + 360.0))
+    # A grid around the whole globe has equal gaps but for rounding: it keeps its seam at the antimeridian.
+    seam = len(circle) - 1 if gaps[-1] > gaps.max() - 1e-3 else int(gaps.argmax())
+    order = np.roll(order, -(seam + 1))
+    circle = np.roll(circle, -(seam + 1))
+    return order, circle + 360.0 * (circle < circle[0])
+
+
+def write_metrics(path, rows):
+    """Write the rows of `score_forecasters` as CSV: 8 significant digits, dates as YYYY-MM-DD, undefined as nan."""
+    write_csv(path, METRIC_COLUMNS, rows)
+
+
+def format_metrics(rows):
+    """Table of the rows of `score_forecasters` for the terminal."""
+    columns = {"rmse_pooled": ("rmse", ".4f"), "r2_pooled": ("r2", ".3f"),
+               "r2_cell_median": ("r2 cell", ".3f"),
+               "skill_persistence": ("skill pers.", ".3f"),
+               "skill_damped_persistence": ("skill damped", ".3f"),
+               "skill_climatology": ("skill clim.", ".3f")}
+    width = max(len("forecaster"), *(len(row["forecaster"]) for row in rows))
+    lines = ["  ".join([f"{'forecaster':<{width}}", "lead", f"{'n':>8}",
+                        *(f"{title:>12}" for title, _ in columns.values())])]
+    for row in rows:
+        lines.append("  ".join([f"{row['forecaster']:<{width}}", f"{row['lead_time']:>4}", f"{row['n']:>8}",
+                                *(f"{row[name]:>12{style}}" for name, (_, style) in columns.items())]))
+    return "\n".join(lines)
+
+
+def write_forecast(path, *, forecast, observed, init_time, lead_times, lat, lon, attributes):
+    """Write forecasts beside observations as CF NetCDF-4.
+
+    Parameters
+    ----------
+    path : str or Path
+    forecast, observed : float32 [N, L, H, W]
+        m3 m-3, NaN = sea or missing.
+    init_time : datetime64 [N]
+        Last input day.
+    lead_times : int [L]
+        Days; the target's date is init_time + lead_time.
+    lat, lon : float [H], [W]
+        Degrees.
+    attributes : dict
+        Global attributes (title, source, run, ...).
+
+    Raises
+    ------
+    UserError
+        Shapes differ.
+    """
+    shape = (len(init_time), len(lead_times), len(lat), len(lon))
+    for name, values in (("forecast", forecast), ("observed", observed)):
+        if values.shape != shape:
+            raise UserError(f"{name} has shape {values.shape}, but times, lead times, latitudes and "
+                            f"longitudes make {shape}.")
+    dimensions = ("init_time", "lead_time", "lat", "lon")
+    soil_moisture = {"standard_name": "volume_fraction_of_condensed_water_in_soil", "units": "m3 m-3"}
+    init_day = _day_number(init_time)
+    dataset = xr.Dataset(
+        {"forecast": (dimensions, np.asarray(forecast, dtype=np.float32),
+                      {**soil_moisture, "long_name": "forecast surface soil moisture"}),
+         "observed": (dimensions, np.asarray(observed, dtype=np.float32),
+                      {**soil_moisture, "long_name": "observed surface soil moisture"})},
+        coords={"init_time": ("init_time", init_day,
+                              {"standard_name": "forecast_reference_time", "long_name": "last input day",
+                               **_DAYS}),
+                "valid_time": (dimensions[:2], init_day[:, None] + np.asarray(lead_times, dtype=np.int32),
+                               {"standard_name": "time", "long_name": "day that is forecast", **_DAYS}),
+                **_grid_coordinates(lat, lon, lead_times)},
+        attrs={"Conventions": "CF-1.8", **attributes})
+    _write_netcdf(path, dataset)
+
+
+def write_cell_metrics(path, maps, lat, lon, lead_times, attributes):
+    """Write the maps of `cell_metrics` as CF NetCDF-4, with the coordinates of `write_forecast`."""
+    variables = {}
+    for name, values in maps.items():
+        long_name, units = CELL_METRICS[name]
+        variables[name] = (("lead_time", "lat", "lon"), values, {"long_name": long_name, "units": units})
+    dataset = xr.Dataset(variables, coords=_grid_coordinates(lat, lon, lead_times),
+                         attrs={"Conventions": "CF-1.8", **attributes})
+    _write_netcdf(path, dataset)
+
+
+def _scores(observed, forecast, climatology, scored, area):
+    """Scores of one forecaster at one lead time; arrays [N, H, W]."""
+    moments = cell_moments(observed, forecast, scored)
+    cells = _cell_scores(moments, cell_moments(observed, forecast, scored, climatology))
+    pooled = _pooled_scores(moments, np.ones_like(area))
+    weighted = _pooled_scores(moments, area)
+    medians = {f"{name}_cell_median": _median(cells[name])
+               for name in ("rmse", "ubrmse", "r2", "r", "anomaly_r")}
+    return {"n": int(moments["n"].sum()), **{f"{name}_pooled": value for name, value in pooled.items()},
+            "rmse_area_weighted": weighted["rmse"], "r2_area_weighted": weighted["r2"], **medians}
+
+
+def _pooled_scores(moments, weight):
+    """Scores over all values of all cells; `weight` [H, W] is the weight of each value of the cell."""
+    total = (weight * moments["n"]).sum()
+    observed_mean = (weight * moments["n"] * moments["observed_mean"]).sum() / total
+    forecast_mean = (weight * moments["n"] * moments["forecast_mean"]).sum() / total
+    observed_shift = moments["observed_mean"] - observed_mean
+    forecast_shift = moments["forecast_mean"] - forecast_mean
+    observed_square = (weight * (moments["observed_square"] + moments["n"] * observed_shift ** 2)).sum()
+    forecast_square = (weight * (moments["forecast_square"] + moments["n"] * forecast_shift ** 2)).sum()
+    product = (weight * (moments["product"] + moments["n"] * observed_shift * forecast_shift)).sum()
+    squared_error = (weight * moments["squared_error"]).sum()
+    mse = squared_error / total
+    return {"mse": float(mse), "rmse": float(np.sqrt(mse)),
+            "r2": float(_determination(squared_error, observed_square, total)),
+            "r": float(_correlation(product, observed_square, forecast_square, total)),
+            "bias": float(forecast_mean - observed_mean)}
+
+
+def _cell_scores(moments, anomaly_moments):
+    """Scores in time [H, W]; NaN where a cell has too few values."""
+    n = moments["n"]
+    mse = moments["squared_error"] / np.maximum(n, 1)
+    bias = moments["forecast_mean"] - moments["observed_mean"]
+    scores = {"rmse": np.sqrt(mse), "ubrmse": np.sqrt(np.maximum(mse - bias ** 2, 0.0)), "bias": bias,
+              "r2": _determination(moments["squared_error"], moments["observed_square"], n)}
+    for name, source in (("r", moments), ("anomaly_r", anomaly_moments)):
+        scores[name] = _correlation(source["product"], source["observed_square"],
+                                    source["forecast_square"], n)
+    return {name: _where_enough(n, values) for name, values in scores.items()}
+
+
+def _determination(squared_error, observed_square, n):
+    """1 - SSE / SST; NaN where the observations do not vary."""
+    varies = observed_square > n * CONSTANT_SPREAD ** 2
+    return 1 - np.divide(squared_error, observed_square, out=np.full(np.shape(n), np.nan), where=varies)
+
+
+def _correlation(product, observed_square, forecast_square, n):
+    """Pearson's r; NaN where the observations or the forecasts do not vary."""
+    varies = np.minimum(observed_square, forecast_square) > n * CONSTANT_SPREAD ** 2
+    return np.divide(product, np.sqrt(observed_square * forecast_square), out=np.full(np.shape(n), np.nan),
+                     where=varies)
+
+
+def _skill(squared_error, reference):
+    """1 - MSE / MSE of the reference; NaN where the reference has no error."""
+    reference = np.asarray(reference, dtype=np.float64)
+    return 1 - np.divide(squared_error, reference, out=np.full(reference.shape, np.nan), where=reference > 0)
+
+
+def _where_enough(n, values):
+    return np.where(n >= MINIMUM_CELL_VALUES, values, np.nan)
+
+
+def _median(values):
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else float("nan")
+
+
+def _check_forecast(name, observed, forecast, scored):
+    """Refuse forecasts of another shape, which would broadcast, and forecasts missing where scored."""
+    if np.shape(forecast) != observed.shape:
+        raise UserError(f"The forecast of {name} has shape {np.shape(forecast)}, the observations "
+                        f"{observed.shape}: give one forecast for every observation.")
+    missing = int((scored & ~np.isfinite(forecast)).sum())
+    if missing:
+        raise UserError(f"The forecast of {name} is missing (NaN or infinite) at {missing} of "
+                        f"{int(scored.sum())} values to score: every forecaster must give a value wherever "
+                        "a target is observed on land.")
+
+
+_DAYS = {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian"}
+
+
+def _day_number(time):
+    return np.asarray(time).astype("datetime64[D]").astype(np.int64).astype(np.int32)
+
+
+def _grid_coordinates(lat, lon, lead_times):
+    return {"lead_time": ("lead_time", np.asarray(lead_times, dtype=np.int32),
+                          {"standard_name": "forecast_period", "long_name": "target date - last input date",
+                           "units": "days"}),
+            "lat": ("lat", np.asarray(lat, dtype=np.float64),
+                    {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"}),
+            "lon": ("lon", np.asarray(lon, dtype=np.float64),
+                    {"standard_name": "longitude", "units": "degrees_east", "axis": "X"})}
+
+
+def _write_netcdf(path, dataset):
+    encoding = {name: {"zlib": True, "complevel": 4} for name in dataset.data_vars}
+    for name, variable in dataset.data_vars.items():
+        if variable.dtype.kind == "f":
+            encoding[name]["_FillValue"] = np.float32(np.nan)
+    encoding.update({name: {"_FillValue": None} for name in dataset.coords})
+    with replacing(path) as temporary:
+        dataset.to_netcdf(temporary, format="NETCDF4", engine="netcdf4", encoding=encoding)

@@ -1,0 +1,181 @@
+"""ConvLSTM: the paper's two forms and ours, one definition for all three experiments."""
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from data_processing.cube import VARIABLES
+from data_processing.errors import UserError
+from data_processing.static_maps import CHANNELS
+
+HEADS = ("local", "dense", "conv")
+ARCHITECTURE = ("head", "hidden", "kernel")  # settings that weights depend on
+SOIL_MOISTURE = VARIABLES.index("soil_moisture")
+PAPER_KERNEL = 3
+ENCODER_KERNEL = 3  # cells: how far a day looks to its neighbours
+
+
+def complete(settings):
+    """Fill in what is None by the head: ours looks back further and scales by cell, the paper's are as published.
+
+    Parameters
+    ----------
+    settings : Settings
+        Read here: head, lead_time, input_days, hidden, scaling.
+
+    Returns
+    -------
+    Settings
+
+    Raises
+    ------
+    UserError
+        Unknown head.
+    """
+    if settings.head not in HEADS:
+        raise UserError(f"head is {settings.head!r}; it must be one of {', '.join(HEADS)}.")
+    if settings.head == "local":
+        defaults = {"input_days": 30, "hidden": (24,), "scaling": "cell"}
+    else:
+        defaults = {"input_days": settings.lead_time, "hidden": (8, 4), "scaling": "global"}
+    return replace(settings, **{name: value for name, value in defaults.items() if getattr(settings, name) is None})
+
+
+def make_convlstm(head, *, hidden, kernel, dropout, land):
+    """ConvLSTM network with one of three heads.
+
+    Parameters
+    ----------
+    head : str
+        "local": ours. "dense", "conv": the paper's.
+    hidden : sequence of int
+        Hidden channels of each layer.
+    kernel : int
+        Of the local head's state-to-state convolution, cells, odd.
+    dropout : float
+        Of the local head, 0..1.
+    land : bool ndarray [H, W]
+        The paper's heads are made for one map size; the local head runs on any.
+
+    Returns
+    -------
+    nn.Module
+        `network(batch, every_day=False)` gives scaled soil moisture [N, d, H, W] after the window's last day (d = 1),
+        or after each of its days (d = D) where `network.every_day` is true.
+    """
+    if head == "local":
+        return LocalConvLSTM(hidden, kernel, dropout)
+    return PaperConvLSTM(head, hidden, *land.shape)
+
+
+class ConvLSTMCell(nn.Module):
+    """One convolutional LSTM step: all gates from one convolution over [input, hidden state].
+
+    Shi et al. (2015), "Convolutional LSTM network", arXiv:1506.04214, without peepholes.
+    """
+
+    def __init__(self, input_channels, hidden, kernel):
+        super().__init__()
+        self.hidden = hidden
+        self.gates = nn.Conv2d(input_channels + hidden, 4 * hidden, kernel, padding=kernel // 2)
+
+    def forward(self, x, state):
+        """Advance one day.
+
+        Parameters
+        ----------
+        x : Tensor [N, input_channels, H, W]
+        state : tuple of Tensor [N, hidden, H, W], or None
+            Hidden and cell state of the day before; None before the first day.
+
+        Returns
+        -------
+        tuple of Tensor [N, hidden, H, W]
+            Hidden and cell state of this day.
+        """
+        if state is None:
+            zeros = x.new_zeros(x.shape[0], self.hidden, *x.shape[2:])
+            state = zeros, zeros
+        hidden, memory = state
+        gate_in, gate_forget, gate_out, candidate = self.gates(torch.cat((x, hidden), 1)).chunk(4, 1)
+        memory = torch.sigmoid(gate_forget) * memory + torch.sigmoid(gate_in) * torch.tanh(candidate)
+        return torch.sigmoid(gate_out) * torch.tanh(memory), memory
+
+
+class ConvLSTMLayers(nn.Module):
+    """Stacked ConvLSTM cells run over the days of a window."""
+
+    def __init__(self, input_channels, hidden, kernel):
+        super().__init__()
+        sizes = (input_channels, *hidden)
+        self.cells = nn.ModuleList(ConvLSTMCell(a, b, kernel) for a, b in zip(sizes, sizes[1:]))
+
+    def forward(self, x):
+        """x : [N, D, channels, H, W] -> last layer's hidden state of every day, [N, D, hidden, H, W]."""
+        states = [None] * len(self.cells)
+        outputs = []
+        for day in x.unbind(1):
+            for layer, cell in enumerate(self.cells):
+                states[layer] = cell(day, states[layer])
+                day = states[layer][0]
+            outputs.append(day)
+        return torch.stack(outputs, 1)
+
+
+class LocalConvLSTM(nn.Module):
+    """Ours: the change from the last day, from weather, season and place; the number of weights is that of no map.
+
+    forecast = keep * last + change, where `last` is the last known departure from the cell's mean (0 where nothing is
+    known) and `keep` in 0..1 and `change` come from the hidden state. It starts as persistence damped by a half.
+    """
+
+    every_day = True
+
+    def __init__(self, hidden, kernel, dropout):
+        super().__init__()
+        width = hidden[-1]
+        day_channels = 2 * len(VARIABLES) + 2  # values, freshness, season
+        self.encoder = nn.ModuleDict({"day": nn.Conv2d(day_channels, width, ENCODER_KERNEL, padding=ENCODER_KERNEL // 2),
+                                      "place": nn.Conv2d(len(CHANNELS), width, 1)})
+        self.recurrent = ConvLSTMLayers(width, hidden, kernel)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Conv2d(2 * width + 1, width, 1), nn.ReLU(),
+                                  nn.Conv2d(width, 2, 1))
+        nn.init.zeros_(self.head[-1].weight)
+        nn.init.zeros_(self.head[-1].bias)
+
+    def forward(self, batch, every_day=False):
+        """See `make_convlstm`."""
+        windows, days, _, height, width = batch.inputs.shape
+        season = batch.season[..., None, None].expand(-1, -1, -1, height, width)
+        x = torch.cat((batch.inputs, batch.freshness, season), 2).flatten(0, 1)
+        x = torch.relu(self.encoder["day"](x) + self.encoder["place"](batch.static[None]))
+        x = x.unflatten(0, (windows, days))
+        shown = slice(None) if every_day else slice(-1, None)
+        last = batch.inputs[:, shown, SOIL_MOISTURE:SOIL_MOISTURE + 1]
+        known = torch.cat((self.recurrent(x)[:, shown], x[:, shown], last), 2)
+        keep, change = self.head(known.flatten(0, 1)).unflatten(0, (windows, -1)).unbind(2)
+        return torch.sigmoid(keep) * last.squeeze(2) + change
+
+
+class PaperConvLSTM(nn.Module):
+    """The paper's: two ConvLSTM layers, the last hidden state, ReLU, and a dense head made for one map size.
+
+    head "dense": dense 4 H W -> H W. head "conv": 1 x 1 convolution, sigmoid, dense H W -> H W. Structure of the public
+    code of Li et al. (2021), doi:10.1016/j.jhydrol.2021.126698.
+    """
+
+    every_day = False
+
+    def __init__(self, head, hidden, height, width):
+        super().__init__()
+        cells = height * width
+        self.recurrent = ConvLSTMLayers(len(VARIABLES), hidden, PAPER_KERNEL)
+        if head == "dense":
+            layers = nn.Flatten(), nn.Linear(hidden[-1] * cells, cells)
+        else:
+            layers = nn.Conv2d(hidden[-1], 1, 1), nn.Sigmoid(), nn.Flatten(), nn.Linear(cells, cells)
+        self.head = nn.Sequential(nn.ReLU(), *layers, nn.Unflatten(1, (1, height, width)))
+
+    def forward(self, batch, every_day=False):
+        """See `make_convlstm`; only the last day is forecast."""
+        return self.head(self.recurrent(batch.inputs)[:, -1])

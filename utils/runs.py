@@ -1,0 +1,214 @@
+"""Run folders: where a run stands, what made it, and how it is resumed or reused."""
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from data_processing.cube import checksum, cube_name
+from data_processing.errors import UserError
+from data_processing.files import replacing
+from data_processing.splits import audit_rows, format_audit, write_audit
+from data_processing.twin import cube_path
+
+PROJECT = Path(__file__).resolve().parents[1]
+PACKAGES = ("torch", "numpy", "xarray", "netCDF4", "scipy", "matplotlib", "cartopy", "tyro")
+# Settings that say where and how a run works, not what it computes: they may differ when it is resumed.
+HOW_SETTINGS = ("resume", "results", "device", "pretrained")
+
+
+def run_script(main, settings_class):
+    """Read the settings from the command line and run; a user's mistake ends in one line and exit code 2.
+
+    Parameters
+    ----------
+    main : function of one Settings
+    settings_class : dataclass
+        Its script's docstring is the description in `--help`.
+    """
+    import tyro
+    settings = tyro.cli(settings_class, description=sys.modules[main.__module__].__doc__)
+    try:
+        main(settings)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\ninterrupted: the same command with --resume goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+
+
+class CubeFile(NamedTuple):
+    """A cube and what to call it."""
+
+    path: Path
+    name: str  # "twin", or the file's name without its ending
+    label: str  # for tables and figures; says what is synthetic
+    twin_domain: str | None  # of the twin, None for any other cube
+
+
+def find_cube(cube, domain):
+    """The cube of a setting.
+
+    Parameters
+    ----------
+    cube : str
+        "twin", or the path of a cube.
+    domain : str
+        The twin's domain that "twin" stands for (`data_processing.twin.DOMAINS`); it is made when it does not exist.
+
+    Returns
+    -------
+    CubeFile
+    """
+    if cube == "twin":
+        return CubeFile(cube_path(domain), "twin", f"synthetic twin of {domain}", domain)
+    path = Path(cube).expanduser().absolute()
+    return CubeFile(path, cube_name(path), cube_name(path), None)
+
+
+def run_name(settings, cube_file, until=None):
+    """Name of a run: the setting, or the cube's name, the head where it is not "local", the day a source is cut at."""
+    if settings.name:
+        return settings.name
+    head = getattr(settings, "head", "local")
+    return cube_file.name + ("" if head == "local" else f"-{head}") + (f"-until{until}" if until else "")
+
+
+class Run:
+    """One run folder: results/<experiment>/<model>/<name>/lead<d>/."""
+
+    def __init__(self, folder, resume):
+        self.folder = Path(folder)
+        self.resume = resume
+
+    @property
+    def name(self):
+        """Experiment, model, name and lead time."""
+        return "/".join(self.folder.parts[-4:])
+
+    def path(self, name):
+        """Path of one of the run's files."""
+        return self.folder / name
+
+    def save_checkpoint(self, state):
+        """Write `checkpoint.pt`: a dict of tensors and plain values."""
+        with replacing(self.path("checkpoint.pt")) as temporary:
+            torch.save(state, temporary)
+        self.resume = True  # what comes next in this process goes on from here
+
+    def load_checkpoint(self, device):
+        """The saved state, or None: nothing saved yet, or not resuming."""
+        path = self.path("checkpoint.pt")
+        if not (self.resume and path.exists()):
+            return None
+        return torch.load(path, map_location=device, weights_only=True)
+
+
+def start_run(experiment, model, settings, cube_file, splits, until=None):
+    """Make the run folder and write `settings.json`; refuse to overwrite what is there.
+
+    Parameters
+    ----------
+    experiment : str
+        ERA5test, SMAPtest or finetune-SMAPtest.
+    model : str
+        Name of the script.
+    settings : Settings
+        With all values that depend on others filled in.
+    cube_file : CubeFile
+        The cube that is forecast; its checksum is recorded.
+    splits : Splits
+        Printed, and saved as `splits.csv`.
+    until : str, optional
+        Day at which a source was cut.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    UserError
+        The run is finished; or it is unfinished and `resume` is not set; or it is resumed with other settings.
+    """
+    folder = run_folder(settings, experiment, model, run_name(settings, cube_file, until))
+    path = folder / "settings.json"
+    wanted = plain(settings)
+    if is_finished(folder):
+        raise UserError(f"{folder} holds a finished run and is not overwritten. Look at its files, give the new run "
+                        "another --name, or remove the folder.")
+    if path.exists() and not settings.resume:
+        raise UserError(f"{folder} holds an unfinished run. Go on with --resume, give the new run another --name, or "
+                        "remove the folder.")
+    cube = {"path": str(cube_file.path), "sha256": checksum(cube_file.path), "label": cube_file.label}
+    if path.exists():
+        found = json.loads(path.read_text())
+        differences = setting_differences(found["settings"], wanted)
+        if found["cube"]["sha256"] != cube["sha256"]:
+            differences.append(f"the cube {cube_file.path} has changed")
+        if differences:
+            raise UserError(f"{folder} was started otherwise: {'; '.join(differences)}. Resume with the same settings, "
+                            "or give the new run another --name.")
+    else:
+        write_json(path, {"settings": wanted, "cube": cube, **provenance()})
+    print(f"\n{experiment}/{model}.py: {cube_file.label}, {settings.lead_time} days ahead -> {folder}")
+    rows = audit_rows(splits)
+    write_audit(folder / "splits.csv", rows)
+    print(format_audit(rows), flush=True)
+    return Run(folder, resume=settings.resume)
+
+
+def run_folder(settings, experiment, model, name):
+    """results/<experiment>/<model>/<name>/lead<days>"""
+    return Path(settings.results) / experiment / model / name / f"lead{settings.lead_time}"
+
+
+def is_finished(folder):
+    """A run is finished when its last file, the metrics, is written."""
+    return (Path(folder) / "metrics.csv").exists()
+
+
+def plain(settings):
+    """Settings as a dict of plain values, as they stand in `settings.json`."""
+    return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+
+
+def setting_differences(found, wanted, names=None):
+    """Sentences `name is a here, b was asked` for settings that differ; all but HOW_SETTINGS, or only `names`."""
+    names = names or [name for name in wanted if name not in HOW_SETTINGS]
+    return [f"{name} is {found.get(name)!r} there, {wanted[name]!r} was asked" for name in names
+            if found.get(name) != wanted[name]]
+
+
+def write_json(path, content):
+    """Write a dict as readable JSON."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def provenance():
+    """Versions, commit and host facts of `settings.json`."""
+    return {"packages": {name: metadata.version(name) for name in PACKAGES},
+            "git_commit": git_commit(),
+            "host": {"python": platform.python_version(), "system": platform.platform(),
+                     "processors": os.cpu_count(), "threads": torch.get_num_threads(),
+                     "started": datetime.now(timezone.utc).isoformat(timespec="seconds")}}
+
+
+def git_commit():
+    """Commit of the scripts, with "+dirty" when they were changed since; "unknown" outside a git checkout."""
+    def git(*arguments):
+        return subprocess.run(["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, check=True).stdout
+    try:
+        commit = git("rev-parse", "HEAD").strip()
+        return commit + ("+dirty" if git("status", "--porcelain").strip() else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
