@@ -1,10 +1,10 @@
-"""The synthetic twin: daily cubes of a small made-up world with physics, and the best forecast possible in it.
+"""The synthetic twin: daily cubes of a small made-up world with physics, and the best forecast in it.
 
-Nothing in it is real data. One continuous weather (`twin_weather`) drives a land model (`twin_land`) twice: once with
-the soil maps, the layer and the rain errors of `era5_land`, once with those of `smap_l4`. The truths are observed with
-small errors; `smap_l3` sees the truth of `smap_l4` as a satellite would, with noise and gaps. Everything is drawn from
-random numbers keyed by version, stream and day, so that the same version is the same world everywhere, and a world can
-be continued from any day.
+Nothing in it is real data. One continuous weather (`twin_weather`) drives a land model (`twin_land`) twice:
+once with the soil maps, the layer and the rain errors of `era5_land`, once with those of `smap_l4`. The
+truths are observed with small errors; `smap_l3` sees the truth of `smap_l4` as a satellite would, with
+noise and gaps. Everything is drawn from random numbers keyed by version, stream and day, so that the same
+version is the same world everywhere, and a world can be continued from any day.
 """
 
 import hashlib
@@ -60,7 +60,8 @@ class View(NamedTuple):
     """How a domain observes a world.
 
     world : str. number : int, key of its random numbers. error : m3 m-3, standard deviation.
-    rain_error : spread of the logarithm of the error in the rain it reports. swath : bool, seen every 2-3 days only.
+    rain_error : spread of the logarithm of the error in the rain it reports.
+    swath : bool, seen every 2-3 days only.
     """
 
     world: str
@@ -132,7 +133,9 @@ def make_cubes(folder, worlds=WORLDS, spin_up_days=SPIN_UP_DAYS):
                 continue
             true_rain = rain * _rain_error(world, day)
             before = grounds[name]
-            grounds[name], _ = twin_land.next_ground(before, soils[name], true_rain, air_temperature, sunshine)
+            grounds[name], _ = twin_land.next_ground(
+                before, soils[name], true_rain, air_temperature, sunshine
+            )
             if day < world.first:
                 continue
             moisture = twin_land.soil_moisture(before, grounds[name], soils[name])
@@ -170,10 +173,11 @@ def _attributes(domain):
     world = WORLDS[view.world]
     return {
         "title": f"Synthetic twin of {domain} (not real data)",
-        "source": f"synthetic: weather generator and two-layer land model of data_processing/twin.py, version {VERSION}",
+        "source": f"synthetic: weather and land model of data_processing/twin.py, version {VERSION}",
         "version": str(VERSION),
         "Conventions": "CF-1.8",
-        "comment": f"soil moisture of the upper {world.depth / 10:.0f} cm, observed with an error of {view.error} m3 m-3",
+        "comment": f"soil moisture of the upper {world.depth / 10:.0f} cm, "
+                   f"observed with an error of {view.error} m3 m-3",
     }
 
 
@@ -300,7 +304,8 @@ def true_states(domain, init_times, folder=FOLDER):
             day = day + 1
             weather = _next_weather(weather, day)
             rain, air_temperature, sunshine = _weather_of_day(weather, climate, day)
-            ground, _ = twin_land.next_ground(ground, soil, rain * _rain_error(world, day), air_temperature, sunshine)
+            true_rain = rain * _rain_error(world, day)
+            ground, _ = twin_land.next_ground(ground, soil, true_rain, air_temperature, sunshine)
         yield weather, ground
 
 
@@ -308,7 +313,8 @@ class Members(NamedTuple):
     """Noise of an ensemble of continuations.
 
     signal : complex64 [days, members, 2, 72, 49], what is new since the first day in the rain and temperature
-        signals. wind : float64 [days, members, 2]. rain_error : float32 [days, members or 1, cells or 1], factors.
+        signals. wind : float64 [days, members, 2].
+    rain_error : float32 [days, members or 1, cells or 1], factors.
     """
 
     signal: np.ndarray
@@ -320,7 +326,7 @@ def draw_members(world, days, members=MEMBER_COUNT):
     """Noise for `members` continuations of `days` days; the same numbers serve for every first day."""
     signal = np.empty((days, members, 2, *twin_weather.AMPLITUDE.shape[1:]), np.complex64)
     wind = np.empty((days, members, 2))
-    rain_error = np.ones((days, members if world.rain_error else 1, CELLS if world.rain_error else 1), np.float32)
+    rain_error = np.ones((days, members, CELLS) if world.rain_error else (days, 1, 1), np.float32)
     for member in range(members):
         random = twin_weather.random_numbers(VERSION, MEMBERS, world.number, member)
         latent = 0
@@ -363,10 +369,10 @@ def continue_weather(weather, members, climate, init_time):
 
 
 def ceiling(domain, init_times, lead_time, folder=FOLDER):
-    """The best forecast possible in the twin: mean of the true land model under continuations of the true weather.
+    """The best forecast possible in the twin: mean of the true land model under continued true weather.
 
-    The ensemble of 50 starts from the true state (both layers, snow, temperature, weather) at the end of each init
-    day and does not know the weather to come.
+    The ensemble of 50 starts from the true state (both layers, snow, temperature, weather) at the end of each
+    init day and does not know the weather to come.
 
     Parameters
     ----------
@@ -417,7 +423,8 @@ def _make_ceiling(name, init_times, lead_time, folder):
     days, place = np.unique(init_times, return_inverse=True)
     forecast = np.empty((len(days), CELLS), np.float32)
     states = true_states(name, days, folder)
-    progress = tqdm(days, desc=f"ceiling of the synthetic twin, {name}, lead {lead_time}", unit="day", file=sys.stderr)
+    title = f"ceiling of the synthetic twin, {name}, lead {lead_time}"
+    progress = tqdm(days, desc=title, unit="day", file=sys.stderr)
     for index, (day, (weather, ground)) in enumerate(zip(progress, states)):
         forecast[index] = _mean_forecast(weather, ground, soil, climate, members, day)
     return forecast[place]

@@ -11,6 +11,14 @@ from data_processing.twin_weather import CELLS, smooth_map
 
 SUBSTEPS = 2
 FREEZING = np.float32(273.15)
+MELT_PER_DEGREE = np.float32(3.0)
+"""Snow melt, mm d-1 K-1 (degree-day factors are 2-6: Hock 2003, doi:10.1016/S0022-1694(03)00257-9)."""
+THIN_SNOW, DEEP_SNOW = np.float32(2.0), np.float32(5.0)
+"""Snow in mm of water that stops evaporation, and that shields the soil from the air."""
+EVAPORATION_PER_DEGREE = np.float32(0.22)
+"""Potential evaporation, mm d-1 per K above -4 degC and unit of sunshine; about 5 mm d-1 in summer."""
+HELD_WHEN_DRY = np.float32(0.5)
+"""Share of the water that a dry upper layer holds back; the rest goes by through roots and cracks."""
 
 
 class Soil(NamedTuple):
@@ -80,7 +88,8 @@ def make_soil(climate, version, domain_number, depth, bias):
     wetness = climate.wetness - 0.5
     shift = 0.02 * bias
     residual = np.clip(0.10 + 0.040 * clay + 0.25 * wetness + shift, 0.02, 0.32)
-    porosity = np.clip(0.44 + 0.030 * texture(2) + 0.035 * clay + 0.22 * wetness + shift, residual + 0.25, 0.65)
+    porosity = 0.44 + 0.030 * texture(2) + 0.035 * clay + 0.22 * wetness + shift
+    porosity = np.clip(porosity, residual + 0.25, 0.65)  # room enough that no substep can empty the layer
     conductivity = np.exp(1.1 - 0.45 * clay + 0.3 * texture(3))
     deep = 650.0
     maps = Soil(
@@ -126,16 +135,17 @@ def next_ground(ground, soil, rain, air_temperature, sunshine):
     celsius = air_temperature - FREEZING
     liquid = np.clip(celsius * np.float32(0.5) + np.float32(0.5), 0, 1)
     snow = ground.snow + rain * (1 - liquid)
-    melt = np.minimum(snow, np.float32(3.0) * np.maximum(celsius, 0))
+    melt = np.minimum(snow, MELT_PER_DEGREE * np.maximum(celsius, 0))
     snow = snow - melt
     supply = rain * liquid + melt
 
-    following = np.where(snow > 5, np.float32(0.2), np.float32(0.8))
+    following = np.where(snow > DEEP_SNOW, np.float32(0.2), np.float32(0.8))
     temperature = ground.temperature + following * (air_temperature - ground.temperature)
     thawed = np.clip((temperature - np.float32(270.65)) * np.float32(0.25), np.float32(0.02), 1)
 
-    potential = sunshine * np.maximum(celsius + 4, 0) * np.float32(0.22)
-    potential = potential * np.where(snow > 2, np.float32(0.1), thawed) / (1 + np.float32(0.15) * np.minimum(rain, 8))
+    cloudy = 1 + np.float32(0.15) * np.minimum(rain, 8)
+    potential = sunshine * np.maximum(celsius + 4, 0) * EVAPORATION_PER_DEGREE
+    potential = potential * np.where(snow > THIN_SNOW, np.float32(0.1), thawed) / cloudy
     bare_potential = potential * soil.bare
     plant_potential = potential - bare_potential
 
@@ -147,7 +157,7 @@ def next_ground(ground, soil, rain, air_temperature, sunshine):
         saturation = water * per_capacity
         deep_saturation = deep_water * per_deep_capacity
         deep_square = deep_saturation * deep_saturation
-        held = np.float32(0.50) * supply * (1 - saturation)
+        held = HELD_WHEN_DRY * supply * (1 - saturation)
         bypass = supply - held
         running = bypass * soil.runoff * (deep_square + (1 - thawed) * saturation)
         bare = bare_potential * saturation / (saturation + soil.stress)
@@ -170,5 +180,5 @@ def next_ground(ground, soil, rain, air_temperature, sunshine):
 
 
 def soil_moisture(before, after, soil):
-    """Mean soil moisture of a day's upper layer, m3 m-3, float32 [..., cells], of its first and last state."""
+    """Soil moisture of the upper layer, mean of a day's first and last state, float32 [..., cells], m3 m-3."""
     return soil.residual + (before.water + after.water) / (2 * soil.depth)

@@ -102,16 +102,17 @@ def moisture_rows(record):
     """Statistics of soil moisture."""
     moisture = record.soil_moisture
     departures, _, share = without_season(moisture, record.time)
-    dry = [change for change in dry_changes(record)]
     change, spread = rain_changes(record)
     return {
         "soil moisture, sd over space of the mean": np.array([np.nanstd(np.nanmean(moisture, axis=0))]),
         "soil moisture, sd over time": _percentiles(np.nanstd(moisture, axis=0)),
-        "autocorrelation without season": np.array([_autocorrelation(departures, days) for days in MEMORY_DAYS]),
+        "autocorrelation without season": _autocorrelations(departures),
         "share of variance that is season": _percentiles(share),
-        "soil moisture correlation by distance": correlation_by_distance(departures, record, DISTANCES_KM[:4]),
+        "soil moisture correlation by distance": correlation_by_distance(
+            departures, record, DISTANCES_KM[:4]
+        ),
         "dry-down e-folding, days": _percentiles(dry_down_days(record)),
-        "change per dry day by wetness": np.array(dry),
+        "change per dry day by wetness": dry_changes(record),
         "change by rain": change,
         "spread of change by rain": spread,
     }
@@ -145,10 +146,10 @@ def without_season(values, time, harmonics=2):
     normal[few], right[few] = np.eye(basis.shape[1]), np.nan
     season = basis @ np.linalg.solve(normal, right[..., None])[..., 0].T
     seen_season = np.where(seen, season, np.nan)
-    share = np.nanvar(seen_season[:, ~few], axis=0) / np.nanvar(values[:, ~few], axis=0)
-    all_shares = np.full(values.shape[1], np.nan)
-    all_shares[~few] = share
-    return values - season, season, all_shares
+    share = np.full(values.shape[1], np.nan)
+    variance = np.nanvar(values[:, ~few], axis=0)
+    share[~few] = np.nanvar(seen_season[:, ~few], axis=0) / np.where(variance > 0, variance, np.nan)
+    return values - season, season, share
 
 
 def distances_km(record):
@@ -183,11 +184,12 @@ def correlation_by_distance(values, record, distances, half_width=75.0):
     apart = distances_km(record)
     correlation = _correlations(values)
     np.fill_diagonal(apart, np.nan)
-    return np.array([np.nanmean(correlation[np.abs(apart - distance) < half_width]) for distance in distances])
+    rings = [np.abs(apart - distance) < half_width for distance in distances]
+    return np.array([np.nanmean(correlation[ring]) for ring in rings])
 
 
 def travel(values, record, half_width=150.0):
-    """Mean correlation of today's values with yesterday's of a cell to the west (< 0) or east, float64 [7]."""
+    """Mean correlation of today's values with yesterday's to the west (< 0) or east, float64 [7]."""
     today, yesterday = values[1:] - values[1:].mean(axis=0), values[:-1] - values[:-1].mean(axis=0)
     today, yesterday = today / np.linalg.norm(today, axis=0), yesterday / np.linalg.norm(yesterday, axis=0)
     correlation = today.T @ yesterday
@@ -198,6 +200,10 @@ def travel(values, record, half_width=150.0):
     return np.array(
         [correlation[near_row & (np.abs(east - offset) < half_width)].mean() for offset in WEST_TO_EAST_KM]
     )
+
+
+def _autocorrelations(departures):
+    return np.array([_autocorrelation(departures, days) for days in MEMORY_DAYS])
 
 
 def _autocorrelation(departures, days):
@@ -236,7 +242,7 @@ def dry_down_days(record, start_mm=5.0, dry_mm=0.5, longest=15, fewest=3):
 
 
 def _changes(record, gaps=(1, 2, 3)):
-    """Changes between two observations of a cell: for each gap (gap, change, rain between, warm, first value).
+    """Changes between two observations: for each gap (gap, change, rain between, usable, first value).
 
     The rain is that of the first day up to the day before the last: the satellite passes in the morning.
     """
@@ -250,11 +256,12 @@ def _changes(record, gaps=(1, 2, 3)):
 
 
 def dry_changes(record):
-    """Mean change per dry day by relative wetness (5th to 95th percentile of the cell), warm days, float64 [5]."""
+    """Mean change per dry and warm day by wetness (5th to 95th percentile of the cell), float64 [5]."""
     low, high = np.nanpercentile(record.soil_moisture, [5, 95], axis=0)
+    span = np.where(high > low, high - low, np.nan)
     classes = [[] for _ in WETNESS_EDGES[:-1]]
     for gap, change, rain, usable, first in _changes(record):
-        wetness = (first - low) / (high - low)
+        wetness = (first - low) / span
         dry = usable & (rain < 0.1)
         for chosen, lower, upper in zip(classes, WETNESS_EDGES[:-1], WETNESS_EDGES[1:]):
             chosen.append(change[dry & (wetness >= lower) & (wetness < upper)] / gap)

@@ -1,9 +1,9 @@
 """Weather of the synthetic twin: rain and air temperature that move, on the twin's own map.
 
-Three Gaussian fields live on a periodic plane: a large and a small one that make the rain, and one of temperature.
-They are kept as Fourier coefficients in a frame that moves with the wind, where each is a first-order
-autoregression. A day's weather is read from them after shifting the frame by the way of the wind so far. The latent
-fields and the wind are therefore all that the weather needs to go on from any day.
+Three Gaussian fields live on a periodic plane: a large and a small one that make the rain, and one of
+temperature. They are kept as Fourier coefficients in a frame that moves with the wind, where each is a
+first-order autoregression. A day's weather is read from them after shifting the frame by the way of the
+wind so far. The latent fields and the wind are therefore all that the weather needs to go on from any day.
 """
 
 from functools import lru_cache
@@ -17,7 +17,7 @@ from scipy.special import gamma, log_ndtr, ndtri
 LATITUDE = np.linspace(18.0, 54.0, 52)
 LONGITUDE = np.linspace(73.0, 135.0, 65)
 PLANE = (72, 96)
-"""Rows and columns of the periodic plane: the map and a margin, so that weather which leaves does not come back."""
+"""Rows and columns of the periodic plane: the map and a margin, lest weather that leaves comes back."""
 KM_PER_DEGREE = 111.2
 ROW_KM = (LATITUDE[1] - LATITUDE[0]) * KM_PER_DEGREE
 COLUMN_KM = (LONGITUDE[1] - LONGITUDE[0]) * KM_PER_DEGREE * np.cos(np.radians(36.0))
@@ -57,19 +57,17 @@ class Weather(NamedTuple):
 class Climate(NamedTuple):
     """What the weather is like where and when.
 
-    rain_threshold : float32 [366, cells], exponential quantile above which it rains.
-    rain_scale : float32 [366, cells], mm per unit of the transformed exponential quantile.
+    rain_threshold : float32 [366, cells], of the Gaussian signal; above it, it rains.
+    rain_scale : float32 [366, cells], scale of the Weibull distribution of wet days, mm.
     temperature_mean, temperature_spread : float32 [366, cells], K.
-    height : float32 [cells], km.
     wetness : float32 [cells], rank 0 (driest) .. 1 (wettest).
-    sunshine : float32 [366, cells], evaporation's dependence on the season, about 0.2..1.2.
+    sunshine : float32 [366, cells], sine of the sun's elevation, mean of the day times pi, 0..1.1.
     """
 
     rain_threshold: np.ndarray
     rain_scale: np.ndarray
     temperature_mean: np.ndarray
     temperature_spread: np.ndarray
-    height: np.ndarray
     wetness: np.ndarray
     sunshine: np.ndarray
 
@@ -200,7 +198,7 @@ SIGNAL_WEIGHTS = _signal_weights()
 
 
 def signals(latent):
-    """Rain and temperature signals in the moving frame: complex64 [..., 2, 72, 49] of latent [..., 3, 72, 49]."""
+    """Rain and temperature signals, complex64 [..., 2, 72, 49], of latent fields [..., 3, 72, 49]."""
     rain = sum(SIGNAL_WEIGHTS[0, field] * latent[..., field, :, :] for field in (LARGE, SMALL))
     temperature = sum(SIGNAL_WEIGHTS[1, field] * latent[..., field, :, :] for field in (LARGE, WARM))
     return np.stack([rain, temperature], axis=-3)
@@ -223,7 +221,8 @@ def rain_and_temperature(signal, way, climate, day_of_year):
     """
     fields = to_cells(signal * shift(way)[..., None, :, :])
     rain_signal, temperature_signal = fields[..., 0, :], fields[..., 1, :]
-    temperature = climate.temperature_mean[day_of_year] + climate.temperature_spread[day_of_year] * temperature_signal
+    spread = climate.temperature_spread[day_of_year]
+    temperature = climate.temperature_mean[day_of_year] + spread * temperature_signal
     return rain_amount(rain_signal, climate, day_of_year), temperature
 
 
@@ -239,15 +238,16 @@ def rain_amount(rain_signal, climate, day_of_year):
 
 
 def make_climate(version):
-    """The climate of the twin: wet in the south-east with a summer monsoon, dry in the north-west, high in Tibet."""
+    """The climate of the twin: wet south-east with a summer monsoon, dry north-west, high Tibet."""
     latitude, longitude = LATITUDE[ROW], LONGITUDE[COLUMN]
 
     def bump(north, east, height, north_size, east_size):
-        return height * np.exp(-(((latitude - north) / north_size) ** 2) - ((longitude - east) / east_size) ** 2)
+        distance = ((latitude - north) / north_size) ** 2 + ((longitude - east) / east_size) ** 2
+        return height * np.exp(-distance)
 
     height = (
-        bump(33, 90, 4.6, 4.5, 13) + bump(42, 82, 1.8, 2.5, 10) + bump(48, 98, 1.7, 5, 9) + bump(26, 102, 1.6, 4, 5)
-        + bump(37.5, 110, 1.0, 4, 7) + bump(50, 123, 0.7, 5, 4) + 0.15
+        bump(33, 90, 4.6, 4.5, 13) + bump(42, 82, 1.8, 2.5, 10) + bump(48, 98, 1.7, 5, 9)
+        + bump(26, 102, 1.6, 4, 5) + bump(37.5, 110, 1.0, 4, 7) + bump(50, 123, 0.7, 5, 4) + 0.15
     )
     dryness = 1.6 * (latitude - 30) / 10 - 1.1 * (longitude - 108) / 10 + 0.25 * smooth_map(700, version, 101)
     dryness -= bump(22, 82, 4.0, 9, 15) + bump(54, 95, 3.0, 6, 60)
@@ -276,14 +276,15 @@ def make_climate(version):
     declination = 0.409 * np.sin(angle - 1.39)
     sunset = np.arccos(-np.tan(np.radians(latitude)) * np.tan(declination))
     north = np.radians(latitude)
-    elevation = sunset * np.sin(north) * np.sin(declination) + np.cos(north) * np.cos(declination) * np.sin(sunset)
+    elevation = (
+        sunset * np.sin(north) * np.sin(declination) + np.cos(north) * np.cos(declination) * np.sin(sunset)
+    )
     late_summer = np.cos(angle - 2 * np.pi * 203 / 365.25)
     return Climate(
         rain_threshold=ndtri(1 - share).astype(np.float32),
         rain_scale=scale.astype(np.float32),
         temperature_mean=(mean + half_range * late_summer).astype(np.float32),
         temperature_spread=spread.astype(np.float32),
-        height=height.astype(np.float32),
         wetness=wetness.astype(np.float32),
         sunshine=elevation.astype(np.float32),
     )

@@ -1,4 +1,5 @@
 """The training loop: its loss, what it keeps, what it refuses, and how it resumes."""
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -171,7 +172,7 @@ def test_best_weights_are_kept_not_the_last(prepared, tmp_path):
 @pytest.mark.parametrize("broken_epoch", [2, 4])
 def test_resumed_run_equals_an_unbroken_one(head, broken_epoch, prepared, tmp_path, monkeypatch):
     """Two epochs of fit and the refit: broken in the one or in the other."""
-    monkeypatch.setattr("utils.training.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("utils.training.CHECKPOINT_SHARE", math.inf)
     settings, record, splits = prepared(head=head, epochs=3, refit=True, dropout=0.2)
     make = lambda record: make_convlstm(head, hidden=settings.hidden, kernel=1, dropout=0.2, land=record.land)  # noqa: E731
     unbroken, _ = train(make, record, splits, settings, Run(tmp_path / "whole", False))

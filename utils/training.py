@@ -12,7 +12,7 @@ from data_processing.record import scale_record
 from utils.batches import make_batch, observed_targets
 
 LOG_COLUMNS = ("epoch", "train_loss", "validation_loss", "learning_rate", "seconds")
-CHECKPOINT_SECONDS = 20.0
+CHECKPOINT_SHARE = 0.05  # of the training time, at most, goes into saving checkpoints
 GRADIENT_NORM = 1.0
 WARM_UP_SHARE = 0.2  # of all steps
 VALIDATION_WINDOWS = 73  # every fifth day of a year: neighbouring days tell the same
@@ -202,15 +202,16 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
             torch.set_rng_state(state["random_state"].cpu())
             progress = state["progress"]
 
-    def save(force=False):
-        nonlocal saved_at
-        if force or clock.monotonic() - saved_at > CHECKPOINT_SECONDS:
-            run.save_checkpoint({"phase": phase, "phases": phases, "log": log, "progress": progress,
-                                 "network": network.state_dict(), "optimizer": optimizer.state_dict(),
-                                 "schedule": schedule.state_dict(), "random_state": torch.get_rng_state()})
-            saved_at = clock.monotonic()
+    def save():
+        nonlocal saved_at, saving_seconds
+        started = clock.monotonic()
+        run.save_checkpoint({"phase": phase, "phases": phases, "log": log, "progress": progress,
+                             "network": network.state_dict(), "optimizer": optimizer.state_dict(),
+                             "schedule": schedule.state_dict(), "random_state": torch.get_rng_state()})
+        saved_at = clock.monotonic()
+        saving_seconds = saved_at - started
 
-    saved_at = clock.monotonic()
+    saved_at, saving_seconds = clock.monotonic(), 0.0
     weights = [cell_weight(record, device) for record, _ in sources]
     with tqdm(total=target_steps, initial=progress["step"], desc=phase, unit="step", dynamic_ncols=True) as bar:
         while progress["step"] < target_steps:
@@ -240,13 +241,14 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
             write_csv(run.path("training_log.csv"), LOG_COLUMNS, log)
             bar.set_postfix_str(f"epoch {progress['epoch']}, loss {train_loss:.4f}"
                                 + (f", validation {validation_loss:.4f}" if validation else ""))
-            save()
+            if saving_seconds <= CHECKPOINT_SHARE * (clock.monotonic() - saved_at):
+                save()
     if validation:
         network.load_state_dict(progress["best"])
     check_frozen(network, frozen)
     phases[phase] = progress["best_step"] if validation else progress["step"]
     progress = progress | {"best": None}
-    save(force=True)
+    save()
     return phases[phase]
 
 

@@ -12,7 +12,7 @@ HEADS = ("local", "dense", "conv")
 ARCHITECTURE = ("head", "hidden", "kernel")  # settings that weights depend on
 SOIL_MOISTURE = VARIABLES.index("soil_moisture")
 PAPER_KERNEL = 3
-ENCODER_KERNEL = 3  # cells: how far a day looks to its neighbours
+REACHES = (1, 3)  # cells: how far a day looks to its neighbours, because rain travels
 
 
 def complete(settings):
@@ -135,8 +135,10 @@ class LocalConvLSTM(nn.Module):
         super().__init__()
         width = hidden[-1]
         day_channels = 2 * len(VARIABLES) + 2  # values, freshness, season
-        self.encoder = nn.ModuleDict({"day": nn.Conv2d(day_channels, width, ENCODER_KERNEL, padding=ENCODER_KERNEL // 2),
-                                      "place": nn.Conv2d(len(CHANNELS), width, 1)})
+        self.encoder = nn.ModuleDict({
+            "day": nn.ModuleList(nn.Conv2d(day_channels, width, 3, padding=reach, dilation=reach, bias=False)
+                                 for reach in REACHES),
+            "place": nn.Conv2d(len(CHANNELS), width, 1)})
         self.recurrent = ConvLSTMLayers(width, hidden, kernel)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Conv2d(2 * width + 1, width, 1), nn.ReLU(),
                                   nn.Conv2d(width, 2, 1))
@@ -148,7 +150,7 @@ class LocalConvLSTM(nn.Module):
         windows, days, _, height, width = batch.inputs.shape
         season = batch.season[..., None, None].expand(-1, -1, -1, height, width)
         x = torch.cat((batch.inputs, batch.freshness, season), 2).flatten(0, 1)
-        x = torch.relu(self.encoder["day"](x) + self.encoder["place"](batch.static[None]))
+        x = torch.relu(sum(look(x) for look in self.encoder["day"]) + self.encoder["place"](batch.static[None]))
         x = x.unflatten(0, (windows, days))
         shown = slice(None) if every_day else slice(-1, None)
         last = batch.inputs[:, shown, SOIL_MOISTURE:SOIL_MOISTURE + 1]

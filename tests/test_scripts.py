@@ -1,0 +1,248 @@
+"""The scripts as people run them: what they leave behind, what they refuse, and that they can be trusted."""
+import csv
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+
+import netCDF4
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import ROOT, weather_values
+from utils.evaluation import METRIC_COLUMNS
+
+FILES = {"settings.json", "splits.csv", "training_log.csv", "model.pt", "checkpoint.pt", "forecast.nc", "metrics.csv",
+         "cell_metrics.nc", "map.png", "scatter.png", "skill_map.png", "series.png"}
+QUICK = {"epochs": 1, "hidden": (4,)}
+
+
+def command(script, **settings):
+    """Command line of a script."""
+    words = [sys.executable, str(ROOT / script)]
+    for name, value in settings.items():
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            words += [flag]
+        elif isinstance(value, tuple):
+            words += [flag, *map(str, value)]
+        else:
+            words += [flag, str(value)]
+    return words
+
+
+def run(script, folder, **settings):
+    """Run a script as a process from another folder."""
+    return subprocess.run(command(script, **settings), cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def call(script, **settings):
+    """Run a script in this process, which saves the seconds that imports take."""
+    loaded = runpy.run_path(str(ROOT / script))
+    loaded["main"](loaded["Settings"](**settings))
+
+
+def read_csv(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def source(weather_cube):
+    return weather_cube(name="source", first="2013-01-01", days=600, seed=1)
+
+
+@pytest.fixture
+def target(weather_cube):
+    return weather_cube(name="target", first="2015-01-01", days=400, seed=2)
+
+
+def test_fault_12_scripts_run_from_any_folder_and_leave_what_they_promise(source, target, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    results = tmp_path / "results"
+    done = run("finetune-SMAPtest/convlstm.py", elsewhere, cube=os.path.relpath(target, elsewhere), source_cube=source,
+               results=results, epochs=1, hidden=(4,))
+    assert done.returncode == 0, done.stderr
+    assert run("SMAPtest/convlstm.py", elsewhere, cube=target, results=results, **QUICK).returncode == 0
+    for experiment, name in (("ERA5test", "source"), ("SMAPtest", "target"), ("finetune-SMAPtest", "target")):
+        folder = results / experiment / "convlstm" / name / "lead3"
+        assert {path.name for path in folder.iterdir()} == FILES
+        rows = read_csv(folder / "metrics.csv")
+        assert tuple(rows[0]) == METRIC_COLUMNS
+        assert [row["forecaster"] for row in rows] == ["convlstm", "persistence", "damped_persistence", "climatology"]
+        assert len({row["n"] for row in rows}) == 1
+        assert all(np.isfinite(float(row["rmse_pooled"])) for row in rows)
+    assert not list(elsewhere.iterdir())
+    settings = json.loads((results / "finetune-SMAPtest/convlstm/target/lead3/settings.json").read_text())
+    assert settings["settings"]["input_days"] == 30 and len(settings["cube"]["sha256"]) == 64
+    assert settings["packages"]["torch"].startswith("2.")
+
+
+def test_fault_06_forecast_file_holds_every_test_day_with_its_dates(target, tmp_path):
+    call("SMAPtest/convlstm.py", cube=str(target), results=str(tmp_path), lead_time=5, test_days=40, **QUICK)
+    folder = tmp_path / "SMAPtest" / "convlstm" / "target" / "lead5"
+    with netCDF4.Dataset(folder / "forecast.nc") as file:
+        assert file["forecast"].dimensions == ("init_time", "lead_time", "lat", "lon")
+        assert file["forecast"].shape == file["observed"].shape == (40, 1, 4, 5)
+        init = netCDF4.num2date(file["init_time"][:], file["init_time"].units)
+        valid = netCDF4.num2date(file["valid_time"][:, 0], file["valid_time"].units)
+        assert [(b - a).days for a, b in zip(init, valid)] == [5] * 40
+        observed = file["observed"][:, 0].filled(np.nan)
+    values = weather_values(400, 4, 5, seed=2)[-40:, 1]
+    np.testing.assert_allclose(observed, values, atol=1e-6)
+
+
+def test_fault_11_model_loads_with_weights_only_and_says_what_it_is(target, tmp_path):
+    call("SMAPtest/convlstm.py", cube=str(target), results=str(tmp_path), **QUICK)
+    model = torch.load(tmp_path / "SMAPtest/convlstm/target/lead3/model.pt", weights_only=True)
+    assert set(model) == {"format", "weights", "scaler", "settings", "label", "grid"}
+    assert all(isinstance(value, torch.Tensor) and value.device.type == "cpu" for value in model["weights"].values())
+    assert not any(name.startswith("module.") for name in model["weights"])
+    assert model["scaler"]["source"] == "target" and model["scaler"]["first_day"] == "2015-01-01"
+
+
+def test_finished_run_is_not_overwritten(target, tmp_path):
+    settings = {"cube": target, "results": tmp_path / "results", **QUICK}
+    call("SMAPtest/convlstm.py", **{name: str(value) if name in ("cube", "results") else value
+                                    for name, value in settings.items()})
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("*")}
+    again = run("SMAPtest/convlstm.py", tmp_path, **settings)
+    assert again.returncode == 2
+    assert "finished run and is not overwritten" in again.stderr and "--name" in again.stderr
+    assert "Traceback" not in again.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("*")}
+
+
+@pytest.mark.parametrize("settings, words", [
+    ({"cube": "nowhere.nc"}, ["nowhere.nc", "no such file"]),
+    ({"lead_time": 31}, ["lead_time is 31", "1 to 30"]),
+    ({"cube": "TARGET"}, ["no source is named", "--source-cube"]),
+    ({"cube": "TARGET", "source_cube": "TARGET", "train_until": "2016-01-01", "test_from": "2016-01-01"},
+     ["train_until 2016-01-01", "test_from 2016-01-01"]),
+    ({"cube": "TARGET", "pretrained": "nowhere"}, ["nowhere", "no such file"]),
+])
+def test_mistake_ends_before_any_training_with_one_sentence(settings, words, target, tmp_path):
+    settings = {name: str(target) if value == "TARGET" else value for name, value in settings.items()}
+    with pytest.raises(ValueError) as error:
+        call("finetune-SMAPtest/convlstm.py", results=str(tmp_path / "results"), **settings)
+    for word in words:
+        assert word in str(error.value)
+    assert not list(tmp_path.glob("results/**/training_log.csv"))
+
+
+def test_pretrained_run_of_another_network_is_refused(source, target, tmp_path):
+    shared = {"results": str(tmp_path), "epochs": 1}
+    call("ERA5test/convlstm.py", cube=str(source), hidden=(4,), **shared)
+    with pytest.raises(ValueError, match=r"hidden is \[4\] there, \[6\] was asked"):
+        call("finetune-SMAPtest/convlstm.py", cube=str(target), source_cube=str(source), hidden=(6,), **shared)
+
+
+def test_dense_head_cannot_change_the_grid_and_says_so(weather_cube, target, tmp_path):
+    other_grid = weather_cube(name="wide", first="2013-01-01", days=600, columns=7)
+    with pytest.raises(ValueError, match="grid of 4 x 7 cells.*'local' can"):
+        call("finetune-SMAPtest/convlstm.py", cube=str(target), source_cube=str(other_grid), head="dense",
+             results=str(tmp_path), epochs=1)
+
+
+def test_same_seed_gives_the_same_metrics_and_another_seed_others(target, tmp_path):
+    tables = []
+    for name, seed in (("one", 0), ("two", 0), ("three", 1)):
+        call("SMAPtest/convlstm.py", cube=str(target), results=str(tmp_path), name=name, seed=seed, **QUICK)
+        tables.append((tmp_path / f"SMAPtest/convlstm/{name}/lead3/metrics.csv").read_bytes())
+    assert tables[0] == tables[1] != tables[2]
+
+
+def test_pretraining_sees_nothing_of_the_targets_validation_and_test_days(weather_cube, target, tmp_path):
+    """The source overlaps the target; what comes after the target's validation start is replaced by noise."""
+    values = weather_values(1200, 4, 5, seed=1)
+    folders = []
+    for kind in ("clean", "poisoned"):
+        folder = tmp_path / kind
+        if kind == "poisoned":
+            validation_from = target_validation_from(folders[0])
+            late = np.datetime64("2013-01-01") + np.arange(1200) >= validation_from
+            assert 0 < late.sum() < 600
+            values = values.copy()
+            values[late, 1] = np.random.default_rng(5).uniform(0.05, 0.5, values[late, 1].shape)
+            values[late, 0] = 50.0
+        path = weather_cube_file(folder, values)
+        call("finetune-SMAPtest/convlstm.py", cube=str(target), source_cube=str(path), results=str(folder), **QUICK)
+        folders.append(folder)
+    for run_folder in ("ERA5test/convlstm/source-until*/lead3", "finetune-SMAPtest/convlstm/target/lead3"):
+        clean, poisoned = (torch.load(next(folder.glob(run_folder)) / "model.pt", weights_only=True)["weights"]
+                           for folder in folders)
+        assert all(torch.equal(clean[name], poisoned[name]) for name in clean)
+
+
+def target_validation_from(folder):
+    rows = read_csv(folder / "finetune-SMAPtest/convlstm/target/lead3/splits.csv")
+    return np.datetime64(next(row["first_target"] for row in rows if row["split"] == "validation"))
+
+
+def weather_cube_file(folder, values):
+    from data_processing.cube import write_cube
+    path = folder / "source.nc"
+    write_cube(path, values, np.datetime64("2013-01-01") + np.arange(len(values)), 30.0 + np.arange(4),
+               100.0 + np.arange(5), {"title": "small test cube", "source": "tests"})
+    return path
+
+
+def test_test_days_never_move_the_weights(target, weather_cube, tmp_path):
+    values = weather_values(400, 4, 5, seed=2)
+    values[300:] = np.random.default_rng(0).uniform(0.05, 0.5, values[300:].shape)
+    values[300:, 2] += 280
+    from data_processing.cube import write_cube
+    poisoned = tmp_path / "poisoned.nc"
+    write_cube(poisoned, values, np.datetime64("2015-01-01") + np.arange(400), 30.0 + np.arange(4),
+               100.0 + np.arange(5), {"source": "tests"})
+    weights = []
+    for name, path in (("clean", target), ("poisoned", poisoned)):
+        call("SMAPtest/convlstm.py", cube=str(path), results=str(tmp_path), name=name, **QUICK)
+        model = torch.load(tmp_path / f"SMAPtest/convlstm/{name}/lead3/model.pt", weights_only=True)
+        weights.append(model["weights"] | {"mean": model["scaler"]["mean"], "spread": model["scaler"]["spread"]})
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_killed_run_resumes_to_the_same_numbers(source, target, tmp_path):
+    """SIGKILL once while pre-training and once while fine-tuning."""
+    settings = {"cube": target, "source_cube": source, "hidden": (16,), "epochs": 12}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert run("finetune-SMAPtest/convlstm.py", tmp_path, results=whole, **settings).returncode == 0
+    for log in ("ERA5test/convlstm/source/lead3", "finetune-SMAPtest/convlstm/target/lead3"):
+        resume = {"resume": True} if broken.exists() else {}
+        process = subprocess.Popen(command("finetune-SMAPtest/convlstm.py", results=broken, **settings, **resume),
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for_epochs(broken / log / "training_log.csv", 3)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (broken / log / "metrics.csv").exists()
+    unasked = run("finetune-SMAPtest/convlstm.py", tmp_path, results=broken, **settings)
+    assert unasked.returncode == 2 and "--resume" in unasked.stderr
+    assert run("finetune-SMAPtest/convlstm.py", tmp_path, results=broken, resume=True, **settings).returncode == 0
+    for folder in ("ERA5test/convlstm/source/lead3", "finetune-SMAPtest/convlstm/target/lead3"):
+        assert (whole / folder / "metrics.csv").read_bytes() == (broken / folder / "metrics.csv").read_bytes()
+        logs = [[{name: value for name, value in row.items() if name != "seconds"}
+                 for row in read_csv(base / folder / "training_log.csv")] for base in (whole, broken)]
+        assert logs[0] == logs[1]
+
+
+def wait_for_epochs(log, epochs):
+    deadline = time.monotonic() + 120
+    while not log.exists() or len(read_csv(log)) < epochs:
+        assert time.monotonic() < deadline, f"no {epochs} epochs in {log}"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("script", ["ERA5test/convlstm.py", "SMAPtest/convlstm.py", "finetune-SMAPtest/convlstm.py"])
+def test_help_names_every_setting_and_a_typing_mistake_is_refused(script, tmp_path):
+    shown = run(script, tmp_path, help=True)
+    assert shown.returncode == 0
+    for flag in ("--lead-time", "--cube", "--test-from", "--head", "--resume", "--results"):
+        assert flag in shown.stdout
+    wrong = run(script, tmp_path, leadtime=5)
+    assert wrong.returncode == 2 and "--lead-time" in wrong.stderr + wrong.stdout
