@@ -8,7 +8,6 @@ version is the same world everywhere, and a world can be continued from any day.
 """
 
 import hashlib
-import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +18,8 @@ from tqdm import tqdm
 from data_processing import twin_land, twin_weather
 from data_processing.cube import VARIABLES, write_cube
 from data_processing.errors import UserError
+from data_processing.files import replacing
+from data_processing.satellite import in_swath
 from data_processing.twin_weather import CELLS, COLUMN, LAND, LATITUDE, LONGITUDE, ROW
 
 VERSION = 1
@@ -231,24 +232,12 @@ def _observe(view, day, rain, moisture, temperature):
     error = np.float32(view.error) * random.standard_normal(CELLS, dtype=np.float32)
     moisture = moisture + error
     if view.swath:
-        seen = _in_swath(day) & (temperature > twin_land.FREEZING)
+        seen = in_swath(day, LATITUDE[ROW], LONGITUDE[COLUMN]) & (temperature > twin_land.FREEZING)
         moisture = np.where(seen, moisture, np.float32(np.nan))
     shown = {
         "precipitation": reported_rain, "soil_moisture": moisture, "soil_temperature": temperature,
     }
     return np.stack([shown[name] for name in VARIABLES])
-
-
-def _in_swath(day):
-    """Cells under the satellite, bool [cells].
-
-    SMAP: 117 orbits in 8 days, a swath of 1000 km (Entekhabi et al. 2010, doi:10.1109/JPROC.2010.2043918).
-    """
-    orbits_per_day = 117 / 8
-    spacing = 360 / orbits_per_day
-    latitude, longitude = LATITUDE[ROW], LONGITUDE[COLUMN]
-    width = 1000 / (twin_weather.KM_PER_DEGREE * np.cos(np.radians(latitude)))
-    return (longitude + 0.2 * latitude + _day_number(day) * orbits_per_day % 1 * spacing) % spacing < width
 
 
 def _save_states(folder, states):
@@ -259,17 +248,8 @@ def _save_states(folder, states):
         for field in twin_weather.Weather._fields:
             arrays[f"{name}_{field}"] = np.stack([getattr(weather, field) for weather in weathers])
         arrays[f"{name}_ground"] = np.stack([np.stack(ground) for ground in grounds])
-    _write_atomically(_states_file(folder), lambda file: np.savez(file, **arrays))
-
-
-def _write_atomically(path, write):
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(_states_file(folder)) as temporary:
+        np.savez(temporary, **arrays)
 
 
 def true_states(domain, init_times, folder=FOLDER):
@@ -408,7 +388,8 @@ def ceiling(domain, init_times, lead_time, folder=FOLDER):
     cache = Path(folder) / f"twin_ceiling_v{VERSION}_{name}_lead{lead_time}_{key}.npy"
     if not cache.exists():
         forecast = _make_ceiling(name, init_times, lead_time, folder)
-        _write_atomically(cache, lambda file: np.save(file, forecast))
+        with replacing(cache) as temporary:
+            np.save(temporary, forecast)
     on_land = np.load(cache)
     maps = np.full((len(init_times), *LAND.shape), np.nan, np.float32)
     maps[:, ROW, COLUMN] = on_land

@@ -14,11 +14,12 @@ import numpy as np
 import scipy.fft
 from scipy.special import gamma, log_ndtr, ndtri
 
+from data_processing.satellite import KM_PER_DEGREE
+
 LATITUDE = np.linspace(18.0, 54.0, 52)
 LONGITUDE = np.linspace(73.0, 135.0, 65)
 PLANE = (72, 96)
 """Rows and columns of the periodic plane: the map and a margin, lest weather that leaves comes back."""
-KM_PER_DEGREE = 111.2
 ROW_KM = (LATITUDE[1] - LATITUDE[0]) * KM_PER_DEGREE
 COLUMN_KM = (LONGITUDE[1] - LONGITUDE[0]) * KM_PER_DEGREE * np.cos(np.radians(36.0))
 

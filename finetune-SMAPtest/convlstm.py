@@ -52,8 +52,8 @@ class Settings:
     epochs: int = 4  # at most
     patience: int = 10  # epochs without a better validation before training stops
     refit: bool | None = None  # train once more on training + validation days; default if they are under two years
-    batch_size: int = 2  # windows; the local head learns from every day of a window
-    learning_rate: float = 5e-3  # highest; it rises over the first fifth of the steps, then falls to nearly 0
+    batch_size: int | None = None  # windows; default 1, and learning from each of its days; 32 for the paper's heads
+    learning_rate: float | None = None  # highest of a rise and fall; default 5e-3, 1e-3 for the paper's heads
     weight_decay: float = 0.01
     seed: int = 0
     device: str = "cpu"  # or "cuda"

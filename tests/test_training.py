@@ -85,12 +85,20 @@ def test_targets_outside_the_training_days_are_missing(prepared):
 
 def test_one_epoch_uses_every_window_once_or_one_in_stride(prepared):
     settings, record, splits = prepared()
-    torch.manual_seed(0)
-    ends = np.concatenate([ends for _, ends in epoch_batches([(record, splits.train)], [1], 4)])
-    latest = splits.train - settings.lead_time
-    assert len(np.unique(ends)) == len(ends) >= len(latest) - 1
-    ends = np.sort(np.concatenate([ends for _, ends in epoch_batches([(record, splits.train)], [15], 4)]))
-    assert (np.diff(ends) == 15).all() and set(ends) <= set(latest)
+    init_days = splits.train - settings.lead_time
+    ends = np.sort(np.concatenate([ends for _, ends in epoch_batches([(record, splits.train)], [1], 4)]))
+    np.testing.assert_array_equal(ends, init_days)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        ends = np.sort(np.concatenate([ends for _, ends in epoch_batches([(record, splits.train)], [15], 4)]))
+        assert len(ends) == len(init_days) // 15 and (np.diff(ends) == 15).all() and set(ends) <= set(init_days)
+
+
+def test_training_lasts_the_number_of_epochs_that_was_asked_for(prepared, tmp_path):
+    settings, record, splits = prepared(epochs=3)
+    fit(new_network(record, settings), [(record, splits.train)], settings, Run(tmp_path, False),
+        validation=(record, splits.validation))
+    assert len((tmp_path / "training_log.csv").read_text().splitlines()) == 1 + 3
 
 
 def test_one_cycle_rises_then_falls():

@@ -9,7 +9,7 @@ from scipy.special import ndtr
 from data_processing import twin, twin_land, twin_weather
 from data_processing.cube import VARIABLES, cube_values, open_cube
 from data_processing.errors import UserError
-from data_processing.twin_statistics import (
+from tests.twin_statistics import (
     REALITY, all_rows, land_record, persistence_r2, travel, WEST_TO_EAST_KM,
 )
 

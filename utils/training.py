@@ -187,7 +187,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
     torch.manual_seed(settings.seed)
     optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
     strides = [record.input_days // 2 if network.every_day else 1 for record, _ in sources]
-    epoch_steps = sum(math.ceil(len(targets) / stride / settings.batch_size)
+    epoch_steps = sum(math.ceil(epoch_windows(targets, stride) / settings.batch_size)
                       for (_, targets), stride in zip(sources, strides))
     target_steps = steps or settings.epochs * epoch_steps
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step, target_steps))
@@ -252,6 +252,11 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
     return phases[phase]
 
 
+def epoch_windows(targets, stride):
+    """Number of windows of one epoch: every target once, or one in `stride`."""
+    return max(1, len(targets) // stride)
+
+
 def epoch_batches(sources, strides, batch_size):
     """Batches of one epoch in random order.
 
@@ -270,9 +275,9 @@ def epoch_batches(sources, strides, batch_size):
     batches = []
     for number, ((record, targets), stride) in enumerate(zip(sources, strides)):
         init_days = np.asarray(targets) - record.lead_time
-        latest = len(init_days) - 1 - int(torch.randint(stride, ()))
-        ends = init_days[np.arange(latest, -1, -stride)]
-        ends = ends[torch.randperm(len(ends)).numpy()]
+        latest = len(init_days) - 1 - int(torch.randint(min(stride, len(init_days)), ()))
+        order = torch.randperm(epoch_windows(targets, stride)).numpy()
+        ends = init_days[latest - stride * order]
         batches += [(number, ends[start:start + batch_size]) for start in range(0, len(ends), batch_size)]
     return [batches[index] for index in torch.randperm(len(batches))]
 

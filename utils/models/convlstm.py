@@ -12,7 +12,7 @@ HEADS = ("local", "dense", "conv")
 ARCHITECTURE = ("head", "hidden", "kernel")  # settings that weights depend on
 SOIL_MOISTURE = VARIABLES.index("soil_moisture")
 PAPER_KERNEL = 3
-REACHES = (1, 3)  # cells: how far a day looks to its neighbours, because rain travels
+REACHES = (1, 3, 6)  # cells: how far a day looks to its neighbours, because rain travels
 
 
 def complete(settings):
@@ -21,7 +21,7 @@ def complete(settings):
     Parameters
     ----------
     settings : Settings
-        Read here: head, lead_time, input_days, hidden, scaling.
+        Read here: head, lead_time, input_days, hidden, scaling, batch_size, learning_rate.
 
     Returns
     -------
@@ -35,9 +35,10 @@ def complete(settings):
     if settings.head not in HEADS:
         raise UserError(f"head is {settings.head!r}; it must be one of {', '.join(HEADS)}.")
     if settings.head == "local":
-        defaults = {"input_days": 30, "hidden": (24,), "scaling": "cell"}
+        defaults = {"input_days": 30, "hidden": (24,), "scaling": "cell", "batch_size": 1, "learning_rate": 5e-3}
     else:
-        defaults = {"input_days": settings.lead_time, "hidden": (8, 4), "scaling": "global"}
+        defaults = {"input_days": settings.lead_time, "hidden": (8, 4), "scaling": "global", "batch_size": 32,
+                    "learning_rate": 1e-3}
     return replace(settings, **{name: value for name, value in defaults.items() if getattr(settings, name) is None})
 
 
