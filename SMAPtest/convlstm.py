@@ -64,8 +64,7 @@ def main(settings):
     record = open_record(cube, cube_file.name, splits, max_gap_days=settings.max_gap_days)
 
     def new_network(record):
-        return make_convlstm(settings.head, hidden=settings.hidden, kernel=settings.kernel, dropout=settings.dropout,
-                             land=record.land)
+        return make_convlstm(settings, record)
 
     network, record = train(new_network, record, splits, settings, run)
     save_model(run, network, record, settings, cube_file.label)

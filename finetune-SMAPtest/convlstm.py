@@ -75,8 +75,7 @@ def main(settings):
     scaler = pretrained["scaler"] if settings.scaling_from == "source" else None
 
     def new_network(record):
-        network = make_convlstm(settings.head, hidden=settings.hidden, kernel=settings.kernel,
-                                dropout=settings.dropout, land=record.land)
+        network = make_convlstm(settings, record)
         load_weights(network, pretrained)
         return network
 

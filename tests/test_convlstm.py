@@ -1,4 +1,6 @@
 """The ConvLSTM: shapes, sizes, and the original's faults of order and of batch."""
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,18 +9,23 @@ from data_processing.record import open_record, scale_record
 from data_processing.splits import split_cube
 from tests.conftest import Experiment
 from utils.batches import make_batch
-from utils.models.convlstm import HEADS, ConvLSTMLayers, complete, make_convlstm
+from utils.models.convlstm import HEADS, ConvLSTMLayers, complete, make_convlstm, reaches_in_cells
 
 
 def network_for(head, rows=5, columns=6, seed=0, **changes):
     """A network with random weights in its last layer too, so that every input can show in its output."""
     torch.manual_seed(seed)
     settings = complete(Experiment(head=head, **changes))
-    network = make_convlstm(head, hidden=settings.hidden, kernel=settings.kernel, dropout=settings.dropout,
-                            land=np.ones((rows, columns), bool))
+    network = make_convlstm(settings, grid(rows, columns))
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return network.eval(), settings
+
+
+def grid(rows, columns, spacing=0.7):
+    """What a network needs to know of a record: its map."""
+    return SimpleNamespace(land=np.ones((rows, columns), bool), lat=30 + spacing * np.arange(rows),
+                           lon=100 + spacing * np.arange(columns))
 
 
 def ready_record(path, settings):
@@ -120,10 +127,8 @@ def test_missing_day_is_seen_as_missing_not_as_a_value(weather):
 
 
 def test_paper_form_has_the_published_number_of_weights():
-    land = np.ones((52, 65), bool)
     with torch.device("meta"):
-        dense = make_convlstm("dense", hidden=(8, 4), kernel=3, dropout=0, land=land)
-        conv = make_convlstm("conv", hidden=(8, 4), kernel=3, dropout=0, land=land)
+        dense, conv = (make_convlstm(complete(Experiment(head=head)), grid(52, 65)) for head in ("dense", "conv"))
     assert count(dense.recurrent) == count(conv.recurrent) == 4944
     assert count(dense) == 4944 + 4 * 3380 * 3380 + 3380
     assert count(conv) == 4944 + 5 + 3380 * 3380 + 3380
@@ -136,9 +141,18 @@ def test_local_head_has_the_same_weights_on_every_map():
     large.load_state_dict(small.state_dict())
 
 
+def test_local_head_looks_equally_far_on_every_grid():
+    degree = 1 / np.cos(np.radians(45))
+    for cells in (1, 3):
+        lat = 45 + np.arange(-2, 3) * 80 / 111.2 / cells
+        lon = np.arange(5) * 80 / 111.2 * degree / cells
+        assert reaches_in_cells(lat, lon) == [cells, 3 * cells, 6 * cells]
+    assert reaches_in_cells(np.array([45.0]), np.array([0.0])) == [1, 1, 1]
+
+
 def test_untrained_local_head_is_persistence_damped_by_a_half(weather):
     settings = complete(Experiment())
-    network = make_convlstm("local", hidden=settings.hidden, kernel=1, dropout=0, land=np.ones((5, 6), bool)).eval()
+    network = make_convlstm(settings, grid(5, 6)).eval()
     record, _ = ready_record(weather, settings)
     last = make_batch(record, np.array([60]), torch.device("cpu")).inputs[:, -1, 1].numpy()
     np.testing.assert_allclose(forecast(network, record, [60])[:, 0], last / 2, atol=1e-6)

@@ -1,4 +1,5 @@
 """The scripts as people run them: what they leave behind, what they refuse, and that they can be trusted."""
+import ast
 import csv
 import json
 import os
@@ -82,6 +83,25 @@ def test_fault_12_scripts_run_from_any_folder_and_leave_what_they_promise(source
     settings = json.loads((results / "finetune-SMAPtest/convlstm/target/lead3/settings.json").read_text())
     assert settings["settings"]["input_days"] == 30 and len(settings["cube"]["sha256"]) == 64
     assert settings["packages"]["torch"].startswith("2.")
+
+
+def test_fault_13_every_class_and_function_has_one_definition():
+    places = {}
+    for path in [*ROOT.glob("data_processing/*.py"), *ROOT.glob("utils/**/*.py"), *ROOT.glob("*test/*.py")]:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(path)
+    of_scripts = {"Settings", "main"}
+    assert {name: paths for name, paths in places.items() if len(paths) > 1 and name not in of_scripts} == {}
+    assert "make_convlstm" in places and "fit_scaler" in places and "window_view" in places
+
+
+@pytest.mark.parametrize("head", ["local", "dense", "conv"])
+def test_fault_17_baselines_stand_in_every_table_on_the_same_values(head, target, tmp_path):
+    call("SMAPtest/convlstm.py", cube=str(target), results=str(tmp_path), head=head, epochs=1, name="run")
+    rows = read_csv(tmp_path / "SMAPtest/convlstm/run/lead3/metrics.csv")
+    assert [row["forecaster"] for row in rows] == ["convlstm", "persistence", "damped_persistence", "climatology"]
+    assert {row["n"] for row in rows} == {str(100 * 20)}
 
 
 def test_fault_06_forecast_file_holds_every_test_day_with_its_dates(target, tmp_path):

@@ -11,8 +11,8 @@ from data_processing.record import open_record, scale_record
 from data_processing.satellite import satellite_view
 from data_processing.splits import split_cube
 from tests.conftest import Experiment
-from utils.batches import observed_targets
-from utils.models.convlstm import complete, make_convlstm
+from utils.batches import make_batch, observed_targets
+from utils.models.convlstm import HEADS, complete, make_convlstm
 from utils.runs import Run
 from utils.training import (cell_weight, check_frozen, epoch_batches, fit, forecast_days, masked_mse, one_cycle,
                             parameter_groups, train)
@@ -33,8 +33,7 @@ def prepared(weather_cube):
 
 def new_network(record, settings, seed=0):
     torch.manual_seed(seed)
-    return make_convlstm(settings.head, hidden=settings.hidden, kernel=settings.kernel, dropout=settings.dropout,
-                         land=record.land)
+    return make_convlstm(settings, record)
 
 
 def test_fault_08_loss_is_the_mean_over_land_cells():
@@ -182,7 +181,7 @@ def test_resumed_run_equals_an_unbroken_one(head, broken_epoch, prepared, tmp_pa
     """Two epochs of fit and the refit: broken in the one or in the other."""
     monkeypatch.setattr("utils.training.CHECKPOINT_SHARE", math.inf)
     settings, record, splits = prepared(head=head, epochs=3, refit=True, dropout=0.2)
-    make = lambda record: make_convlstm(head, hidden=settings.hidden, kernel=1, dropout=0.2, land=record.land)  # noqa: E731
+    make = lambda record: make_convlstm(settings, record)  # noqa: E731
     unbroken, _ = train(make, record, splits, settings, Run(tmp_path / "whole", False))
 
     class Interrupted(Exception):
@@ -214,6 +213,30 @@ def test_resuming_a_finished_fit_trains_no_more(prepared, tmp_path):
     assert fit(again, [(record, splits.train)], settings, Run(tmp_path, True),
                validation=(record, splits.validation)) == steps
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters()))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_fault_15_one_post_processing_for_all_networks(head, prepared):
+    """Scaled output back to m3 m-3 and nothing else: small and negative forecasts stay what they are."""
+    settings, record, splits = prepared(head=head)
+    network = new_network(record, settings)
+    with torch.no_grad():
+        network.head[-2 if head != "local" else -1].bias.fill_(-9.0)
+    network.eval()
+    forecast = forecast_days(network, record, splits.test[:3], "cpu", progress=False)
+    with torch.no_grad():
+        scaled = network(make_batch(record, splits.test[:3] - settings.lead_time, torch.device("cpu")))[:, 0].numpy()
+    assert forecast.min() < 0
+    np.testing.assert_allclose(forecast, record.scaler.unscale_soil_moisture(scaled), atol=1e-6)
+
+
+def test_fault_16_nothing_is_read_from_disk_while_training(weather_cube, tmp_path):
+    path = weather_cube(days=200)
+    settings = complete(Experiment(epochs=1))
+    cube, splits = split_cube(path, settings)
+    record = open_record(cube, "small", splits, max_gap_days=10)
+    path.unlink()
+    train(lambda record: new_network(record, settings), record, splits, settings, Run(tmp_path / "run", False))
 
 
 def test_loss_that_is_no_number_stops_the_run(prepared, tmp_path):

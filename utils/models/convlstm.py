@@ -1,18 +1,21 @@
 """ConvLSTM: the paper's two forms and ours, one definition for all three experiments."""
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import nn
 
 from data_processing.cube import VARIABLES
 from data_processing.errors import UserError
+from data_processing.satellite import KM_PER_DEGREE
 from data_processing.static_maps import CHANNELS
 
 HEADS = ("local", "dense", "conv")
 ARCHITECTURE = ("head", "hidden", "kernel")  # settings that weights depend on
 SOIL_MOISTURE = VARIABLES.index("soil_moisture")
 PAPER_KERNEL = 3
-REACHES = (1, 3, 6)  # cells: how far a day looks to its neighbours, because rain travels
+REACHES = (80.0, 240.0, 480.0)  # km: how far a day looks around, because rain travels
+AROUND_CHANNELS = 4  # what it keeps of each reach
 
 
 def complete(settings):
@@ -42,21 +45,16 @@ def complete(settings):
     return replace(settings, **{name: value for name, value in defaults.items() if getattr(settings, name) is None})
 
 
-def make_convlstm(head, *, hidden, kernel, dropout, land):
+def make_convlstm(settings, record):
     """ConvLSTM network with one of three heads.
 
     Parameters
     ----------
-    head : str
-        "local": ours. "dense", "conv": the paper's.
-    hidden : sequence of int
-        Hidden channels of each layer.
-    kernel : int
-        Of the local head's state-to-state convolution, cells, odd.
-    dropout : float
-        Of the local head, 0..1.
-    land : bool ndarray [H, W]
-        The paper's heads are made for one map size; the local head runs on any.
+    settings : Settings
+        Completed; read here: head ("local": ours; "dense", "conv": the paper's), hidden (channels of each layer), and of
+        the local head kernel (of the state-to-state convolution, cells, odd) and dropout (0..1).
+    record : Record
+        The paper's heads are made for its map size; the local head looks as many cells around as its spacing asks for.
 
     Returns
     -------
@@ -64,9 +62,28 @@ def make_convlstm(head, *, hidden, kernel, dropout, land):
         `network(batch, every_day=False)` gives scaled soil moisture [N, d, H, W] after the window's last day (d = 1),
         or after each of its days (d = D) where `network.every_day` is true.
     """
-    if head == "local":
-        return LocalConvLSTM(hidden, kernel, dropout)
-    return PaperConvLSTM(head, hidden, *land.shape)
+    if settings.head == "local":
+        return LocalConvLSTM(settings.hidden, settings.kernel, settings.dropout, reaches_in_cells(record.lat, record.lon))
+    return PaperConvLSTM(settings.head, settings.hidden, *record.land.shape)
+
+
+def reaches_in_cells(lat, lon):
+    """REACHES in cells of a grid, at least 1: the same weights then look equally far on every grid.
+
+    Parameters
+    ----------
+    lat, lon : float [H], [W]
+        Cell centres, degrees.
+
+    Returns
+    -------
+    list of int
+    """
+    spacings = [np.ptp(lat) / (len(lat) - 1)] if len(lat) > 1 else []
+    if len(lon) > 1:
+        spacings.append(np.ptp(lon) / (len(lon) - 1) * np.cos(np.radians(np.mean(lat))))
+    spacing = KM_PER_DEGREE * np.mean(spacings) if spacings else np.inf
+    return [max(1, round(reach / spacing)) for reach in REACHES]
 
 
 class ConvLSTMCell(nn.Module):
@@ -132,14 +149,15 @@ class LocalConvLSTM(nn.Module):
 
     every_day = True
 
-    def __init__(self, hidden, kernel, dropout):
+    def __init__(self, hidden, kernel, dropout, reaches):
         super().__init__()
         width = hidden[-1]
-        day_channels = 2 * len(VARIABLES) + 2  # values, freshness, season
+        day_channels = 2 * len(VARIABLES) + 2 + len(reaches) * AROUND_CHANNELS  # values, freshness, season, around
         self.encoder = nn.ModuleDict({
-            "day": nn.ModuleList(nn.Conv2d(day_channels, width, 3, padding=reach, dilation=reach, bias=False)
-                                 for reach in REACHES),
-            "place": nn.Conv2d(len(CHANNELS), width, 1)})
+            "around": nn.ModuleList(nn.Conv2d(len(VARIABLES), AROUND_CHANNELS, 3, padding=reach, dilation=reach, bias=False)
+                                    for reach in reaches),
+            "day": nn.Conv2d(day_channels, width, 1),
+            "place": nn.Conv2d(len(CHANNELS), width, 1, bias=False)})
         self.recurrent = ConvLSTMLayers(width, hidden, kernel)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Conv2d(2 * width + 1, width, 1), nn.ReLU(),
                                   nn.Conv2d(width, 2, 1))
@@ -149,9 +167,11 @@ class LocalConvLSTM(nn.Module):
     def forward(self, batch, every_day=False):
         """See `make_convlstm`."""
         windows, days, _, height, width = batch.inputs.shape
-        season = batch.season[..., None, None].expand(-1, -1, -1, height, width)
-        x = torch.cat((batch.inputs, batch.freshness, season), 2).flatten(0, 1)
-        x = torch.relu(sum(look(x) for look in self.encoder["day"]) + self.encoder["place"](batch.static[None]))
+        season = batch.season[..., None, None].expand(-1, -1, -1, height, width).flatten(0, 1)
+        values = batch.inputs.flatten(0, 1)
+        around = [look(values) for look in self.encoder["around"]]
+        x = self.encoder["day"](torch.cat((values, batch.freshness.flatten(0, 1), season, *around), 1))
+        x = torch.relu(x + self.encoder["place"](batch.static[None]))
         x = x.unflatten(0, (windows, days))
         shown = slice(None) if every_day else slice(-1, None)
         last = batch.inputs[:, shown, SOIL_MOISTURE:SOIL_MOISTURE + 1]
