@@ -35,13 +35,14 @@ class Settings:
     lead_time: int = 3  # days from the last input day to the day that is forecast, 1..30
     input_days: int | None = None  # days a forecast looks back; default 30, lead_time for the paper's heads
     # model
-    head: Literal["local", "dense", "conv"] = "local"  # "local": ours, for any map; "dense", "conv": the paper's, for one map size
+    head: Literal["local", "dense", "conv"] = "local"  # "local": ours, for any map; the others are the paper's
     hidden: tuple[int, ...] | None = None  # hidden channels of each layer; default 24, 8 and 4 for the paper's heads
     kernel: int = 1  # state-to-state convolution of the local head, cells, odd
     dropout: float = 0.0  # of the local head
-    scaling: Literal["cell", "global"] | None = None  # "cell": each cell's own mean and spread; "global": the default of the paper's heads
+    scaling: Literal["cell", "global"] | None = None  # each cell's own mean and spread, or (paper's heads) one pair
     # training
-    epochs: int = 4  # at most
+    steps: int = 800  # of the optimizer, where epochs is not given
+    epochs: int | None = None  # passes over the training days; default as `steps` asks, 30 for the paper's heads
     patience: int = 10  # epochs without a better validation before training stops
     refit: bool | None = None  # train once more on training + validation days; default if they are under two years
     batch_size: int | None = None  # windows; default 1, and learning from each of its days; 32 for the paper's heads
@@ -56,10 +57,10 @@ class Settings:
 
 
 def main(settings):
-    settings = complete(settings)
+    settings = complete(settings, learning_rate=5e-3)
     cube_file = find_cube(settings.cube, "smap_l4")
     cube, splits = split_cube(cube_file.path, settings)
-    run = start_run("SMAPtest", "convlstm", settings, cube_file, splits)
+    run = start_run("SMAPtest", "convlstm", settings, cube_file, cube, splits)
 
     record = open_record(cube, cube_file.name, splits, max_gap_days=settings.max_gap_days)
 
@@ -67,10 +68,10 @@ def main(settings):
         return make_convlstm(settings, record)
 
     network, record = train(new_network, record, splits, settings, run)
-    save_model(run, network, record, settings, cube_file.label)
+    save_model(run, network, record, settings, splits)
     forecast = forecast_days(network, record, splits.test, settings.device)
-    evaluate_run(run, record, splits, forecast, model="convlstm", label=cube_file.label,
-                 twin_domain=cube_file.twin_domain)
+    evaluate_run(run, record, splits, forecast, model="convlstm", label=run.label,
+                 twin_domain=cube.attrs.get("twin_domain"))
 
 
 if __name__ == "__main__":

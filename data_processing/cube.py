@@ -21,6 +21,7 @@ from data_processing.errors import UserError
 from data_processing.files import replacing
 
 VARIABLES = ("precipitation", "soil_moisture", "soil_temperature")
+SOIL_MOISTURE = VARIABLES.index("soil_moisture")
 
 
 class Quantity(NamedTuple):

@@ -3,13 +3,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_processing.cube import VARIABLES, cube_days, cube_values, land_mask
+from data_processing.cube import SOIL_MOISTURE, cube_days, cube_values, land_mask
+from data_processing.errors import UserError
 from data_processing.gaps import carry_forward
 from data_processing.scaling import Scaler, fit_scaler
 from data_processing.static_maps import static_maps
 from data_processing.windows import window_view
-
-SOIL_MOISTURE = VARIABLES.index("soil_moisture")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +53,7 @@ class Record:
         carried, age = self.carried[before:, SOIL_MOISTURE], self.age[before:, SOIL_MOISTURE]
         return np.where(age[days] == 0, carried[days], np.float32(np.nan))
 
+    @property
     def carried_soil_moisture(self):
         """View [T, H, W]: last observed soil moisture, m3 m-3; NaN = nothing within `max_gap_days`."""
         return self.carried[self.input_days - 1:, SOIL_MOISTURE]
@@ -76,13 +76,24 @@ def open_record(cube, name, splits, *, max_gap_days):
     -------
     Record
         Not scaled yet.
+
+    Raises
+    ------
+    UserError
+        A split without any observed target.
     """
     before = splits.input_days - 1
     values = cube_values(cube, days_before=before)
     land = land_mask(values[before:], splits.history_days)
     carried, age = carry_forward(values, max_gap_days)
-    return Record(name=name, time=cube_days(cube), lat=cube["lat"].values, lon=cube["lon"].values, land=land,
-                  carried=carried, age=age, input_days=splits.input_days, lead_time=splits.lead_time)
+    record = Record(name=name, time=cube_days(cube), lat=cube["lat"].values, lon=cube["lon"].values, land=land,
+                    carried=carried, age=age, input_days=splits.input_days, lead_time=splits.lead_time)
+    for split in ("train", "validation", "test"):
+        days = getattr(splits, split)
+        if not (record.age[before:, SOIL_MOISTURE][days] == 0)[:, land].any():
+            raise UserError(f"{name} has no observed soil moisture on the {split} days, {splits.time[days[0]]} to "
+                            f"{splits.time[days[-1]]}; choose other dates.")
+    return record
 
 
 def scale_record(record, days, *, scaling, scaler=None):

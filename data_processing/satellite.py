@@ -3,15 +3,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from data_processing.cube import VARIABLES
+from data_processing.cube import SOIL_MOISTURE
 from data_processing.gaps import carry_forward
 
-ORBITS_PER_DAY = 117 / 8  # SMAP; it repeats its track after 8 days (Entekhabi et al. 2010, doi:10.1109/JPROC.2010.2043918)
+# SMAP repeats its track after 8 days (Entekhabi et al. 2010, doi:10.1109/JPROC.2010.2043918).
+ORBITS_PER_DAY = 117 / 8
 SWATH_KM = 1000.0
 KM_PER_DEGREE = 111.2
 TRACK_SLOPE = 0.2  # degrees of longitude that a track drifts per degree of latitude
 RETRIEVAL_NOISE = 0.035  # m3 m-3, standard deviation
-SOIL_MOISTURE = VARIABLES.index("soil_moisture")
 
 
 def in_swath(day, lat, lon):

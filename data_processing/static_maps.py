@@ -2,7 +2,6 @@
 import numpy as np
 
 from data_processing.cube import VARIABLES
-from data_processing.gaps import NO_VALUE
 from data_processing.scaling import LOGARITHMIC, fit_scaler
 from data_processing.season import fit_season, season_terms
 
@@ -36,8 +35,8 @@ def static_maps(carried, age, land, days, time, source):
     Returns
     -------
     float32 [len(CHANNELS), H, W]
-        In units of order one; 0 at sea. A record of less than a year shows no season: then the four or so seasonal
-        maps are 0 and the last map, "season is known", is 0 instead of 1.
+        In units of order one; 0 at sea. A record of less than a year shows no season: then the six seasonal maps
+        are 0 and the last map, "season is known", is 0 instead of 1.
     """
     observed = np.where(age == 0, carried, np.float32(np.nan))
     scaler = fit_scaler(observed, land, days, time, kind="cell", source=source)

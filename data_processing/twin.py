@@ -19,7 +19,7 @@ from data_processing import twin_land, twin_weather
 from data_processing.cube import VARIABLES, write_cube
 from data_processing.errors import UserError
 from data_processing.files import replacing
-from data_processing.satellite import in_swath
+from data_processing.satellite import RETRIEVAL_NOISE, in_swath
 from data_processing.twin_weather import CELLS, COLUMN, LAND, LATITUDE, LONGITUDE, ROW
 
 VERSION = 1
@@ -75,7 +75,7 @@ class View(NamedTuple):
 VIEWS = {
     "era5_land": View("era5_land", 1, 0.005, 0.0, False),
     "smap_l4": View("smap_l4", 2, 0.005, 0.1, False),
-    "smap_l3": View("smap_l4", 3, 0.035, 0.1, True),
+    "smap_l3": View("smap_l4", 3, RETRIEVAL_NOISE, 0.1, True),
 }
 
 
@@ -176,6 +176,7 @@ def _attributes(domain):
         "title": f"Synthetic twin of {domain} (not real data)",
         "source": f"synthetic: weather and land model of data_processing/twin.py, version {VERSION}",
         "version": str(VERSION),
+        "twin_domain": domain,
         "Conventions": "CF-1.8",
         "comment": f"soil moisture of the upper {world.depth / 10:.0f} cm, "
                    f"observed with an error of {view.error} m3 m-3",

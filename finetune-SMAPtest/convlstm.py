@@ -20,16 +20,17 @@ from data_processing.splits import split_cube
 from utils.models.convlstm import ARCHITECTURE, complete, make_convlstm
 from utils.reporting import evaluate_run
 from utils.runs import PROJECT, find_cube, run_script, start_run
-from utils.training import forecast_days, train
-from utils.transfer import load_model, load_weights, pretrained_run, save_model
+from utils.training import forecast_days, parameter_groups, train
+from utils.transfer import load_model, load_weights, pretrained_model, save_model
 
 
 @dataclass(frozen=True)
 class Settings:
     # transfer
     source_cube: str | None = None  # cube to pre-train on: a path, or "twin" (default where cube is "twin")
+    source_until: str | None = None  # last source day to learn from; default the day before the target's validation
     pretrained: str | None = None  # a finished run, or its model.pt, to start from, instead of source_cube's
-    scaling_from: Literal["target", "source"] = "target"  # whose mean and spread scale the inputs; "source" with each cell's own: equal grids
+    scaling_from: Literal["target", "source"] = "target"  # whose mean and spread; "source" by cell needs equal grids
     freeze: tuple[str, ...] = ()  # parts that stay as pre-trained: encoder, recurrent, head
     learning_rate_scale: dict[str, float] = field(default_factory=dict)  # factor by part, such as encoder 0.1
     # data
@@ -43,17 +44,18 @@ class Settings:
     lead_time: int = 3  # days from the last input day to the day that is forecast, 1..30
     input_days: int | None = None  # days a forecast looks back; default 30, lead_time for the paper's heads
     # model
-    head: Literal["local", "dense", "conv"] = "local"  # "local": ours, for any map; "dense", "conv": the paper's, for one map size
+    head: Literal["local", "dense", "conv"] = "local"  # "local": ours, for any map; the others are the paper's
     hidden: tuple[int, ...] | None = None  # hidden channels of each layer; default 24, 8 and 4 for the paper's heads
     kernel: int = 1  # state-to-state convolution of the local head, cells, odd
     dropout: float = 0.0  # of the local head
-    scaling: Literal["cell", "global"] | None = None  # "cell": each cell's own mean and spread; "global": the default of the paper's heads
+    scaling: Literal["cell", "global"] | None = None  # each cell's own mean and spread, or (paper's heads) one pair
     # training
-    epochs: int = 4  # at most
+    steps: int = 400  # of the optimizer, where epochs is not given
+    epochs: int | None = None  # passes over the training days; default as `steps` asks, 30 for the paper's heads
     patience: int = 10  # epochs without a better validation before training stops
     refit: bool | None = None  # train once more on training + validation days; default if they are under two years
     batch_size: int | None = None  # windows; default 1, and learning from each of its days; 32 for the paper's heads
-    learning_rate: float | None = None  # highest of a rise and fall; default 5e-3, 1e-3 for the paper's heads
+    learning_rate: float | None = None  # highest of a rise and fall; default 3e-3, 1e-3 for the paper's heads
     weight_decay: float = 0.01
     seed: int = 0
     device: str = "cpu"  # or "cuda"
@@ -64,14 +66,16 @@ class Settings:
 
 
 def main(settings):
-    settings = complete(settings)
+    settings = complete(settings, learning_rate=3e-3)
     cube_file = find_cube(settings.cube, "smap_l4")
     cube, splits = split_cube(cube_file.path, settings)
-    run = start_run("finetune-SMAPtest", "convlstm", settings, cube_file, splits)
-
-    pretrained = load_model(pretrained_run(settings, "convlstm", ARCHITECTURE, splits))
+    run = start_run("finetune-SMAPtest", "convlstm", settings, cube_file, cube, splits)
 
     record = open_record(cube, cube_file.name, splits, max_gap_days=settings.max_gap_days)
+    parameter_groups(make_convlstm(settings, record), settings)  # refuses unknown parts before anything is trained
+    start = pretrained_model(settings, "convlstm", ARCHITECTURE, splits, record)
+    pretrained = load_model(start)
+    run.record_pretrained(start, pretrained)
     scaler = pretrained["scaler"] if settings.scaling_from == "source" else None
 
     def new_network(record):
@@ -80,10 +84,10 @@ def main(settings):
         return network
 
     network, record = train(new_network, record, splits, settings, run, scaler=scaler)
-    save_model(run, network, record, settings, cube_file.label)
+    save_model(run, network, record, settings, splits)
     forecast = forecast_days(network, record, splits.test, settings.device)
-    evaluate_run(run, record, splits, forecast, model="convlstm", label=f"{cube_file.label}, pre-trained on {pretrained['label']}",
-                 twin_domain=cube_file.twin_domain)
+    evaluate_run(run, record, splits, forecast, model="convlstm",
+                 label=f"{run.label}, pre-trained on {pretrained['label']}", twin_domain=cube.attrs.get("twin_domain"))
 
 
 if __name__ == "__main__":

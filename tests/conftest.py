@@ -73,11 +73,12 @@ class Experiment:
     test_days: int | None = None
     train_until: str | None = None
     train_days: int | None = None
-    epochs: int = 2
+    steps: int = 10
+    epochs: int | None = 2
     patience: int = 10
     refit: bool | None = False
-    batch_size: int = 2
-    learning_rate: float = 5e-3
+    batch_size: int | None = None
+    learning_rate: float | None = None
     weight_decay: float = 0.01
     seed: int = 0
     device: str = "cpu"

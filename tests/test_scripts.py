@@ -13,6 +13,7 @@ import netCDF4
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from data_processing.cube import write_cube
 from tests.conftest import ROOT, day_axis, weather_values
@@ -121,7 +122,8 @@ def test_fault_06_forecast_file_holds_every_test_day_with_its_dates(target, tmp_
 def test_fault_11_model_loads_with_weights_only_and_says_what_it_is(target, tmp_path):
     call("SMAPtest/convlstm.py", cube=str(target), results=str(tmp_path), **QUICK)
     model = torch.load(tmp_path / "SMAPtest/convlstm/target/lead3/model.pt", weights_only=True)
-    assert set(model) == {"format", "weights", "scaler", "settings", "label", "grid"}
+    assert set(model) == {"format", "weights", "scaler", "settings", "label", "cube_sha256", "learned_until",
+                          "lat", "lon"}
     assert all(isinstance(value, torch.Tensor) and value.device.type == "cpu" for value in model["weights"].values())
     assert not any(name.startswith("module.") for name in model["weights"])
     assert model["scaler"]["source"] == "target" and model["scaler"]["first_day"] == "2015-01-01"
@@ -163,9 +165,118 @@ def test_pretrained_run_of_another_network_is_refused(source, target, tmp_path):
         call("finetune-SMAPtest/convlstm.py", cube=str(target), source_cube=str(source), hidden=(6,), **shared)
 
 
+def test_pretrained_run_of_another_cube_of_the_same_name_is_refused(weather_cube, target, tmp_path):
+    shared = {"results": str(tmp_path), **QUICK}
+    source = weather_cube(name="source", first="2013-01-01", days=600, seed=1)
+    call("ERA5test/convlstm.py", cube=str(source), **shared)
+    weather_cube(name="source", first="2013-01-01", days=600, seed=9)
+    with pytest.raises(ValueError, match="its cube had other content"):
+        call("finetune-SMAPtest/convlstm.py", cube=str(target), source_cube=str(source), **shared)
+
+
+def test_pretrained_run_that_has_seen_the_targets_validation_is_refused(weather_cube, target, tmp_path):
+    late = weather_cube(name="late", first="2014-06-01", days=600, seed=1)
+    call("ERA5test/convlstm.py", cube=str(late), results=str(tmp_path), test_days=30, **QUICK)
+    with pytest.raises(ValueError, match="has learned until 2015-12-1.*validation begins 2015-1"):
+        call("finetune-SMAPtest/convlstm.py", cube=str(target), results=str(tmp_path),
+             pretrained=str(tmp_path / "ERA5test/convlstm/late/lead3"), **QUICK)
+
+
+def test_source_scaling_by_cell_needs_the_same_cells(source, target, tmp_path):
+    cube = tmp_path / "elsewhere.nc"
+    write_cube(cube, weather_values(600, 4, 5), day_axis("2013-01-01", 600), -30.0 + np.arange(4), np.arange(5),
+               {"source": "tests"})
+    with pytest.raises(ValueError, match="4 x 5 cells from -30.00 N 0.00 E, the target a grid of 4 x 5 cells from 30"):
+        call("finetune-SMAPtest/convlstm.py", cube=str(target), source_cube=str(cube), scaling_from="source",
+             results=str(tmp_path / "results"), **QUICK)
+    call("finetune-SMAPtest/convlstm.py", cube=str(target), source_cube=str(source), scaling_from="source",
+         results=str(tmp_path / "results"), **QUICK)
+    model = torch.load(tmp_path / "results/finetune-SMAPtest/convlstm/target/lead3/model.pt", weights_only=True)
+    assert model["scaler"]["source"] == "source" and model["scaler"]["last_day"] < "2014-08"
+
+
+def test_part_that_matches_nothing_is_refused_before_pretraining(source, target, tmp_path):
+    with pytest.raises(ValueError, match="freeze names backbone"):
+        call("finetune-SMAPtest/convlstm.py", cube=str(target), source_cube=str(source), freeze=("backbone",),
+             results=str(tmp_path / "results"), **QUICK)
+    assert not list(tmp_path.glob("results/ERA5test/**/*"))
+
+
+def test_corrected_command_starts_after_a_refused_one(target, tmp_path):
+    for settings, good in (({"max_gap_days": 300}, False), ({}, True)):
+        try:
+            call("SMAPtest/convlstm.py", cube=str(target), results=str(tmp_path), **QUICK, **settings)
+        except ValueError:
+            assert not good
+    assert (tmp_path / "SMAPtest/convlstm/target/lead3/metrics.csv").exists()
+
+
+@pytest.mark.parametrize("settings, words", [
+    ({"epochs": 0}, "epochs is 0; it must be 1 or more"),
+    ({"batch_size": 0}, "batch_size is 0"),
+    ({"kernel": 2}, "kernel is 2; it must be odd"),
+    ({"hidden": (0,)}, r"hidden is \(0,\)"),
+    ({"device": "cuda:9"}, "device is 'cuda:9'"),
+    ({"dropout": 1.5}, "dropout is 1.5"),
+])
+def test_setting_out_of_range_is_refused(settings, words, target, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        call("SMAPtest/convlstm.py", cube=str(target), results=str(tmp_path / "results"), **settings)
+    assert not (tmp_path / "results").exists()
+
+
+def test_short_test_period_has_metrics_though_no_cell_has_scores_of_its_own(target, tmp_path, capsys):
+    call("SMAPtest/convlstm.py", cube=str(target), results=str(tmp_path), test_days=5, input_days=1, **QUICK)
+    folder = tmp_path / "SMAPtest/convlstm/target/lead3"
+    assert read_csv(folder / "metrics.csv")[0]["n"] == str(5 * 20)
+    assert not (folder / "skill_map.png").exists() and "no skill_map.png" in capsys.readouterr().out
+
+
+def test_split_without_any_observation_is_refused_before_training(tmp_path):
+    values = weather_values(400, 4, 5)
+    values[-100:, 1] = np.nan
+    path = write_source(tmp_path, values, first="2015-01-01")
+    with pytest.raises(ValueError, match="no observed soil moisture on the test days"):
+        call("SMAPtest/convlstm.py", cube=str(path), results=str(tmp_path), **QUICK)
+
+
+def test_fault_02_order_of_variables_in_the_file_changes_nothing(target, tmp_path):
+    turned = tmp_path / "turned" / "target.nc"
+    turned.parent.mkdir()
+    with xr.open_dataset(target) as cube:
+        cube[["soil_temperature", "precipitation", "soil_moisture"]].isel(lat=slice(None, None, -1)).to_netcdf(turned)
+    tables = []
+    for path in (target, turned):
+        call("SMAPtest/convlstm.py", cube=str(path), results=str(path.parent / "results"), **QUICK)
+        tables.append((path.parent / "results/SMAPtest/convlstm/target/lead3/metrics.csv").read_bytes())
+    assert tables[0] == tables[1]
+
+
+def test_twin_has_its_ceiling_and_is_named_as_synthetic(tmp_path):
+    call("SMAPtest/convlstm.py", results=str(tmp_path), train_days=200, test_days=20, **QUICK)
+    folder = tmp_path / "SMAPtest/convlstm/twin/lead3"
+    rows = {row["forecaster"]: row for row in read_csv(folder / "metrics.csv")}
+    assert float(rows["ceiling"]["skill_damped_persistence"]) > 0.1
+    assert rows["ceiling"]["n"] == rows["convlstm"]["n"] == str(20 * 2757)
+    with netCDF4.Dataset(folder / "forecast.nc") as file:
+        assert "synthetic twin of smap_l4" in file.title
+    assert "Synthetic" in json.loads((folder / "settings.json").read_text())["cube"]["title"]
+
+
+def test_weights_from_the_twin_start_a_network_on_a_real_cube_of_another_grid(real_cube, tmp_path):
+    shared = {"results": str(tmp_path), "hidden": (4,)}
+    call("ERA5test/convlstm.py", train_days=200, test_days=10, epochs=1, **shared)
+    call("finetune-SMAPtest/convlstm.py", cube=str(real_cube), pretrained=str(tmp_path / "ERA5test/convlstm/twin/lead3"),
+         train_until="2016-03-31", test_from="2016-04-01", steps=30, **shared)
+    rows = {row["forecaster"]: row for row in
+            read_csv(tmp_path / "finetune-SMAPtest/convlstm/conus_smap_l3/lead3/metrics.csv")}
+    assert rows["convlstm"]["n"] == "36048" and "ceiling" not in rows
+    assert float(rows["damped_persistence"]["rmse_pooled"]) == pytest.approx(0.0499, abs=5e-5)
+
+
 def test_dense_head_cannot_change_the_grid_and_says_so(weather_cube, target, tmp_path):
     other_grid = weather_cube(name="wide", first="2013-01-01", days=600, columns=7)
-    with pytest.raises(ValueError, match="grid of 4 x 7 cells.*'local' can"):
+    with pytest.raises(ValueError, match="grid of 4 x 7 cells.*only head = 'local'"):
         call("finetune-SMAPtest/convlstm.py", cube=str(target), source_cube=str(other_grid), head="dense",
              results=str(tmp_path), epochs=1)
 

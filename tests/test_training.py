@@ -1,6 +1,6 @@
 """The training loop: its loss, what it keeps, what it refuses, and how it resumes."""
 import math
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -18,13 +18,21 @@ from utils.training import (cell_weight, check_frozen, epoch_batches, fit, forec
                             parameter_groups, train)
 
 
+@dataclass(frozen=True)
+class FineTuning(Experiment):
+    """Settings of a fine-tuning."""
+
+    freeze: tuple = ()
+    learning_rate_scale: dict = field(default_factory=dict)
+
+
 @pytest.fixture
 def prepared(weather_cube):
     """Function of setting changes: (settings, record, splits) of a small cube; the record is scaled."""
     path = weather_cube(days=400)
 
     def make(**changes):
-        settings = complete(Experiment(**changes))
+        settings = complete(Experiment(**changes), learning_rate=5e-3)
         cube, splits = split_cube(path, settings)
         record = open_record(cube, "small", splits, max_gap_days=settings.max_gap_days)
         return settings, scale_record(record, splits.fit_days, scaling=settings.scaling), splits
@@ -65,7 +73,7 @@ def test_fault_01_training_targets_lie_lead_time_after_each_input_day(small_cube
     values = np.broadcast_to(np.arange(200, dtype=np.float32)[:, None, None, None] / 1000, (200, 3, 1, 2)).copy()
     values[:, 2] += 280
     for lead_time in (1, 3, 5, 7):
-        settings = complete(Experiment(lead_time=lead_time, input_days=4))
+        settings = complete(Experiment(lead_time=lead_time, input_days=4), learning_rate=5e-3)
         cube, splits = split_cube(small_cube(values=values.copy(), name=f"days{lead_time}"), settings)
         record = open_record(cube, "days", splits, max_gap_days=0)
         days = observed_targets(record, np.array([50, 90]), np.ones(200, bool))[..., 0, 0] * 1000
@@ -109,34 +117,40 @@ def test_one_cycle_rises_then_falls():
 def test_part_that_matches_nothing_is_an_error(prepared):
     settings, record, _ = prepared()
     with pytest.raises(UserError, match="freeze names backbone.*its parts are encoder, recurrent, head"):
-        parameter_groups(new_network(record, settings), 1e-3, freeze=("backbone",))
+        parameter_groups(new_network(record, settings), FineTuning(freeze=("backbone",)))
     with pytest.raises(UserError, match="learning_rate_scale names tail"):
-        parameter_groups(new_network(record, settings), 1e-3, learning_rate_scale={"tail": 0.1})
+        parameter_groups(new_network(record, settings), FineTuning(learning_rate_scale={"tail": 0.1}))
     with pytest.raises(UserError, match="nothing is left to train"):
-        parameter_groups(new_network(record, settings), 1e-3, freeze=("encoder", "recurrent", "head"))
+        parameter_groups(new_network(record, settings), FineTuning(freeze=("encoder", "recurrent", "head")))
 
 
 def test_learning_rate_per_part(prepared):
     settings, record, _ = prepared()
-    groups = parameter_groups(new_network(record, settings), 1e-3, freeze=("head",), learning_rate_scale={"encoder": 0.1})
+    groups = parameter_groups(new_network(record, settings), FineTuning(learning_rate=1e-3, freeze=("head",),
+                                                                         learning_rate_scale={"encoder": 0.1}))
     assert [group["lr"] for group in groups] == pytest.approx([1e-4, 1e-3])
+
+
+def test_fault_07_dropout_acts_in_training_and_never_in_a_forecast(prepared, tmp_path):
+    settings, record, splits = prepared(epochs=1, dropout=0.5)
+    network = new_network(record, settings)
+    modes = []
+    network.head.register_forward_hook(lambda part, *_: modes.append((part.training, torch.is_grad_enabled())))
+    fit(network, [(record, splits.train)], settings, Run(tmp_path, False), validation=(record, splits.validation))
+    assert set(modes) == {(True, True), (False, False)}
+    network.train()
+    one, two = (forecast_days(network, record, splits.test, "cpu", progress=False) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
 
 
 def test_frozen_parts_are_unchanged_and_the_others_are_not(prepared, tmp_path):
     settings, record, splits = prepared(epochs=1)
     network = new_network(record, settings)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    frozen_settings = Frozen(**{name: getattr(settings, name) for name in settings.__dataclass_fields__})
-    fit(network, [(record, splits.train)], frozen_settings, Run(tmp_path, False), validation=(record, splits.validation))
+    frozen = FineTuning(epochs=1, batch_size=2, learning_rate=1e-3, freeze=("recurrent",))
+    fit(network, [(record, splits.train)], frozen, Run(tmp_path, False), validation=(record, splits.validation))
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name]) == name.startswith("recurrent"), name
-
-
-class Frozen(Experiment):
-    """Settings of a fine-tuning."""
-
-    freeze = ("recurrent",)
-    learning_rate_scale = {}
 
 
 def test_changed_frozen_tensor_is_noticed(prepared):
@@ -151,7 +165,7 @@ def test_training_learns_a_wave_that_persistence_cannot_follow(small_cube, tmp_p
     values = np.full((300, 3, 2, 2), 285.0, np.float32)
     values[:, 0] = 1.0
     values[:, 1] = (0.2 + 0.05 * np.sin(2 * np.pi * np.arange(300) / 12))[:, None, None]
-    settings = complete(Experiment(epochs=8, input_days=12, learning_rate=1e-2))
+    settings = complete(Experiment(epochs=8, input_days=12, learning_rate=1e-2), learning_rate=5e-3)
     cube, splits = split_cube(small_cube(values=values), settings)
     record = open_record(cube, "wave", splits, max_gap_days=0)
     record = scale_record(record, splits.fit_days, scaling="cell")
@@ -232,7 +246,7 @@ def test_fault_15_one_post_processing_for_all_networks(head, prepared):
 
 def test_fault_16_nothing_is_read_from_disk_while_training(weather_cube, tmp_path):
     path = weather_cube(days=200)
-    settings = complete(Experiment(epochs=1))
+    settings = complete(Experiment(epochs=1), learning_rate=5e-3)
     cube, splits = split_cube(path, settings)
     record = open_record(cube, "small", splits, max_gap_days=10)
     path.unlink()

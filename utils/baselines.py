@@ -19,6 +19,27 @@ HARMONICS = 2
 CLIMATOLOGY_RIDGE = 20.0
 
 
+def baseline_forecasts(record, targets, history_days):
+    """Forecasts of some days that need no network.
+
+    Parameters
+    ----------
+    record : data_processing.record.Record
+    targets : int [N], indices of the target days in the record
+    history_days : bool [T], days to learn from: to `train_until`, or before the validation while settings are chosen
+
+    Returns
+    -------
+    dict name -> float32 [N, H, W]
+        persistence, damped_persistence, climatology; m3 m-3, no NaN on land.
+    """
+    observed, carried, lead_time = record.observed(), record.carried_soil_moisture, record.lead_time
+    mean = cell_mean(observed, history_days)
+    return {"persistence": persistence(carried, targets, lead_time, mean),
+            "damped_persistence": damped_persistence(carried, observed, history_days, targets, lead_time, mean),
+            "climatology": climatology(observed, record.time, history_days, record.time[targets], mean)}
+
+
 def cell_mean(observed, history_days):
     """Mean of every cell over the history days.
 

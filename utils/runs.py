@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from data_processing.cube import checksum, cube_name
+from data_processing.cube import checksum, cube_name, describe
 from data_processing.errors import UserError
 from data_processing.files import replacing
 from data_processing.splits import audit_rows, format_audit, write_audit
@@ -20,8 +20,8 @@ from data_processing.twin import cube_path
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "numpy", "xarray", "netCDF4", "scipy", "matplotlib", "cartopy", "tyro")
-# Settings that say where and how a run works, not what it computes: they may differ when it is resumed.
-HOW_SETTINGS = ("resume", "results", "device", "pretrained")
+# Settings that may be spelt otherwise when a run is resumed; of files the checksums must agree.
+HOW_SETTINGS = ("resume", "results", "device", "cube", "source_cube", "pretrained")
 
 
 def run_script(main, settings_class):
@@ -37,7 +37,7 @@ def run_script(main, settings_class):
     settings = tyro.cli(settings_class, description=sys.modules[main.__module__].__doc__)
     try:
         main(settings)
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -50,8 +50,6 @@ class CubeFile(NamedTuple):
 
     path: Path
     name: str  # "twin", or the file's name without its ending
-    label: str  # for tables and figures; says what is synthetic
-    twin_domain: str | None  # of the twin, None for any other cube
 
 
 def find_cube(cube, domain):
@@ -69,9 +67,9 @@ def find_cube(cube, domain):
     CubeFile
     """
     if cube == "twin":
-        return CubeFile(cube_path(domain), "twin", f"synthetic twin of {domain}", domain)
+        return CubeFile(cube_path(domain), "twin")
     path = Path(cube).expanduser().absolute()
-    return CubeFile(path, cube_name(path), cube_name(path), None)
+    return CubeFile(path, cube_name(path))
 
 
 def run_name(settings, cube_file, until=None):
@@ -85,9 +83,10 @@ def run_name(settings, cube_file, until=None):
 class Run:
     """One run folder: results/<experiment>/<model>/<name>/lead<d>/."""
 
-    def __init__(self, folder, resume):
+    def __init__(self, folder, resume, label=""):
         self.folder = Path(folder)
         self.resume = resume
+        self.label = label  # of the cube, for figures and files; says what is synthetic
 
     @property
     def name(self):
@@ -97,6 +96,17 @@ class Run:
     def path(self, name):
         """Path of one of the run's files."""
         return self.folder / name
+
+    def record_pretrained(self, path, model):
+        """Write into `settings.json` what the run starts from; a resumed run must start from the same weights."""
+        settings = read_json(self.path("settings.json"))
+        start = {"path": str(path), "sha256": checksum(path), "label": model["label"]}
+        found = settings.setdefault("pretrained", start)
+        if self.resume and found["sha256"] != start["sha256"]:
+            raise UserError(f"{self.folder} was started from the weights {found['path']} ({found['label']}), not from "
+                            f"{path} ({start['label']}). Name the same --pretrained, or give the new run another "
+                            "--name.")
+        write_json(self.path("settings.json"), settings | {"pretrained": start})
 
     def save_checkpoint(self, state):
         """Write `checkpoint.pt`: a dict of tensors and plain values."""
@@ -112,7 +122,7 @@ class Run:
         return torch.load(path, map_location=device, weights_only=True)
 
 
-def start_run(experiment, model, settings, cube_file, splits, until=None):
+def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
     """Make the run folder and write `settings.json`; refuse to overwrite what is there.
 
     Parameters
@@ -125,6 +135,8 @@ def start_run(experiment, model, settings, cube_file, splits, until=None):
         With all values that depend on others filled in.
     cube_file : CubeFile
         The cube that is forecast; its checksum is recorded.
+    cube : xarray.Dataset
+        The same, opened; described.
     splits : Splits
         Printed, and saved as `splits.csv`.
     until : str, optional
@@ -141,34 +153,79 @@ def start_run(experiment, model, settings, cube_file, splits, until=None):
     """
     folder = run_folder(settings, experiment, model, run_name(settings, cube_file, until))
     path = folder / "settings.json"
-    wanted = plain(settings)
     if is_finished(folder):
         raise UserError(f"{folder} holds a finished run and is not overwritten. Look at its files, give the new run "
                         "another --name, or remove the folder.")
-    if path.exists() and not settings.resume:
+    started = (folder / "checkpoint.pt").exists()
+    if started and not settings.resume:
         raise UserError(f"{folder} holds an unfinished run. Go on with --resume, give the new run another --name, or "
                         "remove the folder.")
-    cube = {"path": str(cube_file.path), "sha256": checksum(cube_file.path), "label": cube_file.label}
-    if path.exists():
-        found = json.loads(path.read_text())
-        differences = setting_differences(found["settings"], wanted)
-        if found["cube"]["sha256"] != cube["sha256"]:
-            differences.append(f"the cube {cube_file.path} has changed")
+    wanted = {"settings": plain(settings),
+              "cube": {"path": str(cube_file.path), "sha256": checksum(cube_file.path),
+                       "title": cube.attrs.get("title"), "source": cube.attrs.get("source")}}
+    if started:
+        found = read_json(path)
+        differences = setting_differences(found["settings"], wanted["settings"])
+        if found["cube"]["sha256"] != wanted["cube"]["sha256"]:
+            differences.append(f"the cube {cube_file.path} has other content")
         if differences:
             raise UserError(f"{folder} was started otherwise: {'; '.join(differences)}. Resume with the same settings, "
                             "or give the new run another --name.")
+        remove_half_written(folder)
     else:
-        write_json(path, {"settings": wanted, "cube": cube, **provenance()})
-    print(f"\n{experiment}/{model}.py: {cube_file.label}, {settings.lead_time} days ahead -> {folder}")
+        write_json(path, wanted | provenance())
+    label = cube_label(cube, cube_file.name)
+    print(f"\n{experiment}/{model}.py: {label}, {settings.lead_time} days ahead -> {folder}\n{describe(cube)}")
     rows = audit_rows(splits)
     write_audit(folder / "splits.csv", rows)
     print(format_audit(rows), flush=True)
-    return Run(folder, resume=settings.resume)
+    return Run(folder, resume=settings.resume, label=label)
+
+
+def cube_label(cube, name):
+    """What to call a cube in figures and tables: its name, and its title where that says that it is synthetic."""
+    title = str(cube.attrs.get("title", ""))
+    if "synthetic" not in title.lower():
+        return name
+    return title.split(" (")[0][:1].lower() + title.split(" (")[0][1:]
+
+
+def remove_half_written(folder):
+    """Remove what a killed process left under temporary names (`data_processing.files.replacing`)."""
+    for path in Path(folder).glob(".*.*.*"):
+        path.unlink()
 
 
 def run_folder(settings, experiment, model, name):
     """results/<experiment>/<model>/<name>/lead<days>"""
     return Path(settings.results) / experiment / model / name / f"lead{settings.lead_time}"
+
+
+def check_settings(settings):
+    """Refuse settings out of range, before any work starts.
+
+    Parameters
+    ----------
+    settings : Settings
+        Completed: nothing that training reads is None.
+
+    Raises
+    ------
+    UserError
+    """
+    rules = {"epochs": (settings.epochs is None or settings.epochs >= 1, "1 or more"),
+             "steps": (settings.steps >= 1, "1 or more"), "patience": (settings.patience >= 1, "1 or more"),
+             "batch_size": (settings.batch_size >= 1, "1 or more"), "seed": (settings.seed >= 0, "0 or more"),
+             "learning_rate": (settings.learning_rate > 0, "above 0"),
+             "weight_decay": (settings.weight_decay >= 0, "0 or more"),
+             "hidden": (len(settings.hidden) > 0 and min(settings.hidden) >= 1, "one or more numbers of 1 or more"),
+             "kernel": (settings.kernel >= 1 and settings.kernel % 2 == 1, "odd"),
+             "dropout": (0 <= settings.dropout < 1, "in 0..1, below 1"),
+             "device": (settings.device == "cpu" or settings.device.startswith("cuda") and torch.cuda.is_available(),
+                        "cpu, or cuda where there is a GPU that torch can use")}
+    for name, (good, expected) in rules.items():
+        if not good:
+            raise UserError(f"{name} is {getattr(settings, name)!r}; it must be {expected}.")
 
 
 def is_finished(folder):
@@ -186,6 +243,11 @@ def setting_differences(found, wanted, names=None):
     names = names or [name for name in wanted if name not in HOW_SETTINGS]
     return [f"{name} is {found.get(name)!r} there, {wanted[name]!r} was asked" for name in names
             if found.get(name) != wanted[name]]
+
+
+def read_json(path):
+    """The dict of a JSON file."""
+    return json.loads(Path(path).read_text())
 
 
 def write_json(path, content):
@@ -206,7 +268,8 @@ def provenance():
 def git_commit():
     """Commit of the scripts, with "+dirty" when they were changed since; "unknown" outside a git checkout."""
     def git(*arguments):
-        return subprocess.run(["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, check=True).stdout
+        done = subprocess.run(["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, check=True)
+        return done.stdout
     try:
         commit = git("rev-parse", "HEAD").strip()
         return commit + ("+dirty" if git("status", "--porcelain").strip() else "")

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from data_processing.errors import UserError
 from data_processing.files import write_csv
 from data_processing.record import scale_record
+from utils.baselines import baseline_forecasts
 from utils.batches import make_batch, observed_targets
 
 LOG_COLUMNS = ("epoch", "train_loss", "validation_loss", "learning_rate", "seconds")
@@ -41,27 +42,24 @@ def masked_mse(forecast, observed, weight):
 
 
 def cell_weight(record, device):
-    """Weight [H, W] that turns squared errors in scaled units into squared errors in m3 m-3; mean 1 over land, 0 at sea."""
-    spread = np.broadcast_to(record.scaler.unscale_soil_moisture(np.ones(record.land.shape, np.float32))
-                             - record.scaler.unscale_soil_moisture(np.zeros(record.land.shape, np.float32)),
-                             record.land.shape)
+    """Weight [H, W] that turns squared errors in scaled units into those in m3 m-3: mean 1 over land, 0 at sea."""
+    one = np.ones(record.land.shape, np.float32)
+    spread = record.scaler.unscale_soil_moisture(one) - record.scaler.unscale_soil_moisture(0 * one)
     weight = np.where(record.land, spread.astype(np.float64) ** 2, 0.0)
     return torch.as_tensor(weight / weight[record.land].mean(), dtype=torch.float32, device=device)
 
 
 # ----------------------------------------------------------------------------------------------------------- parts
-def parameter_groups(network, learning_rate, freeze=(), learning_rate_scale=None):
+def parameter_groups(network, settings):
     """Parameters by part of the network, with a learning rate each.
 
     Parameters
     ----------
     network : nn.Module
         Its direct children are its parts: `encoder`, `recurrent`, `head`.
-    learning_rate : float
-    freeze : sequence of str
-        Parts that stay as they are.
-    learning_rate_scale : dict part -> factor, optional
-        1 where a part is not named.
+    settings : Settings
+        Read here: learning_rate and, where they exist, freeze (parts that stay as they are) and learning_rate_scale
+        (factor by part, 1 where a part is not named).
 
     Returns
     -------
@@ -73,7 +71,7 @@ def parameter_groups(network, learning_rate, freeze=(), learning_rate_scale=None
     UserError
         A name that is no part of this network; nothing is left to train.
     """
-    learning_rate_scale = learning_rate_scale or {}
+    freeze, learning_rate_scale = getattr(settings, "freeze", ()), getattr(settings, "learning_rate_scale", {})
     parts = dict(network.named_children())
     for setting, names in (("freeze", freeze), ("learning_rate_scale", learning_rate_scale)):
         unknown = [name for name in names if name not in parts]
@@ -85,7 +83,7 @@ def parameter_groups(network, learning_rate, freeze=(), learning_rate_scale=None
         part.requires_grad_(name not in freeze)
         trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
         if trained:
-            groups.append({"params": trained, "lr": learning_rate * learning_rate_scale.get(name, 1.0)})
+            groups.append({"params": trained, "lr": settings.learning_rate * learning_rate_scale.get(name, 1.0)})
     if not groups:
         raise UserError(f"freeze names every part ({', '.join(freeze)}): nothing is left to train.")
     return groups
@@ -138,6 +136,10 @@ def train(new_network, record, splits, settings, run, scaler=None, views=()):
           f"{scaled[0].scaler.source}, {scaled[0].scaler.first_day} to {scaled[0].scaler.last_day}", flush=True)
     steps = fit(network, [(each, splits.train) for each in scaled], settings, run,
                 validation=(scaled[0], splits.validation))
+    damped = baseline_forecasts(scaled[0], splits.validation, splits.fit_days)["damped_persistence"]
+    forecast = forecast_days(network, scaled[0], splits.validation, settings.device, progress=False)
+    print(f"validation: RMSE {root_mean_square(forecast, scaled[0], splits.validation):.4f} m3 m-3, damped persistence "
+          f"{root_mean_square(damped, scaled[0], splits.validation):.4f} on the same days", flush=True)
     refit = settings.refit
     if refit is None:
         refit = np.count_nonzero(splits.history_days) < REFIT_BELOW
@@ -158,7 +160,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
     sources : list of (Record, int ndarray)
         Records to train on, each with its training targets (indices of days).
     settings : the script's Settings
-        Read here: epochs, batch_size, learning_rate, weight_decay, patience, seed, device and, where they exist,
+        Read here: epochs, steps, batch_size, learning_rate, weight_decay, patience, seed, device and, where they exist,
         freeze and learning_rate_scale.
     run : utils.runs.Run
         Where `checkpoint.pt` and `training_log.csv` are written, and whether to resume.
@@ -175,8 +177,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
     """
     device = torch.device(settings.device)
     network.to(device)
-    groups = parameter_groups(network, settings.learning_rate, getattr(settings, "freeze", ()),
-                              getattr(settings, "learning_rate_scale", None))
+    groups = parameter_groups(network, settings)
     frozen = {name: value.clone() for name, value in network.named_parameters() if not value.requires_grad}
     state = run.load_checkpoint(device)
     if state and phase in state["phases"]:
@@ -186,10 +187,11 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
 
     torch.manual_seed(settings.seed)
     optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
-    strides = [record.input_days // 2 if network.every_day else 1 for record, _ in sources]
+    strides = [max(1, record.input_days // 2) if network.every_day else 1 for record, _ in sources]
     epoch_steps = sum(math.ceil(epoch_windows(targets, stride) / settings.batch_size)
                       for (_, targets), stride in zip(sources, strides))
-    target_steps = steps or settings.epochs * epoch_steps
+    epochs = settings.epochs or math.ceil(settings.steps / epoch_steps)
+    target_steps = steps or epochs * epoch_steps
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step, target_steps))
     progress = {"epoch": 0, "step": 0, "best_loss": math.inf, "best_epoch": 0, "best_step": 0, "best": None}
     phases, log = {}, []
@@ -200,6 +202,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
             optimizer.load_state_dict(state["optimizer"])
             schedule.load_state_dict(state["schedule"])
             torch.set_rng_state(state["random_state"].cpu())
+            torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda_random_states"]])
             progress = state["progress"]
 
     def save():
@@ -207,7 +210,8 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
         started = clock.monotonic()
         run.save_checkpoint({"phase": phase, "phases": phases, "log": log, "progress": progress,
                              "network": network.state_dict(), "optimizer": optimizer.state_dict(),
-                             "schedule": schedule.state_dict(), "random_state": torch.get_rng_state()})
+                             "schedule": schedule.state_dict(), "random_state": torch.get_rng_state(),
+                             "cuda_random_states": torch.cuda.get_rng_state_all()})
         saved_at = clock.monotonic()
         saving_seconds = saved_at - started
 
@@ -302,7 +306,11 @@ def training_step(network, optimizer, source, init_days, weight, device):
 def validate(network, record, targets, device):
     """Root mean squared error, m3 m-3, over every n-th validation target (`VALIDATION_WINDOWS` of them)."""
     targets = targets[::-(-len(targets) // VALIDATION_WINDOWS)]
-    forecast = forecast_days(network, record, targets, device, progress=False)
+    return root_mean_square(forecast_days(network, record, targets, device, progress=False), record, targets)
+
+
+def root_mean_square(forecast, record, targets):
+    """Root mean squared error, m3 m-3, of forecasts [N, H, W] of the given days over all observed values on land."""
     error = (forecast - record.observed(targets))[:, record.land].astype(np.float64)
     return float(np.sqrt(np.nanmean(error ** 2)))
 

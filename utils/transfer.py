@@ -7,24 +7,27 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_processing.cube import cube_days, open_cube
+from data_processing.cube import checksum, cube_days, open_cube
 from data_processing.errors import UserError
 from data_processing.files import replacing
 from data_processing.scaling import Scaler
-from utils.runs import PROJECT, find_cube, is_finished, plain, run_folder, run_name, setting_differences
+from utils.runs import PROJECT, find_cube, is_finished, plain, read_json, run_folder, run_name, setting_differences
 
 MODEL_FORMAT = 1
-SHARED = ("lead_time", "input_days", "max_gap_days")  # of both runs, besides the architecture
+ANY_GRID = "only head = 'local' with scaling_from = 'target' (or scaling = 'global') goes from one grid to another"
+SHARED = ("lead_time", "input_days", "max_gap_days", "scaling")  # of both runs, besides the architecture
 
 
-def save_model(run, network, record, settings, label):
-    """Write `model.pt`: weights, scaler and settings as a dict of tensors and plain values."""
-    scaler = {name: torch.from_numpy(value) if hasattr(value, "dtype") else value
+def save_model(run, network, record, settings, splits):
+    """Write `model.pt`: weights, scaler, settings and where they come from, as tensors and plain values."""
+    scaler = {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
               for name, value in record.scaler.to_state().items()}
     weights = {name: value.cpu() for name, value in network.state_dict().items()}
     with replacing(run.path("model.pt")) as temporary:
         torch.save({"format": MODEL_FORMAT, "weights": weights, "scaler": scaler, "settings": plain(settings),
-                    "label": label, "grid": list(record.land.shape)}, temporary)
+                    "label": run.label, "cube_sha256": read_json(run.path("settings.json"))["cube"]["sha256"],
+                    "learned_until": str(splits.train_until), "lat": torch.from_numpy(record.lat),
+                    "lon": torch.from_numpy(record.lon)}, temporary)
 
 
 def load_model(path):
@@ -38,7 +41,7 @@ def load_model(path):
     Returns
     -------
     dict
-        weights, scaler (a Scaler), settings, label (of the cube), grid.
+        weights, scaler (a Scaler), settings, label and cube_sha256 (of the cube), learned_until, lat, lon.
 
     Raises
     ------
@@ -58,8 +61,8 @@ def load_model(path):
     return model | {"scaler": Scaler.from_state(model["scaler"])}
 
 
-def pretrained_run(settings, model, architecture, splits):
-    """Folder of the pre-trained run; it is made first, by the ERA5test script, when it does not exist.
+def pretrained_model(settings, model, architecture, splits, record):
+    """Path of the pre-trained weights; their run is made first, by the ERA5test script, when it does not exist.
 
     Pre-training sees nothing of the target's validation and test period: a source that lasts longer is cut on the day
     before the target's validation begins.
@@ -74,6 +77,8 @@ def pretrained_run(settings, model, architecture, splits):
         Settings that the weights depend on; both runs must share them.
     splits : Splits
         Of the target.
+    record : Record
+        Of the target; not scaled yet.
 
     Returns
     -------
@@ -82,62 +87,93 @@ def pretrained_run(settings, model, architecture, splits):
     Raises
     ------
     UserError
-        No source is named; the run that exists was made with other settings.
+        No source is named; the run that exists was made with other settings, from another cube, for another grid, or
+        has seen the target's validation.
     """
     shared = {name: getattr(settings, name) for name in (*architecture, *SHARED)}
     if settings.pretrained:
-        folder = Path(settings.pretrained)
-        folder = folder.parent if folder.suffix == ".pt" else folder
+        if settings.source_cube or settings.source_until:
+            raise UserError("pretrained and a source to pre-train on are both given; give one of them.")
+        path = Path(settings.pretrained)
+        path = path / "model.pt" if path.is_dir() else path
+        source_sha256 = None
     else:
-        source_cube = settings.source_cube or ("twin" if settings.cube == "twin" else None)
-        if source_cube is None:
-            raise UserError(f"cube is {settings.cube}, but no source is named to pre-train on: give --source-cube (a "
-                            "cube's path, or twin), or --pretrained (a finished run).")
-        source = find_cube(source_cube, "era5_land")
-        until = source_cut(cube_days(open_cube(source.path)), splits)
-        shared |= {"cube": source_cube, "source_until": until}
-        folder = run_folder(settings, "ERA5test", model, run_name(replace(settings, name=None), source, until))
-        if not is_finished(folder):
-            print(f"no pre-trained run in {folder}: ERA5test/{model}.py makes it first", flush=True)
-            script = runpy.run_path(str(PROJECT / "ERA5test" / f"{model}.py"))
-            started = (folder / "settings.json").exists()
-            script["main"](script["Settings"](**shared, results=settings.results, device=settings.device,
-                                              resume=settings.resume and started))
-    check_shared(load_model(folder)["settings"], shared, folder)
-    return folder
+        path, source_sha256 = _source_model(settings, model, shared, splits, record)
+    found = load_model(path)
+    differences = setting_differences(found["settings"], json.loads(json.dumps(shared)), names=list(shared))
+    if source_sha256 not in (None, found["cube_sha256"]):
+        differences.append("its cube had other content")
+    if np.datetime64(found["learned_until"]) >= splits.validation_from:
+        differences.append(f"it has learned until {found['learned_until']}, the target's validation begins "
+                           f"{splits.validation_from}")
+    if not _any_grid(settings) and not _same_grid(found, record):
+        differences.append(f"{_grid_text(found)} there, {_grid_text(vars(record))} here: {ANY_GRID}")
+    if differences:
+        raise UserError(f"the pre-trained run {path.parent} does not fit: {'; '.join(differences)}. Give the same "
+                        "settings, name another run with --pretrained, or remove it so that it is made again.")
+    return path
 
 
-def source_cut(source_time, splits):
-    """Last source day that pre-training may see, as text; None where the source ends before anyway."""
+def _source_model(settings, model, shared, splits, record):
+    """Path of the weights pre-trained on `source_cube`, made when they do not exist, and the cube's checksum."""
+    source_cube = settings.source_cube or ("twin" if settings.cube == "twin" else None)
+    if source_cube is None:
+        raise UserError(f"cube is {settings.cube}, but no source is named to pre-train on: give --source-cube (a "
+                        "cube's path, or twin), or --pretrained (a finished run).")
+    source_file = find_cube(source_cube, "era5_land")
+    source = open_cube(source_file.path)
+    grid = {"lat": source["lat"].values, "lon": source["lon"].values}
+    if not _any_grid(settings) and not _same_grid(grid, record):
+        raise UserError(f"{source_file.path} has {_grid_text(grid)}, the target {_grid_text(vars(record))}: "
+                        f"{ANY_GRID}.")
+    until = source_cut(cube_days(source), splits, settings.source_until)
+    folder = run_folder(settings, "ERA5test", model, run_name(replace(settings, name=None), source_file, until))
+    if not is_finished(folder):
+        print(f"no pre-trained run in {folder}: ERA5test/{model}.py makes it first", flush=True)
+        script = runpy.run_path(str(PROJECT / "ERA5test" / f"{model}.py"))
+        started = (folder / "checkpoint.pt").exists()
+        script["main"](script["Settings"](**shared, cube=source_cube, source_until=until, results=settings.results,
+                                          device=settings.device, resume=settings.resume and started))
+    return folder / "model.pt", checksum(source_file.path)
+
+
+def source_cut(source_time, splits, asked=None):
+    """Last source day that pre-training may see, as text; None where the source ends before anyway.
+
+    Parameters
+    ----------
+    source_time : datetime64[D] [T]
+    splits : Splits
+        Of the target: the source is cut on the day before its validation begins.
+    asked : str, optional
+        An earlier day.
+    """
     last = splits.validation_from - np.timedelta64(1, "D")
+    if asked is not None:
+        if np.datetime64(asked) > last:
+            raise UserError(f"source_until is {asked}, but the target's validation begins {splits.validation_from}: "
+                            f"{last} is the last day that may be given.")
+        last = np.datetime64(asked)
     if source_time[0] > last:
-        raise UserError(f"the source begins {source_time[0]}, but the target's validation begins "
-                        f"{splits.validation_from}: no source day is left to pre-train on. Choose an older source or "
-                        "later dates for the target.")
+        raise UserError(f"the source begins {source_time[0]}, but only days until {last}, before the target's "
+                        "validation, may be used. Choose an older source or later dates for the target.")
     return str(last) if source_time[-1] > last else None
 
 
-def check_shared(found, shared, folder):
-    """Refuse a pre-trained run whose settings differ from those that both runs must share."""
-    differences = setting_differences(found, json.loads(json.dumps(shared)), names=list(shared))
-    if differences:
-        raise UserError(f"the pre-trained run {folder} is another one: {'; '.join(differences)}. Give the same "
-                        "settings, name another run with --pretrained, or remove it so that it is made again.")
-
-
 def load_weights(network, model):
-    """Start a network from pre-trained weights.
-
-    Raises
-    ------
-    UserError
-        The weights are those of another network or, for a head made for one map size, of another grid.
-    """
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in model["weights"].items()}
-    if expected != found:
-        name = next(name for name in sorted(expected | found) if expected.get(name) != found.get(name))
-        raise UserError(f"the pre-trained run ({model['label']}) has a grid of {model['grid'][0]} x {model['grid'][1]} cells and weights that "
-                        f"do not fit this network: {name} is {found.get(name)} there, {expected.get(name)} here. A head made "
-                        "for one map size cannot change the grid; head = 'local' can.")
+    """Start a network from pre-trained weights (`load_model`)."""
     network.load_state_dict(model["weights"])
+
+
+def _any_grid(settings):
+    return settings.head == "local" and not (settings.scaling_from == "source" and settings.scaling == "cell")
+
+
+def _same_grid(grid, record):
+    return all(np.shape(grid[axis]) == np.shape(getattr(record, axis))
+               and np.allclose(grid[axis], getattr(record, axis), atol=1e-3) for axis in ("lat", "lon"))
+
+
+def _grid_text(grid):
+    lat, lon = np.asarray(grid["lat"]), np.asarray(grid["lon"])
+    return f"a grid of {len(lat)} x {len(lon)} cells from {lat[0]:.2f} N {lon[0]:.2f} E"

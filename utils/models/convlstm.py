@@ -5,26 +5,30 @@ import numpy as np
 import torch
 from torch import nn
 
-from data_processing.cube import VARIABLES
-from data_processing.errors import UserError
+from data_processing.cube import SOIL_MOISTURE, VARIABLES
 from data_processing.satellite import KM_PER_DEGREE
 from data_processing.static_maps import CHANNELS
+from utils.runs import check_settings
 
 HEADS = ("local", "dense", "conv")
+# What the settings that are left at None stand for.
+LOCAL = {"input_days": 30, "hidden": (24,), "scaling": "cell", "batch_size": 1, "satellite_view": True}
+PAPER = {"hidden": (8, 4), "scaling": "global", "epochs": 30, "batch_size": 32, "learning_rate": 1e-3,
+         "satellite_view": False}
 ARCHITECTURE = ("head", "hidden", "kernel")  # settings that weights depend on
-SOIL_MOISTURE = VARIABLES.index("soil_moisture")
 PAPER_KERNEL = 3
 REACHES = (80.0, 240.0, 480.0)  # km: how far a day looks around, because rain travels
 AROUND_CHANNELS = 4  # what it keeps of each reach
 
 
-def complete(settings):
-    """Fill in what is None by the head: ours looks back further and scales by cell, the paper's are as published.
+def complete(settings, *, learning_rate):
+    """Fill in what is None by the head: the paper's are as published, ours has its own sequence, sizes and training.
 
     Parameters
     ----------
     settings : Settings
-        Read here: head, lead_time, input_days, hidden, scaling, batch_size, learning_rate.
+    learning_rate : float
+        Of the local head in this script.
 
     Returns
     -------
@@ -33,16 +37,16 @@ def complete(settings):
     Raises
     ------
     UserError
-        Unknown head.
+        A setting out of range.
     """
-    if settings.head not in HEADS:
-        raise UserError(f"head is {settings.head!r}; it must be one of {', '.join(HEADS)}.")
     if settings.head == "local":
-        defaults = {"input_days": 30, "hidden": (24,), "scaling": "cell", "batch_size": 1, "learning_rate": 5e-3}
+        defaults = LOCAL | {"learning_rate": learning_rate}
     else:
-        defaults = {"input_days": settings.lead_time, "hidden": (8, 4), "scaling": "global", "batch_size": 32,
-                    "learning_rate": 1e-3}
-    return replace(settings, **{name: value for name, value in defaults.items() if getattr(settings, name) is None})
+        defaults = PAPER | {"input_days": settings.lead_time}
+    settings = replace(settings, **{name: value for name, value in defaults.items()
+                                    if getattr(settings, name, value) is None})
+    check_settings(settings)
+    return settings
 
 
 def make_convlstm(settings, record):
@@ -51,8 +55,8 @@ def make_convlstm(settings, record):
     Parameters
     ----------
     settings : Settings
-        Completed; read here: head ("local": ours; "dense", "conv": the paper's), hidden (channels of each layer), and of
-        the local head kernel (of the state-to-state convolution, cells, odd) and dropout (0..1).
+        Completed; read here: head ("local": ours; "dense", "conv": the paper's), hidden (channels of each layer), and
+        of the local head kernel (of the state-to-state convolution, cells, odd) and dropout (0..1).
     record : Record
         The paper's heads are made for its map size; the local head looks as many cells around as its spacing asks for.
 
@@ -63,7 +67,8 @@ def make_convlstm(settings, record):
         or after each of its days (d = D) where `network.every_day` is true.
     """
     if settings.head == "local":
-        return LocalConvLSTM(settings.hidden, settings.kernel, settings.dropout, reaches_in_cells(record.lat, record.lon))
+        reaches = reaches_in_cells(record.lat, record.lon)
+        return LocalConvLSTM(settings.hidden, settings.kernel, settings.dropout, reaches)
     return PaperConvLSTM(settings.head, settings.hidden, *record.land.shape)
 
 
@@ -154,8 +159,9 @@ class LocalConvLSTM(nn.Module):
         width = hidden[-1]
         day_channels = 2 * len(VARIABLES) + 2 + len(reaches) * AROUND_CHANNELS  # values, freshness, season, around
         self.encoder = nn.ModuleDict({
-            "around": nn.ModuleList(nn.Conv2d(len(VARIABLES), AROUND_CHANNELS, 3, padding=reach, dilation=reach, bias=False)
-                                    for reach in reaches),
+            "around": nn.ModuleList(
+                nn.Conv2d(len(VARIABLES), AROUND_CHANNELS, 3, padding=reach, dilation=reach, bias=False)
+                for reach in reaches),
             "day": nn.Conv2d(day_channels, width, 1),
             "place": nn.Conv2d(len(CHANNELS), width, 1, bias=False)})
         self.recurrent = ConvLSTMLayers(width, hidden, kernel)
