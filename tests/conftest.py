@@ -1,8 +1,11 @@
 """Paths and small cubes for all tests."""
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tests run side by side, a process each
 
 import numpy as np
 import pytest

@@ -26,8 +26,8 @@ def save_model(run, network, record, settings, splits):
     with replacing(run.path("model.pt")) as temporary:
         torch.save({"format": MODEL_FORMAT, "weights": weights, "scaler": scaler, "settings": plain(settings),
                     "label": run.label, "cube_sha256": read_json(run.path("settings.json"))["cube"]["sha256"],
-                    "learned_until": str(splits.train_until), "lat": torch.from_numpy(record.lat),
-                    "lon": torch.from_numpy(record.lon)}, temporary)
+                    "learned_until": str(splits.train_until), "lat": torch.tensor(record.lat),
+                    "lon": torch.tensor(record.lon)}, temporary)
 
 
 def load_model(path):
