@@ -44,8 +44,8 @@ class Settings:
     scaling: Literal["cell", "global"] | None = None  # each cell's own mean and spread, or (paper's heads) one pair
     # training
     satellite_view: bool | None = None  # learn also from the source as a satellite sees it; not for the paper's heads
-    steps: int = 1260  # of the optimizer, where epochs is not given
-    epochs: int | None = None  # passes over the training days; default as `steps` asks, 30 for the paper's heads
+    steps: int = 900  # of the optimizer, where epochs is not given
+    epochs: int | None = None  # passes over the training days, instead of steps; default 30 for the paper's heads
     patience: int = 10  # epochs without a better validation before training stops
     refit: bool | None = None  # train once more on training + validation days; default if they are under two years
     batch_size: int | None = None  # windows; default 1, and learning from each of its days; 32 for the paper's heads

@@ -8,7 +8,9 @@ version is the same world everywhere, and a world can be continued from any day.
 """
 
 import hashlib
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -406,9 +408,10 @@ def _make_ceiling(name, init_times, lead_time, folder):
     forecast = np.empty((len(days), CELLS), np.float32)
     states = true_states(name, days, folder)
     title = f"ceiling of the synthetic twin, {name}, lead {lead_time}"
-    progress = tqdm(days, desc=title, unit="day", file=sys.stderr)
-    for index, (day, (weather, ground)) in enumerate(zip(progress, states)):
-        forecast[index] = _mean_forecast(weather, ground, soil, climate, members, day)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        means = pool.map(lambda day, state: _mean_forecast(*state, soil, climate, members, day), days, states)
+        for index, mean in enumerate(tqdm(means, total=len(days), desc=title, unit="day", file=sys.stderr)):
+            forecast[index] = mean
     return forecast[place]
 
 

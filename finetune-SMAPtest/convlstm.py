@@ -51,7 +51,7 @@ class Settings:
     scaling: Literal["cell", "global"] | None = None  # each cell's own mean and spread, or (paper's heads) one pair
     # training
     steps: int = 400  # of the optimizer, where epochs is not given
-    epochs: int | None = None  # passes over the training days; default as `steps` asks, 30 for the paper's heads
+    epochs: int | None = None  # passes over the training days, instead of steps; default 30 for the paper's heads
     patience: int = 10  # epochs without a better validation before training stops
     refit: bool | None = None  # train once more on training + validation days; default if they are under two years
     batch_size: int | None = None  # windows; default 1, and learning from each of its days; 32 for the paper's heads

@@ -132,14 +132,14 @@ def train(new_network, record, splits, settings, run, scaler=None, views=()):
         return scaled, new_network(scaled[0])
 
     scaled, network = prepare(splits.fit_days)
+    days = validation_days(splits.validation)
+    damped = baseline_forecasts(scaled[0], days, splits.fit_days)["damped_persistence"]
     print(f"network: {sum(value.numel() for value in network.parameters()):,} weights; scaling fitted on "
-          f"{scaled[0].scaler.source}, {scaled[0].scaler.first_day} to {scaled[0].scaler.last_day}", flush=True)
+          f"{scaled[0].scaler.source}, {scaled[0].scaler.first_day} to {scaled[0].scaler.last_day}\n"
+          f"validation RMSE to beat, of damped persistence: {root_mean_square(damped, scaled[0], days):.4f} m3 m-3",
+          flush=True)
     steps = fit(network, [(each, splits.train) for each in scaled], settings, run,
                 validation=(scaled[0], splits.validation))
-    damped = baseline_forecasts(scaled[0], splits.validation, splits.fit_days)["damped_persistence"]
-    forecast = forecast_days(network, scaled[0], splits.validation, settings.device, progress=False)
-    print(f"validation: RMSE {root_mean_square(forecast, scaled[0], splits.validation):.4f} m3 m-3, damped persistence "
-          f"{root_mean_square(damped, scaled[0], splits.validation):.4f} on the same days", flush=True)
     refit = settings.refit
     if refit is None:
         refit = np.count_nonzero(splits.history_days) < REFIT_BELOW
@@ -190,8 +190,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
     strides = [max(1, record.input_days // 2) if network.every_day else 1 for record, _ in sources]
     epoch_steps = sum(math.ceil(epoch_windows(targets, stride) / settings.batch_size)
                       for (_, targets), stride in zip(sources, strides))
-    epochs = settings.epochs or math.ceil(settings.steps / epoch_steps)
-    target_steps = steps or epochs * epoch_steps
+    target_steps = steps or (settings.epochs * epoch_steps if settings.epochs else settings.steps)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step, target_steps))
     progress = {"epoch": 0, "step": 0, "best_loss": math.inf, "best_epoch": 0, "best_step": 0, "best": None}
     phases, log = {}, []
@@ -303,9 +302,14 @@ def training_step(network, optimizer, source, init_days, weight, device):
     return loss.detach()
 
 
+def validation_days(targets):
+    """Every n-th of the validation targets: at most `VALIDATION_WINDOWS`."""
+    return targets[::-(-len(targets) // VALIDATION_WINDOWS)]
+
+
 def validate(network, record, targets, device):
-    """Root mean squared error, m3 m-3, over every n-th validation target (`VALIDATION_WINDOWS` of them)."""
-    targets = targets[::-(-len(targets) // VALIDATION_WINDOWS)]
+    """Root mean squared error, m3 m-3, over `validation_days`."""
+    targets = validation_days(targets)
     return root_mean_square(forecast_days(network, record, targets, device, progress=False), record, targets)
 
 
