@@ -56,9 +56,9 @@ class Settings:
     refit: bool | None = None  # train once more on training + validation days; default if they are under two years
     batch_size: int | None = None  # windows; default 1, and learning from each of its days; 32 for the paper's heads
     learning_rate: float | None = None  # highest of a rise and fall; default 3e-3, 1e-3 for the paper's heads
-    weight_decay: float = 0.01
-    seed: int = 0
-    device: str = "cpu"  # or "cuda"
+    weight_decay: float = 0.01  # of AdamW
+    seed: int = 0  # of the start weights, the order of the windows and the dropout
+    device: str = "cpu"  # "cpu" or "cuda"
     # output
     name: str | None = None  # of the run; default the cube's name, and the head where it is not "local"
     results: str = str(PROJECT / "results")  # folder of all runs

@@ -56,7 +56,7 @@ def draw_run(run, record, observed, forecasts, skill, valid_time, *, model, titl
     forecast = forecasts[model]
     day = best_observed_day(observed)
     draw_map(run.path("map.png"), observed=observed[day], forecast=forecast[day], **place,
-             title=f"{title}, {valid_time[day]}")
+             title=f"{title}; valid {valid_time[day]}")
     draw_scatter(run.path("scatter.png"), observed=observed, forecast=forecast, title=title)
     draw_series(run.path("series.png"), observed=observed, forecast=forecast,
                 reference=forecasts["damped_persistence"], time=valid_time, **place, title=title)

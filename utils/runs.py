@@ -184,10 +184,8 @@ def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
 
 def cube_label(cube, name):
     """What to call a cube in figures and tables: its name, and its title where that says that it is synthetic."""
-    title = str(cube.attrs.get("title", ""))
-    if "synthetic" not in title.lower():
-        return name
-    return title.split(" (")[0][:1].lower() + title.split(" (")[0][1:]
+    title = str(cube.attrs.get("title", "")).split(" (")[0]
+    return title[:1].lower() + title[1:] if "synthetic" in title.lower() else name
 
 
 def remove_half_written(folder):
