@@ -5,6 +5,9 @@ Reads   a daily cube of precipitation, soil moisture and soil temperature; by de
 Writes  results/ERA5test/convlstm/<name>/lead<days>/: model.pt for fine-tuning, forecast.nc, metrics.csv, maps
 
 Run     python ERA5test/convlstm.py --lead-time 5
+
+Expect  on the synthetic twin, 3 days ahead, about 4 minutes on two cores: RMSE 0.0279 m3 m-3
+        (damped persistence 0.0308, ceiling 0.0253)
 """
 import sys
 from dataclasses import dataclass

@@ -7,6 +7,9 @@ Writes  results/finetune-SMAPtest/convlstm/<name>/lead<days>/: model.pt, forecas
 
 Run     python finetune-SMAPtest/convlstm.py --lead-time 5
         python finetune-SMAPtest/convlstm.py --cube smap.nc --source-cube era5_land.nc
+
+Expect  on the synthetic twin, 3 days ahead, 6 minutes on two cores with the pre-training: RMSE 0.0323 m3 m-3
+        (damped persistence 0.0362, ceiling 0.0302)
 """
 import sys
 from dataclasses import dataclass, field
