@@ -24,7 +24,7 @@ from utils.models.convlstm import ARCHITECTURE, complete, make_convlstm
 from utils.reporting import evaluate_run
 from utils.runs import PROJECT, find_cube, run_script, start_run
 from utils.training import forecast_days, parameter_groups, train
-from utils.transfer import load_model, load_weights, pretrained_model, save_model
+from utils.transfer import load_weights, pretrained_model, save_model
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,7 @@ def main(settings):
 
     record = open_record(cube, cube_file.name, splits, max_gap_days=settings.max_gap_days)
     parameter_groups(make_convlstm(settings, record), settings)  # refuses unknown parts before anything is trained
-    start = pretrained_model(settings, "convlstm", ARCHITECTURE, splits, record)
-    pretrained = load_model(start)
+    start, pretrained = pretrained_model(settings, "convlstm", ARCHITECTURE, splits, record)
     run.record_pretrained(start, pretrained)
     scaler = pretrained["scaler"] if settings.scaling_from == "source" else None
 

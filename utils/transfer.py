@@ -62,7 +62,7 @@ def load_model(path):
 
 
 def pretrained_model(settings, model, architecture, splits, record):
-    """Path of the pre-trained weights; their run is made first, by the ERA5test script, when it does not exist.
+    """The pre-trained model and its path; its run is made first, by ERA5test, when it does not exist.
 
     Pre-training sees nothing of the target's validation and test period: a source that lasts longer is cut on the day
     before the target's validation begins.
@@ -83,6 +83,8 @@ def pretrained_model(settings, model, architecture, splits, record):
     Returns
     -------
     Path
+    dict
+        As `load_model` gives it.
 
     Raises
     ------
@@ -111,7 +113,7 @@ def pretrained_model(settings, model, architecture, splits, record):
     if differences:
         raise UserError(f"the pre-trained run {path.parent} does not fit: {'; '.join(differences)}. Give the same "
                         "settings, name another run with --pretrained, or remove it so that it is made again.")
-    return path
+    return path, found
 
 
 def _source_model(settings, model, shared, splits, record):
