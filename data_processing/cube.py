@@ -6,7 +6,7 @@ it so, whatever the order, the names and the (known) units of the file; values a
 when they are used.
 """
 
-import hashlib
+import contextlib
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -176,18 +176,22 @@ def _open_file(path):
                         "A cube is one NetCDF-4 file.") from None
 
 
+def _candidates(file, variable):
+    """Names in the file that may stand for a variable: by `standard_name` first, then by name and alias."""
+    quantity = QUANTITIES[variable]
+    candidates = [name for name in file.variables
+                  if file[name].attrs.get("standard_name") in quantity.standard_names]
+    named = [name for name in (candidates or file.variables) if str(name).lower() in quantity.aliases]
+    if named or not candidates:
+        candidates = named
+    return [variable] if variable in candidates else candidates
+
+
 def _find_variables(file, variables, path):
-    """Name in the file of each variable, decided by `standard_name` first, then by name and alias."""
+    """Name in the file of each variable."""
     names, missing = {}, []
     for variable in variables:
-        quantity = QUANTITIES[variable]
-        candidates = [name for name in file.variables
-                      if file[name].attrs.get("standard_name") in quantity.standard_names]
-        named = [name for name in (candidates or file.variables) if str(name).lower() in quantity.aliases]
-        if named or not candidates:
-            candidates = named
-        if variable in candidates:
-            candidates = [variable]
+        candidates = _candidates(file, variable)
         if len(candidates) > 1:
             raise UserError(f"{path}: {variable} could be any of {', '.join(map(str, candidates))}; "
                             f"keep one or name one of them {variable!r}.")
@@ -423,6 +427,38 @@ def cube_name(path):
     return Path(path).stem
 
 
+def cube_variables(path):
+    """Those of `VARIABLES` that a cube file holds, tuple of str.
+
+    Raises
+    ------
+    UserError
+        No such file, no NetCDF, or none of them.
+    """
+    with _open_file(Path(path)) as file:
+        held = tuple(name for name in VARIABLES if _candidates(file, name))
+        found = ", ".join(map(str, file.variables))
+    if not held:
+        raise UserError(f"{path}: holds none of {', '.join(VARIABLES)}. Found: {found or 'nothing'}.")
+    return held
+
+
+def cube_axes(path):
+    """Latitudes [H] and longitudes [W] of a cube file, ascending as in `open_cube`; only its coordinates are read.
+
+    Raises
+    ------
+    UserError
+        As `open_cube` for what is no cube.
+    """
+    path = Path(path)
+    first = cube_variables(path)[:1]
+    with _open_file(path) as file:
+        name, = _find_variables(file, first, path).values()
+        _, lat, lon = _read_axes(file, _find_dimensions(file, name, path), path)
+    return _ascending_latitude(lat, path)[0], _ascending_longitude(lon, path)[0]
+
+
 def cube_days(cube):
     """Days of a cube, datetime64[D] [T], without holes."""
     return cube["time"].values.astype("datetime64[D]")
@@ -484,39 +520,90 @@ def land_mask(values, training_days):
     return land
 
 
+class Summary(NamedTuple):
+    """One variable of a cube at a glance.
+
+    missing : share of the values. lowest, mean, highest : in the cube's unit. first, last : datetime64[D], days that
+    hold a value. mean_map : float [H, W], mean in time, NaN = never a value. series : float [T], mean over the land
+    cells that have a value, NaN = none. missing_on : float [T], share of the land cells without a value.
+    """
+
+    missing: float
+    lowest: float
+    mean: float
+    highest: float
+    first: np.datetime64
+    last: np.datetime64
+    mean_map: np.ndarray
+    series: np.ndarray
+    missing_on: np.ndarray
+
+
+def summarize(cube):
+    """Sums over a cube that tell a wrong unit, a flipped map or a hole; read block by block.
+
+    Parameters
+    ----------
+    cube : xarray.Dataset
+        From `open_cube`; it may lack variables.
+
+    Returns
+    -------
+    land : bool [H, W]
+        Cells that ever have soil moisture; where the cube has none, that ever have a value of its first variable.
+    dict of str to Summary
+        In the order of `VARIABLES`; over the land cells.
+    """
+    names = [name for name in VARIABLES if name in cube]
+    land, summaries = None, {}
+    for name in sorted(names, key=lambda name: name != "soil_moisture"):
+        field = cube[name]
+        sums, counts = np.zeros(field.shape[1:]), np.zeros(field.shape[1:], int)
+        series, seen = np.full(field.shape[0], np.nan), np.zeros(field.shape[0], int)
+        lowest, highest = np.inf, -np.inf
+        for days in day_blocks(field.shape):
+            values = field[days].values
+            if land is not None:
+                values[:, ~land] = np.nan
+            valid = ~np.isnan(values)
+            values = np.where(valid, values, 0).astype(np.float64)
+            sums, counts = sums + values.sum(axis=0), counts + valid.sum(axis=0)
+            seen[days] = valid.sum(axis=(1, 2))
+            with np.errstate(invalid="ignore"):
+                series[days] = values.sum(axis=(1, 2)) / seen[days]
+            lowest = values.min(where=valid, initial=lowest)
+            highest = values.max(where=valid, initial=highest)
+        if land is None:
+            land = counts > 0
+        summaries[name] = _summary(cube_days(cube), np.count_nonzero(land), sums, counts, series, seen, lowest, highest)
+    return land, {name: summaries[name] for name in names}
+
+
+def _summary(days, cells, sums, counts, series, seen, lowest, highest):
+    held = days[seen > 0] if seen.any() else np.array(["NaT"], "datetime64[D]")
+    with np.errstate(invalid="ignore"):
+        return Summary(1 - seen.sum() / (days.size * cells), lowest, sums.sum() / counts.sum(), highest, held[0], held[-1],
+                       sums / counts, series, 1 - seen / cells)
+
+
 def describe(cube):
     """Small text table: days, holes, grid; each variable's values over cells that ever have soil moisture."""
-    time = cube_days(cube)
-    shape = (cube.sizes["time"], cube.sizes["lat"], cube.sizes["lon"])
-    names = [name for name in VARIABLES if name in cube]
-    land = np.zeros(shape[1:], bool)
-    seen = np.zeros(shape[0], bool)
-    totals = {name: [0, 0.0, np.inf, -np.inf] for name in names}
-    for days in day_blocks(shape):
-        if "soil_moisture" in cube:
-            land |= ~np.isnan(cube["soil_moisture"][days].values).all(axis=0)
-    land = land if land.any() else ~land
-    for name in names:
-        total = totals[name]
-        for days in day_blocks(shape):
-            values = cube[name][days].values[:, land]
-            seen[days] |= ~np.isnan(values).all(axis=1)
-            valid = values[~np.isnan(values)]
-            if valid.size:
-                total[0] += valid.size
-                total[1] += valid.sum(dtype=np.float64)
-                total[2], total[3] = min(total[2], valid.min()), max(total[3], valid.max())
-    lat, lon = cube["lat"].values, cube["lon"].values
-    lines = [f"days      {time.size}, {time[0]} to {time[-1]}, {np.count_nonzero(~seen)} of them "
-             "without any value",
-             f"grid      {lat.size} x {lon.size} cells, {lat[0]:.2f} to {lat[-1]:.2f} N, "
-             f"{lon[0]:.2f} to {lon[-1]:.2f} E, {np.count_nonzero(land)} with soil moisture",
-             f"{'variable':<18}{'unit':<8}{'missing':>9}{'lowest':>11}{'mean':>11}{'highest':>11}"]
-    for name, (count, total, lowest, highest) in totals.items():
-        missing = 1 - count / (time.size * np.count_nonzero(land))
-        mean = total / count if count else np.nan
-        lines.append(f"{name:<18}{UNITS[name]:<8}{missing:>8.1%} "
-                     f"{lowest:>11.4g}{mean:>11.4g}{highest:>11.4g}")
+    return describe_summary(cube, *summarize(cube))
+
+
+def describe_summary(cube, land, summaries):
+    """The table of :func:`describe` from what :func:`summarize` returned."""
+    time, lat, lon = cube_days(cube), cube["lat"].values, cube["lon"].values
+    empty = np.all([summary.missing_on == 1 for summary in summaries.values()], axis=0)
+    what = "soil moisture" if "soil_moisture" in summaries else "values"
+    lines = [f"days      {time.size}, {time[0]} to {time[-1]}, {np.count_nonzero(empty)} of them without any value",
+             f"grid      {lat.size} x {lon.size} cells, {lat[0]:.2f} to {lat[-1]:.2f} N, {lon[0]:.2f} to {lon[-1]:.2f} E, "
+             f"{np.count_nonzero(land)} with {what}",
+             f"{'variable':<18}{'unit':<8}{'missing':>9}{'lowest':>11}{'mean':>11}{'highest':>11}{'first day':>12}"
+             f"{'last day':>12}"]
+    for name, of in summaries.items():
+        lines.append(f"{name:<18}{UNITS[name]:<8}{of.missing:>8.1%} {of.lowest:>11.4g}{of.mean:>11.4g}{of.highest:>11.4g}"
+                     f"{str(of.first):>12}{str(of.last):>12}")
     return "\n".join(lines)
 
 
@@ -538,19 +625,41 @@ def write_cube(path, values, time, lat, lon, attributes):
         Global attributes (title, source, history, ...). The entry of a variable's name, when there is one, is
         a dict of attributes of that variable (source, comment, ...).
     """
-    time = np.asarray(time, "datetime64[D]")
-    lat, lon = np.asarray(lat, np.float64), np.asarray(lon, np.float64)
-    expected = (time.size, len(VARIABLES), lat.size, lon.size)
+    expected = (len(time), len(VARIABLES), len(lat), len(lon))
     if values.shape != expected:
         raise ValueError(f"values have shape {values.shape}, time, lat and lon ask for {expected}")
+    with new_cube(path, time, lat, lon, attributes) as file:
+        for channel, name in enumerate(VARIABLES):
+            for days in day_blocks(values[:, channel].shape):
+                file[name][days] = values[days, channel]
+
+
+@contextlib.contextmanager
+def new_cube(path, time, lat, lon, attributes, variables=VARIABLES):
+    """Create a daily cube to be filled day by day; the file appears under its name only when the block ends well.
+
+    Parameters
+    ----------
+    path, time, lat, lon, attributes
+        As :func:`write_cube` takes them.
+    variables : sequence of str
+        Those of `VARIABLES` that the cube holds.
+
+    Yields
+    ------
+    netCDF4.Dataset
+        `file[variable]` is float32 [T, H, W] in `UNITS`; what is not written stays missing (NaN).
+    """
+    time = np.asarray(time, "datetime64[D]")
     if (np.diff(time) != np.timedelta64(1, "D")).any():
         raise ValueError("time must hold every day from the first to the last")
     with replacing(path) as temporary, netCDF4.Dataset(temporary, "w", format="NETCDF4") as file:
-        _write_coordinates(file, time, lat, lon)
-        for channel, name in enumerate(VARIABLES):
-            _write_variable(file, name, values[:, channel], attributes.get(name, {}))
+        _write_coordinates(file, time, np.asarray(lat, np.float64), np.asarray(lon, np.float64))
+        for name in variables:
+            _create_variable(file, name, attributes.get(name, {}))
         file.setncatts({"Conventions": "CF-1.8"}
                        | {key: value for key, value in attributes.items() if key not in VARIABLES})
+        yield file
 
 
 def _write_coordinates(file, time, lat, lon):
@@ -567,19 +676,11 @@ def _write_coordinates(file, time, lat, lon):
         file[name].setncatts(attributes)
 
 
-def _write_variable(file, name, values, attributes):
-    days_per_chunk = int(np.clip(2 ** 18 // values[0].size, 1, values.shape[0]))  # about 1 MB
-    variable = file.createVariable(name, np.float32, ROLES, zlib=True, complevel=4,
-                                   fill_value=np.float32(np.nan),
-                                   chunksizes=(days_per_chunk, *values.shape[1:]))
+def _create_variable(file, name, attributes):
+    days, rows, columns = (len(file.dimensions[role]) for role in ROLES)
+    days_per_chunk = int(np.clip(2 ** 18 // (rows * columns), 1, days))  # about 1 MB
+    variable = file.createVariable(name, np.float32, ROLES, zlib=True, complevel=1, fill_value=np.float32(np.nan),
+                                   chunksizes=(days_per_chunk, rows, columns))
     quantity = QUANTITIES[name]
     variable.setncatts({"units": quantity.unit, "standard_name": quantity.standard_name,
                         "long_name": quantity.long_name, "cell_methods": quantity.cell_methods} | attributes)
-    for days in day_blocks(values.shape):
-        variable[days] = values[days]
-
-
-def checksum(path):
-    """SHA-256 of a file, hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

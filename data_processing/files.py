@@ -1,10 +1,17 @@
-"""Write files so that nothing half made ever stands under a final name."""
+"""Find files, write them so that nothing half made ever stands under a final name, say why one cannot be read."""
 import contextlib
 import csv
+import glob
+import hashlib
 import os
 from pathlib import Path
 
 import numpy as np
+
+from data_processing.errors import UserError
+
+PROJECT = Path(__file__).resolve().parents[1]
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 @contextlib.contextmanager
@@ -52,3 +59,88 @@ def _text(value):
     if isinstance(value, (float, np.floating, np.ndarray)):
         return f"{float(value):.8g}"
     return str(value)
+
+
+def expand(files, endings):
+    """The files meant by folders, glob patterns and paths.
+
+    Parameters
+    ----------
+    files : sequence of str
+        A folder stands for all files below it that have one of `endings`.
+    endings : sequence of str
+        Such as ".nc", in lower case.
+
+    Returns
+    -------
+    list of Path
+        Absolute, each once, sorted by name and then by folder.
+
+    Raises
+    ------
+    UserError
+        Something does not exist or holds no such file.
+    """
+    found = set()
+    for entry in files:
+        path = Path(entry).expanduser().absolute()
+        if path.is_dir():
+            here = [file for file in path.rglob("*") if file.suffix.lower() in endings
+                    and file.is_file() and not file.name.startswith(".")]
+        elif path.is_file():
+            here = [path]
+        else:
+            here = [Path(file) for file in glob.glob(str(path), recursive=True) if Path(file).is_file()]
+        if not here:
+            what = f"holds no file that ends in {', '.join(endings)}" if path.is_dir() else "no such file or folder"
+            raise UserError(f"{path}: {what}. Name the folder or the files that were downloaded.")
+        found.update(here)
+    return sorted(found, key=lambda file: (file.name, file))
+
+
+def unreadable(path, error):
+    """The one line to say when a NetCDF or HDF5 file cannot be opened or read.
+
+    Parameters
+    ----------
+    path : str or Path
+    error : Exception
+        What the library said.
+
+    Returns
+    -------
+    UserError
+        Says what the file really is and what to do.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(512)
+    except OSError as failure:
+        return UserError(f"{path}: cannot be read ({failure.strerror}).")
+    text = start.lstrip().lower()
+    said = _first_words(str(error).encode())
+    again = "Delete it and download it again."
+    if not start:
+        return UserError(f"{path}: the file is empty. {again}")
+    if text.startswith((b"<!doctype html", b"<html", b"<?xml")):
+        return UserError(f"{path}: not data but a web page, the service's log-in or error page saved under this name. "
+                         f"{again}")
+    if text.startswith((b"{", b"[")):
+        return UserError(f"{path}: not data but a message of the service ({_first_words(start)}). {again}")
+    if start.startswith(b"PK"):
+        return UserError(f"{path}: a damaged or incomplete ZIP file ({said}). {again}")
+    if start.startswith((HDF5_SIGNATURE, b"CDF")):
+        return UserError(f"{path}: damaged or incomplete ({said}). {again}")
+    return UserError(f"{path}: neither NetCDF nor HDF5; it begins with {_first_words(start[:40])!r}. Take it out, or "
+                     "download it again.")
+
+
+def _first_words(raw):
+    return " ".join(raw.decode("utf-8", "replace").split())[:120]
+
+
+def checksum(path):
+    """SHA-256 of a file, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,11 +18,13 @@ from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from data_processing.files import PROJECT
 from data_processing.record import open_record
 from data_processing.splits import split_cube
+from utils.command_line import run_script
 from utils.models.convlstm import ARCHITECTURE, complete, make_convlstm
 from utils.reporting import evaluate_run
-from utils.runs import PROJECT, find_cube, run_script, start_run
+from utils.runs import find_cube, start_run
 from utils.training import forecast_days, parameter_groups, train
 from utils.transfer import load_weights, pretrained_model, save_model
 

@@ -1,4 +1,4 @@
-"""The four figures of a run: map, scatter, skill map, series. PNG files of paper size, drawn offline.
+"""The figures of a run (map, scatter, skill map, series) and of a cube (quick look). PNG files of paper size, drawn offline.
 
 Shapes: N days, H latitudes, W longitudes; coordinates are cell centres in degrees, evenly spaced or not,
 ascending or descending, also across the antimeridian. Soil moisture in m3 m-3. NaN (sea, gap) stays blank; on
@@ -40,6 +40,7 @@ SOIL_MOISTURE_COLOURS = ListedColormap(matplotlib.colormaps["YlGnBu"](np.linspac
                                        "soil moisture")
 DIFFERENCE_COLOURS = "BrBG"
 SKILL_COLOURS = "RdBu"
+QUICKLOOK_COLOURS = {"precipitation": "Blues", "soil_moisture": SOIL_MOISTURE_COLOURS, "soil_temperature": "cividis"}
 GAP_COLOUR = "0.85"
 # Okabe and Ito's palette, safe for colour-blind readers.
 FORECAST_COLOUR, REFERENCE_COLOUR = "#0072B2", "#E69F00"
@@ -146,6 +147,23 @@ def draw_series(path, *, observed, forecast, reference, time, lat, lon, title):
     """
     _save(path, series_figure(observed=observed, forecast=forecast, reference=reference, time=time,
                               lat=lat, lon=lon, title=title))
+
+
+def draw_quicklook(path, *, summaries, units, time, lat, lon, title):
+    """Draw a cube at a glance: per variable the mean map, the mean of each day, the share missing on each day.
+
+    Parameters
+    ----------
+    path : str or Path of the PNG
+    summaries : dict of str to data_processing.cube.Summary
+    units : dict of str to str
+    time : datetime64 [T]
+        Day of each value.
+    lat, lon : float [H], [W]
+        Cell centres in degrees.
+    title : str
+    """
+    _save(path, quicklook_figure(summaries=summaries, units=units, time=time, lat=lat, lon=lon, title=title))
 
 
 @matplotlib.rc_context(PAPER_STYLE)
@@ -279,10 +297,9 @@ def series_figure(*, observed, forecast, reference, time, lat, lon, title):
     top = 11.0 + 4.0 * len(title_lines)
     figure_height = bottom + len(cells) * (height + between) - between + top
     figure = _new_figure(DOUBLE_COLUMN, figure_height)
-    margin = np.timedelta64(max(1, len(time) // 60), "D")
     for panel, (row, column) in enumerate(cells):
-        axes = _axes(figure, left, figure_height - top - height - panel * (height + between),
-                     DOUBLE_COLUMN - left - right, height)
+        axes = _time_axes(figure, left, figure_height - top - height - panel * (height + between),
+                          DOUBLE_COLUMN - left - right, height, time)
         marker = "." if len(time) == 1 else None
         axes.plot(time, reference[order, row, column], color=REFERENCE_COLOUR, linewidth=1.0, marker=marker,
                   label="damped persistence")
@@ -293,13 +310,6 @@ def series_figure(*, observed, forecast, reference, time, lat, lon, title):
         axes.set_title(f"({'abcdefgh'[panel]}) {_degrees(lat[row], 'N', 'S', 1)}, "
                        f"{_degrees(_principal(lon[column]), 'E', 'W', 1)}; "
                        f"observed mean {np.nanmean(observed[:, row, column]):.3f} m³ m⁻³", loc="left")
-        axes.set_xlim(time[0] - margin, time[-1] + margin)
-        axes.yaxis.set_major_locator(MaxNLocator(4))
-        locator = AutoDateLocator(minticks=3, maxticks=9)
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-        axes.grid(color="0.9", linewidth=0.5)
-        axes.set_axisbelow(True)
         if panel < len(cells) - 1:
             axes.tick_params(labelbottom=False)
             axes.xaxis.get_offset_text().set_visible(False)
@@ -311,6 +321,52 @@ def series_figure(*, observed, forecast, reference, time, lat, lon, title):
                                   1 - (1.5 + 4.0 * len(title_lines)) / figure_height))
     _write_title(figure, title_lines)
     return figure
+
+
+@matplotlib.rc_context(PAPER_STYLE)
+def quicklook_figure(*, summaries, units, time, lat, lon, title):
+    """Figure of `draw_quicklook`; a column of three axes per variable."""
+    frame = map_frame(lat, lon)
+    left, right, between, bottom, share_height, series_height, gap = 12.0, 4.0, 14.0, 9.0, 14.0, 24.0, 7.0
+    width = (DOUBLE_COLUMN - left - right - 2 * between) / 3
+    map_height = width / _panel_ratio(frame)
+    map_bottom = bottom + share_height + gap + series_height + 24.0
+    title_lines = _wrap(title, DOUBLE_COLUMN)
+    figure = _new_figure(DOUBLE_COLUMN, map_bottom + map_height + 7.0 + 4.0 * len(title_lines))
+    for column, (name, summary) in enumerate(summaries.items()):
+        x = left + column * (width + between)
+        known = summary.mean_map[np.isfinite(summary.mean_map)]
+        norm = Normalize(*_padded(*np.percentile(known, [1, 99])))
+        unit = _unit_text(units[name])
+        axes = _map_axes(figure, frame, x, map_bottom, width, map_height, label_latitudes=True)
+        axes.set_title(f"mean {name.replace('_', ' ')}")
+        mesh = _draw_cells(axes, frame, summary.mean_map, QUICKLOOK_COLOURS[name], norm)
+        _colour_bar(figure, mesh, x, map_bottom - 8.5, width, unit, _extension(known, norm))
+        axes = _time_axes(figure, x, bottom + share_height + gap, width, series_height, time)
+        axes.plot(time, summary.series, color=FORECAST_COLOUR, linewidth=0.7, marker="." if len(time) < 4 else None)
+        axes.set_title(f"mean over land ({unit})", loc="left")
+        axes.tick_params(labelbottom=False)
+        axes.xaxis.get_offset_text().set_visible(False)
+        axes = _time_axes(figure, x, bottom, width, share_height, time)
+        axes.fill_between(time, 100 * summary.missing_on, color=REFERENCE_COLOUR, step="mid", linewidth=0.3)
+        axes.set_ylim(0, 100)
+        axes.set_title(f"missing (%), {100 * summary.missing:.1f} in all", loc="left")
+    _write_title(figure, title_lines)
+    return figure
+
+
+def _time_axes(figure, left, bottom, width, height, time):
+    """Axes over the days of a record; sizes in mm."""
+    axes = _axes(figure, left, bottom, width, height)
+    margin = np.timedelta64(max(1, len(time) // 60), "D")
+    axes.set_xlim(time[0] - margin, time[-1] + margin)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    locator = AutoDateLocator(minticks=3, maxticks=max(4, int(width // 9)))
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.grid(color="0.9", linewidth=0.5)
+    axes.set_axisbelow(True)
+    return axes
 
 
 def series_cells(observed, forecast, title):

@@ -4,7 +4,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -12,37 +11,15 @@ from typing import NamedTuple
 
 import torch
 
-from data_processing.cube import checksum, cube_name, describe
+from data_processing.cube import cube_name, describe
 from data_processing.errors import UserError
-from data_processing.files import replacing
+from data_processing.files import PROJECT, checksum, replacing
 from data_processing.splits import audit_rows, format_audit, write_audit
 from data_processing.twin import cube_path
 
-PROJECT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "numpy", "xarray", "netCDF4", "scipy", "matplotlib", "cartopy", "tyro")
 # Settings that may be spelt otherwise when a run is resumed; of files the checksums must agree.
 HOW_SETTINGS = ("resume", "results", "device", "cube", "source_cube", "pretrained")
-
-
-def run_script(main, settings_class):
-    """Read the settings from the command line and run; a user's mistake ends in one line and exit code 2.
-
-    Parameters
-    ----------
-    main : function of one Settings
-    settings_class : dataclass
-        Its script's docstring is the description in `--help`.
-    """
-    import tyro
-    settings = tyro.cli(settings_class, description=sys.modules[main.__module__].__doc__)
-    try:
-        main(settings)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command with --resume goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
 
 
 class CubeFile(NamedTuple):

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_processing.cube import checksum, cube_days, open_cube
+from data_processing.cube import cube_days, open_cube
 from data_processing.errors import UserError
-from data_processing.files import replacing
+from data_processing.files import PROJECT, checksum, replacing
 from data_processing.scaling import Scaler
-from utils.runs import PROJECT, find_cube, is_finished, plain, read_json, run_folder, run_name, setting_differences
+from utils.runs import find_cube, is_finished, plain, read_json, run_folder, run_name, setting_differences
 
 MODEL_FORMAT = 1
 ANY_GRID = "only head = 'local' with scaling_from = 'target' (or scaling = 'global') goes from one grid to another"

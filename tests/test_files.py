@@ -1,0 +1,54 @@
+"""Finding files, and saying why one cannot be read."""
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+
+from data_processing.errors import UserError
+from data_processing.files import expand, unreadable
+
+
+def test_folders_globs_and_files_each_once_sorted_by_name(tmp_path):
+    for name in ("b/2.nc", "a/3.nc", "a/deep/1.NC4", "a/notes.txt", "a/.hidden.nc"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    found = expand([tmp_path / "a", str(tmp_path / "b" / "*.nc"), str(tmp_path / "a" / "3.nc")], (".nc", ".nc4"))
+    assert [path.name for path in found] == ["1.NC4", "2.nc", "3.nc"]
+
+
+@pytest.mark.parametrize("name, message", [("", r"holds no file that ends in \.nc, \.nc4\. Name the folder"),
+                                           ("none.nc", "none.nc: no such file or folder"),
+                                           ("*.nc", r"\*\.nc: no such file or folder")])
+def test_nothing_found_is_an_error(tmp_path, name, message):
+    with pytest.raises(UserError, match=message):
+        expand([tmp_path / name], (".nc", ".nc4"))
+
+
+def _truncated_hdf5(path):
+    with h5py.File(path, "w") as file:
+        file["values"] = np.arange(1000)
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+def _truncated_zip(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data.nc", b"x" * 5000)
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda path: path.write_bytes(b""), "the file is empty. Delete it and download it again."),
+    (lambda path: path.write_text("\n<!DOCTYPE html><title>Log in</title>"), "not data but a web page"),
+    (lambda path: path.write_text('{"error": "quota exceeded"}'), 'a message of the service .*quota exceeded'),
+    (lambda path: path.write_text("lat,lon,tp"), "neither NetCDF nor HDF5; it begins with 'lat,lon,tp'"),
+    (_truncated_hdf5, "damaged or incomplete"), (_truncated_zip, "a damaged or incomplete ZIP file")])
+def test_unreadable_says_in_one_line_what_the_file_is(tmp_path, make, message):
+    path = tmp_path / "download.nc"
+    make(path)
+    error = unreadable(path, OSError("the library's words\nin two lines"))
+    assert isinstance(error, UserError) and str(error).startswith(f"{path}: ")
+    assert "\n" not in str(error)
+    with pytest.raises(UserError, match=message):
+        raise error

@@ -1,0 +1,30 @@
+"""What every script does around its main: settings from the command line, errors in one line."""
+import sys
+
+from data_processing.errors import UserError
+
+RESUME_RUN = "the same command with --resume goes on from the last checkpoint"
+RESUME_FILES = "the same command goes on where it stopped"
+
+
+def run_script(main, settings_class, resume=RESUME_RUN):
+    """Read the settings from the command line and run; a user's mistake ends in one line and exit code 2.
+
+    Parameters
+    ----------
+    main : function of one Settings
+    settings_class : dataclass
+        Its script's docstring is the description in `--help`.
+    resume : str
+        How an interrupted run goes on: said after Ctrl-C.
+    """
+    import tyro
+    settings = tyro.cli(settings_class, description=sys.modules[main.__module__].__doc__)
+    try:
+        main(settings)
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted: {resume}", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,25 @@
+"""A first look at a cube: a table to print and a figure beside it."""
+from pathlib import Path
+
+from data_processing.cube import UNITS, VARIABLES, cube_days, cube_variables, describe_summary, open_cube, summarize
+from utils.drawmap import draw_quicklook
+
+
+def show_cube(path):
+    """Print the days, holes, units and ranges of a cube and draw `quicklook.png` beside it.
+
+    Parameters
+    ----------
+    path : str or Path
+        A cube; it may lack variables.
+    """
+    cube = open_cube(path, cube_variables(path))
+    land, summaries = summarize(cube)
+    print(f"\n{path}\n{describe_summary(cube, land, summaries)}")
+    missing = [name for name in VARIABLES if name not in summaries]
+    if missing:
+        print(f"note: the cube lacks {', '.join(missing)}; the experiments need all of {', '.join(VARIABLES)}")
+    figure = Path(path).with_name("quicklook.png")
+    draw_quicklook(figure, summaries=summaries, units=UNITS, time=cube_days(cube), lat=cube["lat"].values,
+                   lon=cube["lon"].values, title=f"{Path(path).stem}: {cube.attrs.get('title', '')}".rstrip(": "))
+    print(figure)
