@@ -18,7 +18,6 @@ import io
 import logging
 import os
 import re
-import shutil
 import sys
 import threading
 import warnings
@@ -40,7 +39,7 @@ from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 
 from data_processing.errors import UserError
-from data_processing.files import PROJECT, replacing
+from data_processing.files import PROJECT, format_bytes, free_bytes, remove_half_written, replacing
 from data_processing.regrid import EASE_CELL, EASE_COLUMNS, EASE_ROWS, EASE_TOLERANCE, box_window, ease_grid
 from utils.command_line import RESUME_FILES, run_script
 
@@ -81,7 +80,7 @@ class Settings:
     folder: str = str(PROJECT / "data" / "smap_l4" / "granules")  # existing files are kept
 
 
-class Item(NamedTuple):
+class RemoteGranule(NamedTuple):
     """One granule of the service."""
 
     name: str  # of the file
@@ -97,23 +96,23 @@ class Broken(Failed):
     """The same, but another try may help."""
 
 
-class Stopped(Exception):
+class _Stopped(Exception):
     """The run is ending: transfers end too."""
 
 
 def main(settings):
-    first_day, last_day = check_settings(settings)
+    first_day, last_day = check_days(settings)
     folder = Path(settings.folder).expanduser().absolute()
     window = product_window(settings.box)
     check_versions(folder, settings.version)
     present = present_subsets(folder, window) if settings.stream else set()
-    print(announcement(settings, folder, window, first_day, last_day, present), flush=True)
+    print(announce_granules(settings, folder, window, first_day, last_day, present), flush=True)
     account = log_in()
-    fetch_all(settings, folder, window, first_day, last_day, present, account)
+    fetch_granules(settings, folder, window, first_day, last_day, present, account)
 
 
 # ---------------------------------------------------------------------------------------------- before anything is sent
-def check_settings(settings):
+def check_days(settings):
     """Refuse settings that the service could not answer.
 
     Parameters
@@ -199,7 +198,7 @@ def present_subsets(folder, window):
     return present
 
 
-def announcement(settings, folder, window, first_day, last_day, present):
+def announce_granules(settings, folder, window, first_day, last_day, present):
     """What is going to be done, how large it is, what the disk holds.
 
     Raises
@@ -213,8 +212,7 @@ def announcement(settings, folder, window, first_day, last_day, present):
     cells = np.prod([part.stop - part.start for part in window])
     size = len(FIELDS) * cells * SUBSET_SIZE if settings.stream else WHOLE_SIZE
     needed = (total - there) * size
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    free = shutil.disk_usage(existing).free
+    free = free_bytes(folder)
     what = f"three fields of {cells} cells" if settings.stream else "whole"
     text = (f"{PRODUCT} version {settings.version}, {first_day} to {last_day}: {total} granules, {what}; {there} are "
             f"in {folder}, the others take about {format_bytes(needed)} of {format_bytes(free)} free")
@@ -234,15 +232,6 @@ def names_there(folder, present):
 def day_of(stamp):
     """UTC day of a stamp such as 20170801T013000."""
     return datetime.strptime(stamp, "%Y%m%dT%H%M%S").date()
-
-
-def format_bytes(number):
-    """Such as "1.2 GB"."""
-    for unit in ("kB", "MB", "GB"):
-        number /= 1000
-        if number < 1000:
-            return f"{number:.3g} {unit}"
-    return f"{number / 1000:.3g} TB"
 
 
 # ---------------------------------------------------------------------------------------------------------- the account
@@ -339,7 +328,7 @@ def search(account, version, first_day, last_day):
 
     Returns
     -------
-    list of Item
+    list of RemoteGranule
         By stamp.
 
     Raises
@@ -373,7 +362,7 @@ def item_of(granule):
         if url.startswith("https://") and NAME.fullmatch(name):
             archive = granule["umm"].get("DataGranule", {}).get("ArchiveAndDistributionInformation", [])
             sizes = [part.get("SizeInBytes") for part in archive if part.get("Name", name) == name]
-            return Item(name, url, sizes[0] if sizes else None)
+            return RemoteGranule(name, url, sizes[0] if sizes else None)
     return None
 
 
@@ -390,7 +379,7 @@ def token_refused(status):
 
 
 # ------------------------------------------------------------------------------------------------------------ transfers
-class Service:
+class _Service:
     """Transfers with one account: a session for each thread, bytes counted, all ended by `stop`."""
 
     def __init__(self, account, show):
@@ -415,7 +404,7 @@ class Service:
     def pause(self, seconds):
         """Wait; breaks off where the run is ending."""
         if self._stop.wait(seconds):
-            raise Stopped
+            raise _Stopped
 
     def patiently(self, attempt):
         """Result of `attempt()`, tried a few times where the connection breaks.
@@ -493,21 +482,21 @@ def total_size(response):
     return int(total) if total.isdigit() else None
 
 
-def download(item, folder, service):
+def download_granule(item, folder, service):
     """Transfer a whole granule; a connection that breaks is taken up where it broke.
 
     Parameters
     ----------
-    item : Item
+    item : RemoteGranule
     folder : Path
-    service : Service
+    service : _Service
 
     Raises
     ------
     UserError, Failed
     """
     path = folder / item.name
-    remove_half_written(path)
+    remove_half_written(folder, path.stem)
     if path.exists() and path.stat().st_size == service.patiently(lambda: remote_size(item, service)):
         return  # the catalogue is wrong about the size
     with replacing(path) as temporary:
@@ -539,12 +528,6 @@ def go_on(item, temporary, service):
     except OSError:
         temporary.unlink()
         raise Broken("what came is no whole HDF5 file") from None
-
-
-def remove_half_written(path):
-    """Remove what a killed run left of a file under temporary names (`data_processing.files.replacing`)."""
-    for leftover in path.parent.glob(f".{path.stem}.*{path.suffix}"):
-        leftover.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------------------------------------- fields over the network
@@ -595,7 +578,7 @@ class RemoteFile(io.RawIOBase):
         return stop - start
 
 
-class Part(NamedTuple):
+class _Part(NamedTuple):
     """A dataset of a granule, cropped."""
 
     values: np.ndarray
@@ -608,18 +591,18 @@ def stream(item, folder, window, service):
 
     Parameters
     ----------
-    item : Item
+    item : RemoteGranule
     folder : Path
     window : tuple of slice
         Rows and columns of the global grid.
-    service : Service
+    service : _Service
 
     Raises
     ------
     UserError, Failed
     """
     path = folder / subset_name(item)
-    remove_half_written(path)
+    remove_half_written(folder, path.stem)
     parts, root = service.patiently(lambda: read_remote(item, window, service))
     with replacing(path) as temporary:
         write_subset(temporary, parts, root, window)
@@ -636,7 +619,7 @@ def read_remote(item, window, service):
     Returns
     -------
     parts : dict
-        Path in the file -> Part, of the fields and of x, y, time and the projection where the granule has them.
+        Path in the file -> _Part, of the fields and of x, y, time and the projection where the granule has them.
     root : list
         Attributes of the file.
     """
@@ -692,7 +675,7 @@ def read_parts(file, window, parts):
     for name, place in wanted.items():
         if name not in parts:
             dataset = file[name]
-            parts[name] = Part(dataset[place], dataset.fillvalue, copy_attributes(dataset))
+            parts[name] = _Part(dataset[place], dataset.fillvalue, copy_attributes(dataset))
 
 
 def copy_attributes(source):
@@ -715,7 +698,7 @@ def write_subset(path, parts, root, window):
     with h5py.File(path, "w") as file:
         _set_attributes(file, root)
         for name, metres in zip(("y", "x"), axes_of_window(window)):
-            part = parts.get(name, Part(metres, None, [("units", np.bytes_("m"), None)]))
+            part = parts.get(name, _Part(metres, None, [("units", np.bytes_("m"), None)]))
             axis = file.create_dataset(name, data=part.values)
             axis.make_scale(name)
             _set_attributes(axis, part.attributes)
@@ -752,7 +735,7 @@ def is_there(item, folder, stream, present):
     return path.exists() and item.size in (None, path.stat().st_size)
 
 
-def fetch_all(settings, folder, window, first_day, last_day, present, account):
+def fetch_granules(settings, folder, window, first_day, last_day, present, account):
     """Search and transfer month by month, a few granules at once; one that fails does not stop the others.
 
     Raises
@@ -766,10 +749,10 @@ def fetch_all(settings, folder, window, first_day, last_day, present, account):
     interval = 0.5 if sys.stderr.isatty() else 60
     with tqdm(total=total, desc="downloading", unit="granule", dynamic_ncols=True, file=sys.stderr, miniters=0,
               mininterval=interval) as bar, ThreadPoolExecutor(settings.threads) as pool:
-        service = Service(account, show=lambda number: _show(bar, number))
+        service = _Service(account, show=lambda number: _show(bar, number))
 
         def fetch(item):
-            return stream(item, folder, window, service) if settings.stream else download(item, folder, service)
+            return stream(item, folder, window, service) if settings.stream else download_granule(item, folder, service)
 
         try:
             for first, last in months(first_day, last_day):

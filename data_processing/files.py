@@ -4,6 +4,7 @@ import csv
 import glob
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,27 @@ def replacing(path):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_half_written(folder, stem="*"):
+    """Remove what a killed process left of files named `stem` in a folder, under the temporary names of `replacing`."""
+    for path in Path(folder).glob(f".{stem}.*.*"):
+        path.unlink(missing_ok=True)
+
+
+def free_bytes(folder):
+    """Room on the disk of a folder, which need not exist yet."""
+    folder = Path(folder)
+    return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+
+
+def format_bytes(number):
+    """A size as text, such as "1.2 GB"."""
+    for unit in ("kB", "MB", "GB"):
+        number /= 1000
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+    return f"{number / 1000:.3g} TB"
 
 
 def write_csv(path, columns, rows):

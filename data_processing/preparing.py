@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from data_processing.cube import QUANTITIES, new_cube
 from data_processing.errors import UserError
-from data_processing.files import checksum, replacing
+from data_processing.files import checksum, format_bytes, remove_half_written, replacing
 from data_processing.regrid import Grid, Regridder
 
 PIECE_VERSION = 1
@@ -184,9 +184,8 @@ def _runs(days):
 
 def _size(plan, target, days):
     cells = target.lat.size * target.lon.size
-    gigabytes = days.size * cells * len(plan.rules) * 4 / 1e9
     return (f"{plan.product}: {', '.join(plan.rules)}; {days.size} days, {days[0]} to {days[-1]}, on {target.lat.size} x "
-            f"{target.lon.size} cells, {gigabytes:.2g} GB before compression")
+            f"{target.lon.size} cells, {format_bytes(days.size * cells * len(plan.rules) * 4)} before compression")
 
 
 # ------------------------------------------------------------------------------------------------------ pieces
@@ -207,8 +206,7 @@ def _make_pieces(plan, read, paths, workers):
         return
     folder = paths[0].parent
     folder.mkdir(parents=True, exist_ok=True)
-    for half_written in folder.glob(".*.*.nc"):
-        half_written.unlink()
+    remove_half_written(folder)
     refused = []
     size = sum(file.stat().st_size for source, _ in waiting for file in source.files)
     with tqdm(total=size, desc="reading", unit="B", unit_scale=True, unit_divisor=1000, file=sys.stderr) as bar:

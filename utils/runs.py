@@ -13,7 +13,7 @@ import torch
 
 from data_processing.cube import cube_name, describe
 from data_processing.errors import UserError
-from data_processing.files import PROJECT, checksum, replacing
+from data_processing.files import PROJECT, checksum, remove_half_written, replacing
 from data_processing.splits import audit_rows, format_audit, write_audit
 from data_processing.twin import cube_path
 
@@ -163,12 +163,6 @@ def cube_label(cube, name):
     """What to call a cube in figures and tables: its name, and its title where that says that it is synthetic."""
     title = str(cube.attrs.get("title", "")).split(" (")[0]
     return title[:1].lower() + title[1:] if "synthetic" in title.lower() else name
-
-
-def remove_half_written(folder):
-    """Remove what a killed process left under temporary names (`data_processing.files.replacing`)."""
-    for path in Path(folder).glob(".*.*.*"):
-        path.unlink()
 
 
 def run_folder(settings, experiment, model, name):
