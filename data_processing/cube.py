@@ -582,8 +582,8 @@ def summarize(cube):
 def _summary(days, cells, sums, counts, series, seen, lowest, highest):
     held = days[seen > 0] if seen.any() else np.array(["NaT"], "datetime64[D]")
     with np.errstate(invalid="ignore"):
-        return Summary(1 - seen.sum() / (days.size * cells), lowest, sums.sum() / counts.sum(), highest, held[0], held[-1],
-                       sums / counts, series, 1 - seen / cells)
+        return Summary(1 - seen.sum() / (days.size * cells), lowest, sums.sum() / counts.sum(), highest, held[0],
+                       held[-1], sums / counts, series, 1 - seen / cells)
 
 
 def describe(cube):
@@ -597,13 +597,13 @@ def describe_summary(cube, land, summaries):
     empty = np.all([summary.missing_on == 1 for summary in summaries.values()], axis=0)
     what = "soil moisture" if "soil_moisture" in summaries else "values"
     lines = [f"days      {time.size}, {time[0]} to {time[-1]}, {np.count_nonzero(empty)} of them without any value",
-             f"grid      {lat.size} x {lon.size} cells, {lat[0]:.2f} to {lat[-1]:.2f} N, {lon[0]:.2f} to {lon[-1]:.2f} E, "
-             f"{np.count_nonzero(land)} with {what}",
+             f"grid      {lat.size} x {lon.size} cells, {lat[0]:.2f} to {lat[-1]:.2f} N, "
+             f"{lon[0]:.2f} to {lon[-1]:.2f} E, {np.count_nonzero(land)} with {what}",
              f"{'variable':<18}{'unit':<8}{'missing':>9}{'lowest':>11}{'mean':>11}{'highest':>11}{'first day':>12}"
              f"{'last day':>12}"]
     for name, of in summaries.items():
-        lines.append(f"{name:<18}{UNITS[name]:<8}{of.missing:>8.1%} {of.lowest:>11.4g}{of.mean:>11.4g}{of.highest:>11.4g}"
-                     f"{str(of.first):>12}{str(of.last):>12}")
+        lines.append(f"{name:<18}{UNITS[name]:<8}{of.missing:>8.1%} {of.lowest:>11.4g}{of.mean:>11.4g}"
+                     f"{of.highest:>11.4g}{str(of.first):>12}{str(of.last):>12}")
     return "\n".join(lines)
 
 

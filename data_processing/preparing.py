@@ -149,8 +149,9 @@ def _check(plan, settings, output, days):
         numbers = file["time"][[0, -1]].astype(int)
     first, last = numbers.astype("datetime64[D]")
     if first < days[0] or last > days[-1]:
-        raise UserError(f"{output} holds {first} to {last}, the files given only {days[0]} to {days[-1]}: its other days "
-                        "would be lost. Name all files (those read before are not read again), or another --output.")
+        raise UserError(f"{output} holds {first} to {last}, the files given only {days[0]} to {days[-1]}: its other "
+                        "days would be lost. Name all files (those read before are not read again), or another "
+                        "--output.")
 
 
 def _attribute(path, name):
@@ -169,8 +170,8 @@ def _missing_days(plan, days):
         found = np.unique(np.concatenate([source.days.get(variable, days[:0]) for source in plan.sources]))
         missing = days[~np.isin(days, found)]
         if missing.size:
-            lines.append(f"warning: {variable}: no file for {missing.size} of {days.size} days ({_runs(missing)}); they "
-                         "are missing (NaN)")
+            lines.append(f"warning: {variable}: no file for {missing.size} of {days.size} days ({_runs(missing)}); "
+                         "they are missing (NaN)")
     return lines
 
 
@@ -184,8 +185,9 @@ def _runs(days):
 
 def _size(plan, target, days):
     cells = target.lat.size * target.lon.size
-    return (f"{plan.product}: {', '.join(plan.rules)}; {days.size} days, {days[0]} to {days[-1]}, on {target.lat.size} x "
-            f"{target.lon.size} cells, {format_bytes(days.size * cells * len(plan.rules) * 4)} before compression")
+    size = format_bytes(days.size * cells * len(plan.rules) * 4)
+    return (f"{plan.product}: {', '.join(plan.rules)}; days: {days.size}, {days[0]} to {days[-1]}; cells: "
+            f"{target.lat.size} x {target.lon.size}; {size} before compression")
 
 
 # ------------------------------------------------------------------------------------------------------ pieces
@@ -218,8 +220,8 @@ def _make_pieces(plan, read, paths, workers):
             else:
                 _remove_older(path)
     if refused:
-        raise UserError("\nerror: ".join([*sorted(refused), "the cube is not written; what could be read is kept and not "
-                                          "read again"]))
+        raise UserError("\nerror: ".join([*sorted(refused), "the cube is not written; what could be read is kept and "
+                                          "not read again"]))
 
 
 def _outcomes(work, waiting, workers):
@@ -235,8 +237,8 @@ def _outcomes(work, waiting, workers):
             for done in as_completed(running):
                 yield *running[done], done.result()
         except BrokenProcessPool:
-            raise UserError("a reading process was ended from outside, perhaps for want of memory; start again (what was "
-                            "read is kept), with fewer --workers if it happens again.") from None
+            raise UserError("a reading process was ended from outside, perhaps for want of memory; start again (what "
+                            "was read is kept), with fewer --workers if it happens again.") from None
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -274,9 +276,9 @@ def _check_values(source, variable, day, total, count):
     mean = total[count > 0] / count[count > 0]
     if mean.size and not (quantity.lowest <= mean.min() and mean.max() <= quantity.highest):
         files = " or ".join(str(file) for file in source.files)
-        raise UserError(f"{files}: {variable} of {day} reaches from {mean.min():.4g} to {mean.max():.4g} {quantity.unit}; "
-                        f"possible are {quantity.lowest:g} to {quantity.highest:g}. The file is damaged or its unit is "
-                        "not what it says: download it again or take it out.")
+        raise UserError(f"{files}: {variable} of {day} reaches from {mean.min():.4g} to {mean.max():.4g} "
+                        f"{quantity.unit}; possible are {quantity.lowest:g} to {quantity.highest:g}. The file is "
+                        "damaged or its unit is not what it says: download it again or take it out.")
 
 
 def _write_day(piece, variable, day, total, count):
@@ -402,7 +404,7 @@ def _provenance(plan, files, made_from):
         "title": plan.title,
         "product": plan.product,
         "source": f"{plan.product} {plan.attributes.get('product_version', '')}".strip(),
-        "source_files": f"{len(files)} files, {files[0][0]} to {files[-1][0]}; all, with their SHA-256, in group sources",
+        "source_files": f"{len(files)} files, {files[0][0]} to {files[-1][0]}; all, with SHA-256, in group sources",
         "source_checksum": hashlib.sha256(listed.encode()).hexdigest(),
         "date_created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "made_from": made_from,
@@ -411,8 +413,9 @@ def _provenance(plan, files, made_from):
 
 def _regridding(target, settings):
     onto = f"the cells of {settings.like}" if settings.like else f"grid {settings.grid}"
-    return (f"exact conservative average (areas in EPSG:6933) of each day's native values onto {onto}, {target.lat.size} x "
-            f"{target.lon.size} cells; missing where less than {settings.min_valid_fraction:g} of a cell's area has a value")
+    return (f"exact conservative average (areas in EPSG:6933) of each day's native values onto {onto}, "
+            f"{target.lat.size} x {target.lon.size} cells; missing where less than {settings.min_valid_fraction:g} of "
+            "a cell's area has a value")
 
 
 def _files(paths):

@@ -1,4 +1,4 @@
-"""The figures of a run (map, scatter, skill map, series) and of a cube (quick look). PNG files of paper size, drawn offline.
+"""The figures of a run (map, scatter, skill map, series) and of a cube (quick look), PNG files drawn offline.
 
 Shapes: N days, H latitudes, W longitudes; coordinates are cell centres in degrees, evenly spaced or not,
 ascending or descending, also across the antimeridian. Soil moisture in m3 m-3. NaN (sea, gap) stays blank; on
