@@ -40,7 +40,8 @@ SOIL_MOISTURE_COLOURS = ListedColormap(matplotlib.colormaps["YlGnBu"](np.linspac
                                        "soil moisture")
 DIFFERENCE_COLOURS = "BrBG"
 SKILL_COLOURS = "RdBu"
-QUICKLOOK_COLOURS = {"precipitation": "Blues", "soil_moisture": SOIL_MOISTURE_COLOURS, "soil_temperature": "cividis"}
+QUICKLOOK_COLOURS = {"precipitation": ListedColormap(matplotlib.colormaps["Blues"](np.linspace(0.12, 1.0, 256))),
+                     "soil_moisture": SOIL_MOISTURE_COLOURS, "soil_temperature": "cividis"}
 GAP_COLOUR = "0.85"
 # Okabe and Ito's palette, safe for colour-blind readers.
 FORECAST_COLOUR, REFERENCE_COLOUR = "#0072B2", "#E69F00"
