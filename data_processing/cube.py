@@ -100,12 +100,12 @@ CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
 
 FILL_VALUE = -9999.0  # missing in many products, declared or not
 HUGE = 1e20  # netCDF's default fill (9.97e36) and its kin
-BLOCK_VALUES = 8_000_000  # values read at a time: 32 MB of float32
+BLOCK_VALUES = 2_000_000  # values read at a time: 8 MB of float32
 SMALLEST_STEP = 1e-6  # degrees; two centres nearer than that are one position
 
 
 # --------------------------------------------------------------------------------------------- open and check
-def open_cube(path, variables=VARIABLES):
+def open_cube(path, variables=VARIABLES, check_values=True):
     """Open a daily cube, check it and bring it into the project's form.
 
     Parameters
@@ -115,6 +115,8 @@ def open_cube(path, variables=VARIABLES):
         aliases.
     variables : sequence of str
         Which of `VARIABLES` are needed.
+    check_values : bool
+        False leaves out the reading of all values, where whoever wrote the cube has looked at them.
 
     Returns
     -------
@@ -159,7 +161,8 @@ def open_cube(path, variables=VARIABLES):
         kept["units"] = UNITS[variable]
         kept["standard_name"] = found_attributes.get("standard_name", STANDARD_NAMES[variable])
         cube[variable] = xr.Variable(ROLES, indexing.LazilyIndexedArray(field), kept)
-        _check_values(cube[variable], variable, found_attributes["units"], path)
+        if check_values:
+            _check_values(cube[variable], variable, found_attributes["units"], path)
     cube.encoding["source"] = str(path)
     return cube
 
@@ -565,14 +568,13 @@ def summarize(cube):
             values = field[days].values
             if land is not None:
                 values[:, ~land] = np.nan
+            lowest, highest = np.nanmin(values, initial=lowest), np.nanmax(values, initial=highest)
             valid = ~np.isnan(values)
-            values = np.where(valid, values, 0).astype(np.float64)
-            sums, counts = sums + values.sum(axis=0), counts + valid.sum(axis=0)
+            values[~valid] = 0
+            sums, counts = sums + values.sum(axis=0, dtype=np.float64), counts + valid.sum(axis=0)
             seen[days] = valid.sum(axis=(1, 2))
             with np.errstate(invalid="ignore"):
-                series[days] = values.sum(axis=(1, 2)) / seen[days]
-            lowest = values.min(where=valid, initial=lowest)
-            highest = values.max(where=valid, initial=highest)
+                series[days] = values.sum(axis=(1, 2), dtype=np.float64) / seen[days]
         if land is None:
             land = counts > 0
         summaries[name] = _summary(cube_days(cube), np.count_nonzero(land), sums, counts, series, seen, lowest, highest)
@@ -681,6 +683,7 @@ def _create_variable(file, name, attributes):
     days_per_chunk = int(np.clip(2 ** 18 // (rows * columns), 1, days))  # about 1 MB
     variable = file.createVariable(name, np.float32, ROLES, zlib=True, complevel=1, fill_value=np.float32(np.nan),
                                    chunksizes=(days_per_chunk, rows, columns))
+    variable.set_var_chunk_cache(size=4 * days_per_chunk * rows * columns + 1)  # the default keeps 64 MB
     quantity = QUANTITIES[name]
     variable.setncatts({"units": quantity.unit, "standard_name": quantity.standard_name,
                         "long_name": quantity.long_name, "cell_methods": quantity.cell_methods} | attributes)

@@ -643,7 +643,7 @@ def usable(records, refused, named, variables):
     return {path: record for path, record in records.items() if wanted & record["fields"].keys()}, held, notes
 
 
-def make_plan(records, refused, lattice, target, mask, settings):
+def plan_files(records, refused, lattice, target, mask, settings):
     """Decide which stamps of which file make which day.
 
     Parameters
@@ -1029,14 +1029,14 @@ def _nearest(centres, wanted, spacing):
 
 
 # ----------------------------------------------------------------------------------------------------- reading
-def read(files, task, folder):
+def read_file(files, task, folder):
     """Sums of the values of each day that one file holds; runs in a process of its own.
 
     Parameters
     ----------
     files : tuple of one Path
     task : dict
-        Of a source of `make_plan`.
+        Of a source of `plan_files`.
     folder : str or Path
         Where a ZIP is unpacked for as long as it is read.
 

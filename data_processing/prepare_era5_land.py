@@ -25,7 +25,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_processing.cube import VARIABLES
-from data_processing.era5_land import (ENDINGS, HOURS, catalogue, common_lattice, make_plan, read, read_mask,
+from data_processing.era5_land import (ENDINGS, HOURS, catalogue, common_lattice, plan_files, read_file, read_mask,
                                        remove_left_over, usable)
 from data_processing.errors import UserError
 from data_processing.files import PROJECT, expand
@@ -67,7 +67,10 @@ def main(settings):
         plan, target = plan_cube(settings, records, refused, pieces)
     except UserError as error:
         raise UserError("\nerror: ".join([*refused.values(), str(error)])) from None
-    prepare(plan, partial(read, folder=pieces), target, settings)
+    path = prepare(plan, partial(read_file, folder=pieces), target, settings)
+
+    from utils.quicklook import show_cube  # not above: the reading processes would import the drawing too
+    show_cube(path)
 
 
 def plan_cube(settings, records, refused, pieces):
@@ -78,7 +81,7 @@ def plan_cube(settings, records, refused, pieces):
     target = target_grid(settings.grid, like=settings.like, source=lattice.grid, box=settings.box)
     lattice = common_lattice(records, settings.product, middle=(target.lon_edges[0] + target.lon_edges[-1]) / 2)
     mask = read_mask(settings.land_sea_mask, pieces, lattice, target) if settings.land_sea_mask else None
-    plan = make_plan(records, refused, lattice, target, mask, replace(settings, variables=tuple(variables)))
+    plan = plan_files(records, refused, lattice, target, mask, replace(settings, variables=tuple(variables)))
     return plan._replace(notes=notes + plan.notes), target
 
 

@@ -25,7 +25,6 @@ from data_processing.preparing import prepare
 from data_processing.regrid import target_grid
 from data_processing.smap_l4 import find_granules, plan_granules, read_granules, survey
 from utils.command_line import RESUME_FILES, run_script
-from utils.quicklook import show_cube
 
 FOLDER = PROJECT / "data" / "smap_l4"
 
@@ -52,7 +51,10 @@ def main(settings):
     found = survey(granules, settings)
     target = target_grid(settings.grid, source=found.grid, like=settings.like, box=settings.box)
     plan = plan_granules(granules, found, target, settings, notes)
-    show_cube(prepare(plan, read_granules, target, settings))
+    path = prepare(plan, read_granules, target, settings)
+
+    from utils.quicklook import show_cube  # not above: the reading processes would import the drawing too
+    show_cube(path)
 
 
 if __name__ == "__main__":

@@ -368,6 +368,8 @@ class _Pieces:
             self.open[index].set_auto_mask(False)
         self.open[index] = self.open.pop(index)
         group = self.open[index][variable]
+        for name in ("total", "count"):
+            group[name].set_var_chunk_cache(size=1)  # each chunk is read once; the default keeps 64 MB a variable
         place = int(np.flatnonzero(group["day"][:] == day.astype(int))[0])
         return group["total"][place], group["count"][place]
 

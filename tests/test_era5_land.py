@@ -11,8 +11,8 @@ import pytest
 from conftest import ROOT
 
 from data_processing import era5_land
-from data_processing.era5_land import (catalogue, common_lattice, field_values, is_preliminary, make_plan, open_fields,
-                                       read, remove_left_over, usable)
+from data_processing.era5_land import (catalogue, common_lattice, field_values, is_preliminary, plan_files, open_fields,
+                                       read_file, remove_left_over, usable)
 from data_processing.errors import UserError
 from data_processing.prepare_era5_land import Settings, main
 from data_processing.regrid import target_grid
@@ -158,11 +158,11 @@ def planned(tmp_path, files, **settings):
     records, _, _ = usable(records, refused, set(), settings.variables)
     lattice = common_lattice(records, settings.product)
     target = target_grid("native", source=lattice.grid, box=settings.box)
-    return make_plan(records, refused, lattice, target, None, settings)
+    return plan_files(records, refused, lattice, target, None, settings)
 
 
 def sums(path, task, folder):
-    return {(variable, day): (total, count) for variable, day, total, count in read((path,), task, folder)}
+    return {(variable, day): (total, count) for variable, day, total, count in read_file((path,), task, folder)}
 
 
 # ---------------------------------------------------------------------------------------------- the real files

@@ -126,7 +126,7 @@ def metres(grid):
 @pytest.fixture
 def cube(tmp_path, monkeypatch):
     """Run the script's main on files, without drawing, and open its cube."""
-    monkeypatch.setattr(prepare_smap_l4, "show_cube", lambda path: None)
+    monkeypatch.setattr("utils.quicklook.show_cube", lambda path: None)
 
     def make(*files, **settings):
         settings = prepare_smap_l4.Settings(**({"files": tuple(str(file) for file in files), "workers": 1,

@@ -163,8 +163,7 @@ def test_old_month_with_expver_dimension_is_complementary(tmp_path):
 @pytest.fixture
 def no_picture(monkeypatch):
     """Prepare without the quick look, which takes longer than all else here."""
-    for script in (prepare_smap_l4, prepare_era5_land):
-        monkeypatch.setattr(script, "show_cube", lambda path: None, raising=False)
+    monkeypatch.setattr("utils.quicklook.show_cube", lambda path: None)
 
 
 def cube_of(script, folder, **settings):
