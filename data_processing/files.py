@@ -12,6 +12,8 @@ import numpy as np
 from data_processing.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[1]
+PIECES = "pieces"
+"""Folder beside a cube, of what was read for it."""
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -89,7 +91,7 @@ def expand(files, endings):
     Parameters
     ----------
     files : sequence of str
-        A folder stands for all files below it that have one of `endings`.
+        A folder stands for all files below it that have one of `endings`, but for the pieces of a cube.
     endings : sequence of str
         Such as ".nc", in lower case.
 
@@ -108,7 +110,7 @@ def expand(files, endings):
         path = Path(entry).expanduser().absolute()
         if path.is_dir():
             here = [file for file in path.rglob("*") if file.suffix.lower() in endings
-                    and file.is_file() and not file.name.startswith(".")]
+                    and file.is_file() and not file.name.startswith(".") and file.parent.name != PIECES]
         elif path.is_file():
             here = [path]
         else:

@@ -25,10 +25,11 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_processing.cube import VARIABLES
+from data_processing.era5_files import remove_left_over
 from data_processing.era5_land import (ENDINGS, HOURS, catalogue, common_lattice, plan_files, read_file, read_mask,
-                                       remove_left_over, usable)
+                                       usable)
 from data_processing.errors import UserError
-from data_processing.files import PROJECT, expand
+from data_processing.files import PIECES, PROJECT, expand
 from data_processing.preparing import prepare
 from data_processing.regrid import target_grid
 from utils.command_line import RESUME_FILES, run_script
@@ -57,7 +58,7 @@ class Settings:
 
 def main(settings):
     check(settings)
-    pieces = Path(settings.output).expanduser().absolute().parent / "pieces"
+    pieces = Path(settings.output).expanduser().absolute().parent / PIECES
     remove_left_over(pieces)
     paths = expand(settings.files, ENDINGS)
     records, refused = catalogue(paths, pieces)

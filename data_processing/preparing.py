@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from data_processing.cube import QUANTITIES, new_cube
 from data_processing.errors import UserError
-from data_processing.files import checksum, format_bytes, remove_half_written, replacing
+from data_processing.files import PIECES, checksum, format_bytes, remove_half_written, replacing
 from data_processing.regrid import Grid, Regridder
 
 PIECE_VERSION = 1
@@ -111,7 +111,7 @@ def prepare(plan, read, target, settings):
     _check(plan, settings, output, days)
     notes = [*plan.notes, *_missing_days(plan, days)]
     print("\n".join([*notes, _size(plan, target, days)]))
-    paths = [_piece_path(output.parent / "pieces", plan, read, source) for source in plan.sources]
+    paths = [_piece_path(output.parent / PIECES, plan, read, source) for source in plan.sources]
     _make_pieces(plan, read, paths, settings.workers)
     made_from = _digest([path.name for path in paths], plan, target, settings)
     if _attribute(output, "made_from") == made_from:

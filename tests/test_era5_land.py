@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from data_processing import era5_land
-from data_processing.era5_land import (catalogue, common_lattice, field_values, is_preliminary, plan_files, open_fields,
-                                       read_file, remove_left_over, usable)
+from data_processing import era5_files, era5_land
+from data_processing.era5_files import field_values, is_preliminary, open_fields, remove_left_over
+from data_processing.era5_land import catalogue, common_lattice, plan_files, read_file, usable
 from data_processing.errors import UserError
 from data_processing.prepare_era5_land import Settings, main
 from data_processing.regrid import target_grid
@@ -487,7 +487,7 @@ def test_a_second_run_does_not_unpack_again(tmp_path, monkeypatch):
     inside = write_new(tmp_path / "data_0.nc", soil_values(stamps), stamps)
     path = zipped(tmp_path / "download.nc", {"data_0.nc": inside})
     prepared(tmp_path, [path], variables=SOIL)
-    monkeypatch.setattr(era5_land, "_unpacked", None)
+    monkeypatch.setattr(era5_files, "_unpacked", None)
     prepared(tmp_path, [path], variables=SOIL)
     assert {entry.suffix for entry in (tmp_path / "out" / "pieces").iterdir()} == {".nc", ".json"}
 

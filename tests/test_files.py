@@ -10,7 +10,7 @@ from data_processing.files import expand, unreadable
 
 
 def test_folders_globs_and_files_each_once_sorted_by_name(tmp_path):
-    for name in ("b/2.nc", "a/3.nc", "a/deep/1.NC4", "a/notes.txt", "a/.hidden.nc"):
+    for name in ("b/2.nc", "a/3.nc", "a/deep/1.NC4", "a/notes.txt", "a/.hidden.nc", "a/pieces/4.nc"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
