@@ -103,12 +103,12 @@ def prepare(plan, read, target, settings):
     Raises
     ------
     UserError
-        The settings are out of range; the output is another's or would lose days; files cannot be read (all others
-        have been read then, and their pieces are kept).
+        The settings are out of range; the output is another's, has other cells or would lose days; files cannot be
+        read (all others have been read then, and their pieces are kept).
     """
     output = Path(settings.output).expanduser().absolute()
     days = _days_of(plan)
-    _check(plan, settings, output, days)
+    _check(plan, target, settings, output, days)
     notes = [*plan.notes, *_missing_days(plan, days)]
     print("\n".join([*notes, _size(plan, target, days)]))
     paths = [_piece_path(output.parent / PIECES, plan, read, source) for source in plan.sources]
@@ -131,7 +131,7 @@ def _days_of(plan):
     return np.arange(first, last + np.timedelta64(1, "D"))
 
 
-def _check(plan, settings, output, days):
+def _check(plan, target, settings, output, days):
     """Refuse what could not end well, before any file is read."""
     if settings.workers < 1:
         raise UserError(f"workers is {settings.workers}; at least 1 process must read.")
@@ -146,8 +146,12 @@ def _check(plan, settings, output, days):
         raise UserError(f"{output} exists and is not a cube of {plan.product} made by this script"
                         f"{f' but of {product}' if product else ''}; give another --output, or move it away.")
     with netCDF4.Dataset(output) as file:
-        numbers = file["time"][[0, -1]].astype(int)
-    first, last = numbers.astype("datetime64[D]")
+        first, last = file["time"][[0, -1]].astype(int).astype("datetime64[D]")
+        lat, lon = (np.asarray(file[name]) for name in ("lat", "lon"))
+    if not (np.array_equal(lat, target.lat) and np.array_equal(lon, target.lon)):
+        raise UserError(f"{output} holds other cells ({lat.size} x {lon.size}, {lat[0]:.2f} to {lat[-1]:.2f} N, "
+                        f"{lon[0]:.2f} to {lon[-1]:.2f} E) than are asked for ({target.lat.size} x {target.lon.size}). "
+                        "Give another --output (in the same folder nothing is read again), or move it away.")
     if first < days[0] or last > days[-1]:
         raise UserError(f"{output} holds {first} to {last}, the files given only {days[0]} to {days[-1]}: its other "
                         "days would be lost. Name all files (those read before are not read again), or another "

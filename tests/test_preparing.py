@@ -119,7 +119,10 @@ def test_another_target_needs_no_reading(tmp_path, settings):
     sources = [toy(tmp_path / "in", "a.txt", {"2017-01-01": (0.2, 1)})]
     prepare(plan_of(sources), read, GRID, settings)
     coarse = target_grid("2", source=GRID)
-    path = prepare(plan_of(sources), read, coarse, replace(settings, grid="2"))
+    with pytest.raises(UserError, match=r"toy.nc holds other cells \(4 x 6, .*\) than are asked for \(2 x 3\)"):
+        prepare(plan_of(sources), read, coarse, replace(settings, grid="2"))
+    other = replace(settings, grid="2", output=str(tmp_path / "cube" / "coarse.nc"))
+    path = prepare(plan_of(sources), read, coarse, other)
     assert readings(tmp_path / "in") == ["a.txt"]
     np.testing.assert_allclose(values_of(path), np.full((1, 2, 3), 0.2), rtol=1e-6)
     with netCDF4.Dataset(path) as file:
