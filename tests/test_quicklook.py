@@ -74,7 +74,7 @@ def test_a_partial_cube_is_shown_and_what_lacks_is_said(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "days      40, 2015-04-01 to 2015-05-10, 1 of them without any value" in text
     assert "note: the cube lacks soil_moisture, soil_temperature; the experiments need all of" in text
-    assert matplotlib.image.imread(tmp_path / "quicklook.png").shape[1] == 2125  # 180 mm at 300 dots per inch
+    assert matplotlib.image.imread(tmp_path / "quicklook.png").shape[1] == 724  # 61 mm at 300 dots per inch
     with pytest.raises(UserError, match="lacks soil_moisture, soil_temperature"):
         open_cube(path)
 

@@ -332,8 +332,9 @@ def quicklook_figure(*, summaries, units, time, lat, lon, title):
     width = (DOUBLE_COLUMN - left - right - 2 * between) / 3
     map_height = width / _panel_ratio(frame)
     map_bottom = bottom + share_height + gap + series_height + 24.0
-    title_lines = _wrap(title, DOUBLE_COLUMN)
-    figure = _new_figure(DOUBLE_COLUMN, map_bottom + map_height + 7.0 + 4.0 * len(title_lines))
+    figure_width = left + len(summaries) * (width + between) - between + right
+    title_lines = _wrap(title, figure_width)
+    figure = _new_figure(figure_width, map_bottom + map_height + 7.0 + 4.0 * len(title_lines))
     for column, (name, summary) in enumerate(summaries.items()):
         x = left + column * (width + between)
         known = summary.mean_map[np.isfinite(summary.mean_map)]
