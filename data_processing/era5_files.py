@@ -156,7 +156,7 @@ def _unpacked(path, folder):
                     with archive.open(name) as packed, open(target, "wb") as unpacked:
                         shutil.copyfileobj(packed, unpacked, 2 ** 20)
                     members.append(target)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
             raise unreadable(path, error) from None
         yield members
 
