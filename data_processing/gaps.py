@@ -8,6 +8,7 @@ from data_processing.errors import UserError
 CARRIED = ("soil_moisture", "soil_temperature")  # states; rain of another day says nothing about this day's
 NO_VALUE = 255  # age where nothing was observed within max_gap_days
 LONGEST_GAP = NO_VALUE - 1
+MEMORY_DAYS = 60.0  # e-folding time of the antecedent means: the deeper soil's
 
 
 def carry_forward(values, max_gap_days):
@@ -39,3 +40,30 @@ def carry_forward(values, max_gap_days):
             carried[day, channel][fill] = carried[day - 1, channel][fill]
             age[day, channel][fill] = age[day - 1, channel][fill] + 1
     return carried, age
+
+
+def antecedent_means(values):
+    """What the days before have been like: the mean of all values up to each day, older ones counting less.
+
+    A value loses its weight with an e-folding time of MEMORY_DAYS; so a network that looks back some weeks knows of the
+    months before.
+
+    Parameters
+    ----------
+    values : float32 [T, 3, H, W]
+        NaN = missing. Not changed.
+
+    Returns
+    -------
+    float32 [T, 3, H, W]
+        In the unit of `values`, from the values of this and earlier days only; NaN before the first one.
+    """
+    kept = np.float32(np.exp(-1.0 / MEMORY_DAYS))
+    means = np.empty_like(values)
+    total, weight = np.zeros(values.shape[1:], np.float32), np.zeros(values.shape[1:], np.float32)
+    for day, today in enumerate(values):
+        observed = ~np.isnan(today)
+        total = kept * total + np.where(observed, today, 0)
+        weight = kept * weight + observed
+        means[day] = np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 1e-6)
+    return means

@@ -3,12 +3,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_processing.cube import SOIL_MOISTURE, cube_days, cube_values, land_mask
+from data_processing.cube import SOIL_MOISTURE, VARIABLES, cube_days, cube_values, land_mask
 from data_processing.errors import UserError
-from data_processing.gaps import carry_forward
+from data_processing.gaps import antecedent_means, carry_forward
 from data_processing.scaling import Scaler, fit_scaler
+from data_processing.splits import cut_record
 from data_processing.static_maps import static_maps
 from data_processing.windows import window_view
+
+
+INPUTS = (*VARIABLES, "season", "place")  # what a forecast may rest on
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,10 +26,12 @@ class Record:
     land: np.ndarray  # bool [H, W]
     carried: np.ndarray  # float32 [input_days - 1 + T, 3, H, W]; missing days stand before the record
     age: np.ndarray  # uint8, the same shape
+    antecedent: np.ndarray  # float32, the same shape; `data_processing.gaps.antecedent_means`
     input_days: int
-    lead_time: int  # days
+    lead_times: tuple[int, ...]  # days, ascending
     scaler: Scaler | None = None
     static: np.ndarray | None = None  # float32 [S, H, W]
+    hidden: tuple[str, ...] = ()  # inputs that networks are not shown
 
     @property
     def carried_windows(self):
@@ -36,6 +42,11 @@ class Record:
     def age_windows(self):
         """View [T, input_days, 3, H, W]."""
         return window_view(self.age, self.input_days)
+
+    @property
+    def antecedent_windows(self):
+        """View [T, input_days, 3, H, W]."""
+        return window_view(self.antecedent, self.input_days)
 
     def observed(self, days=slice(None)):
         """Observed soil moisture of some days of the record.
@@ -59,7 +70,7 @@ class Record:
         return self.carried[self.input_days - 1:, SOIL_MOISTURE]
 
 
-def open_record(cube, name, splits, *, max_gap_days):
+def open_record(cube, name, splits, *, max_gap_days, hidden=()):
     """Read a cube into memory once and carry its gaps.
 
     Parameters
@@ -71,6 +82,8 @@ def open_record(cube, name, splits, *, max_gap_days):
     splits : Splits
         Of the same days; land = cells with any soil moisture up to `train_until`.
     max_gap_days : int
+    hidden : sequence of str
+        Inputs that networks are not shown: variables, "season", "place".
 
     Returns
     -------
@@ -82,18 +95,53 @@ def open_record(cube, name, splits, *, max_gap_days):
     UserError
         A split without any observed target.
     """
+    unknown = [each for each in hidden if each not in INPUTS]
+    if unknown:
+        raise UserError(f"drop_inputs names {', '.join(unknown)}; the inputs are {', '.join(INPUTS)}.")
     before = splits.input_days - 1
     values = cube_values(cube, days_before=before)
     land = land_mask(values[before:], splits.history_days)
     carried, age = carry_forward(values, max_gap_days)
     record = Record(name=name, time=cube_days(cube), lat=cube["lat"].values, lon=cube["lon"].values, land=land,
-                    carried=carried, age=age, input_days=splits.input_days, lead_time=splits.lead_time)
+                    carried=carried, age=age, antecedent=antecedent_means(values), input_days=splits.input_days,
+                    lead_times=splits.lead_times, hidden=tuple(hidden))
     for split in ("train", "validation", "test"):
         days = getattr(splits, split)
         if not (record.age[before:, SOIL_MOISTURE][days] == 0)[:, land].any():
             raise UserError(f"{name} has no observed soil moisture on the {split} days, {splits.time[days[0]]} to "
                             f"{splits.time[days[-1]]}; choose other dates.")
     return record
+
+
+def whole_record(cube, name, splits, max_gap_days, until=None, hidden=()):
+    """Read a cube of which every day may be learned from: a further source of pre-training.
+
+    Parameters
+    ----------
+    cube : xarray.Dataset
+    name : str
+    splits : Splits
+        Of the record that it stands beside: its window and lead times are taken over.
+    max_gap_days : int
+    until : date or str, optional
+        Last day that is used.
+    hidden : sequence of str
+        See `open_record`.
+
+    Returns
+    -------
+    Record
+        Not scaled yet; land = cells with any soil moisture.
+    """
+    cube = cut_record(cube, until=until)
+    before = splits.input_days - 1
+    values = cube_values(cube, days_before=before)
+    time = cube_days(cube)
+    carried, age = carry_forward(values, max_gap_days)
+    return Record(name=name, time=time, lat=cube["lat"].values, lon=cube["lon"].values,
+                  land=land_mask(values[before:], np.ones(len(time), bool)), carried=carried, age=age,
+                  antecedent=antecedent_means(values), input_days=splits.input_days, lead_times=splits.lead_times,
+                  hidden=tuple(hidden))
 
 
 def scale_record(record, days, *, scaling, scaler=None):
@@ -114,10 +162,12 @@ def scale_record(record, days, *, scaling, scaler=None):
     Record
         The same arrays with `scaler` and `static` set.
     """
+    chosen = np.flatnonzero(days)
+    kept = slice(chosen[0], chosen[-1] + 1)
     before = record.input_days - 1
-    carried, age = record.carried[before:], record.age[before:]
+    carried, age, time = record.carried[before:][kept], record.age[before:][kept], record.time[kept]
     if scaler is None:
         observed = np.where(age == 0, carried, np.float32(np.nan))
-        scaler = fit_scaler(observed, record.land, days, record.time, kind=scaling, source=record.name)
-    static = static_maps(carried, age, record.land, days, record.time, record.name)
+        scaler = fit_scaler(observed, record.land, days[kept], time, kind=scaling, source=record.name)
+    static = static_maps(carried, age, record.land, days[kept], time, record.name)
     return replace(record, scaler=scaler, static=static)

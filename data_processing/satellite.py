@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 
 from data_processing.cube import SOIL_MOISTURE
-from data_processing.gaps import carry_forward
+from data_processing.gaps import antecedent_means, carry_forward
 
 # SMAP repeats its track after 8 days (Entekhabi et al. 2010, doi:10.1109/JPROC.2010.2043918).
 ORBITS_PER_DAY = 117 / 8
@@ -58,4 +58,4 @@ def satellite_view(record, max_gap_days, seed):
         seen = in_swath(day, record.lat[:, None], record.lon)
         values[index, SOIL_MOISTURE] = np.where(seen, values[index, SOIL_MOISTURE] + noise, np.nan)
     carried, age = carry_forward(values, max_gap_days)
-    return replace(record, carried=carried, age=age, scaler=None, static=None)
+    return replace(record, carried=carried, age=age, antecedent=antecedent_means(values), scaler=None, static=None)

@@ -13,7 +13,8 @@ LOGARITHMIC = ("precipitation",)
 # Smallest spread: keeps constant cells (desert rain, soil under snow) from blowing noise up. In the unit of
 # the variable, about a tenth to a fifth of a usual cell's spread; log-rain has none.
 SMALLEST_SPREAD = {"precipitation": 0.1, "soil_moisture": 0.01, "soil_temperature": 1.0}
-FEWEST_VALUES = 10  # a cell with fewer has no mean and spread of its own
+FEWEST_VALUES = 3  # a cell with fewer has no mean of its own
+PRIOR_VALUES = 5  # weight of the usual spread of a cell beside its own, in values: a few values show too little of it
 BLOCK_VALUES = 4_000_000  # values turned into float64 at a time: 32 MB
 
 
@@ -107,7 +108,8 @@ def fit_scaler(values, land, days, time, *, kind, source):
     time : datetime64[D] [T]
     kind : str
         "global": one mean and spread per variable, over all land cells and days. "cell": each land cell's
-        own; a cell with fewer than `FEWEST_VALUES` values, and every cell at sea, has the global pair.
+        own; its spread is pulled a little towards that of the other cells (PRIOR_VALUES); the mean of a cell with
+        fewer than `FEWEST_VALUES` values is the global one; cells at sea have the global pair.
     source : str
         Name of the cube.
 
@@ -145,8 +147,9 @@ def fit_scaler(values, land, days, time, *, kind, source):
             enough = count >= FEWEST_VALUES
             rows, columns = (index[enough] for index in np.nonzero(land))
             mean[channel, rows, columns] = cell_mean[enough]
-            own_spread = np.sqrt(cell_squares[enough] / count[enough])
-            spread[channel, rows, columns] = np.maximum(own_spread, smallest)
+            usual = cell_squares.sum() / max(total - np.count_nonzero(count), 1.0)
+            own_variance = (cell_squares + PRIOR_VALUES * usual) / (count + PRIOR_VALUES)
+            spread[channel][land] = np.maximum(np.sqrt(own_variance), smallest)
     return Scaler(kind=kind, mean=mean, spread=spread, source=source, first_day=first_day, last_day=last_day)
 
 

@@ -22,10 +22,10 @@ ONE_DAY = np.timedelta64(1, "D")
 class Splits:
     """Target days of each split, as indices into `time`.
 
-    A target day t is forecast on day t - lead_time from the `input_days` days that end there.
+    A target day t is forecast on day t - d, for each d of `lead_times`, from the `input_days` days that end there.
     """
 
-    lead_time: int  # days from the last input day to the target day
+    lead_times: tuple[int, ...]  # days from the last input day to the target day, ascending
     input_days: int  # days per window
     embargo_days: int  # full days without targets before validation and, by default, test
     time: np.ndarray  # datetime64[D] [T], the days of the record
@@ -33,6 +33,11 @@ class Splits:
     validation: np.ndarray  # int [n], sorted
     test: np.ndarray  # int [n], sorted
     train_until: np.datetime64  # last day whose value may be learned from
+
+    @property
+    def lead_time(self):
+        """The longest of the lead times, days."""
+        return self.lead_times[-1]
 
     @property
     def fit_days(self):
@@ -55,7 +60,15 @@ class Splits:
         return self.time[self.test[0]]
 
 
-def split_days(time, *, lead_time, input_days, test_from=None, test_days=None, train_until=None,
+def asked_lead_times(settings):
+    """Lead times of a script's settings, days, ascending: `lead_times`, or the one `lead_time`."""
+    lead_times = tuple(sorted(settings.lead_times or (settings.lead_time,)))
+    if len(set(lead_times)) < len(lead_times):
+        raise UserError(f"lead_times names a day twice: {', '.join(map(str, lead_times))}.")
+    return lead_times
+
+
+def split_days(time, *, lead_times, input_days, test_from=None, test_days=None, train_until=None,
                train_days=None, embargo_days=None):
     """Split a record by target date.
 
@@ -63,8 +76,8 @@ def split_days(time, *, lead_time, input_days, test_from=None, test_days=None, t
     ----------
     time : datetime64[D] [T]
         Every day of the record.
-    lead_time : int
-        Days from the last input day to the target day, 1 to 30.
+    lead_times : sequence of int
+        Days from the last input day to the target day, 1 to 30 each, ascending.
     input_days : int
         Days per window; it may begin before the record, the days that lack are missing inputs.
     test_from : date or str, optional
@@ -79,15 +92,15 @@ def split_days(time, *, lead_time, input_days, test_from=None, test_days=None, t
         Keep only the last n days up to `train_until`, validation included; what lies before does not exist,
         neither as target nor as input.
     embargo_days : int, optional
-        Full days without targets before validation and test. Default `lead_time`.
+        Full days without targets before validation and test. Default the longest lead time.
 
     Returns
     -------
     Splits
         Training period = first kept day to `train_until`. Validation = its last 365 days; of a period under
         four years its last sixth, at least 30 days but never over a third. Training = what lies
-        `embargo_days` before it; the first `lead_time` days of the record have no init day and are no
-        targets.
+        `embargo_days` before it; the first days of the record, as many as the longest lead time, are no targets: they
+        have no init day.
 
     Raises
     ------
@@ -97,8 +110,8 @@ def split_days(time, *, lead_time, input_days, test_from=None, test_days=None, t
     time = np.asarray(time, "datetime64[D]")
     if time.size == 0 or (np.diff(time) != ONE_DAY).any():
         raise ValueError("time must hold every day from the first to the last")
-    embargo_days = lead_time if embargo_days is None else embargo_days
-    _check_numbers(lead_time, input_days, test_days, train_days, embargo_days)
+    embargo_days = lead_times[-1] if embargo_days is None else embargo_days
+    _check_numbers(lead_times, input_days, test_days, train_days, embargo_days)
     test_from = _first_test_day(time, test_from, test_days)
     if train_until is None:
         train_until = test_from - (embargo_days + 1) * ONE_DAY
@@ -119,10 +132,11 @@ def split_days(time, *, lead_time, input_days, test_from=None, test_days=None, t
             raise UserError(f"train_days is {train_days}, but the record has {available} days from {time[0]} "
                             f"to train_until {train_until}; ask for {available} or fewer, or leave it out.")
         time = time[available - train_days:]
-    return _targets(time, lead_time, input_days, embargo_days, train_until, test_from)
+    return _targets(time, tuple(lead_times), input_days, embargo_days, train_until, test_from)
 
 
-def _targets(time, lead_time, input_days, embargo_days, train_until, test_from):
+def _targets(time, lead_times, input_days, embargo_days, train_until, test_from):
+    lead_time = lead_times[-1]
     training_days = int((train_until - time[0]).astype(int)) + 1
     validation_days = YEAR
     if training_days < 4 * YEAR:
@@ -137,13 +151,14 @@ def _targets(time, lead_time, input_days, embargo_days, train_until, test_from):
                         f"{lead_time} without an init day "
                         "leave no training target. Choose a later train_until or test_from, more train_days, "
                         "a shorter lead_time or a longer record.")
-    return Splits(lead_time=lead_time, input_days=input_days, embargo_days=embargo_days, time=time,
+    return Splits(lead_times=lead_times, input_days=input_days, embargo_days=embargo_days, time=time,
                   train=train, validation=validation, test=test, train_until=train_until)
 
 
-def _check_numbers(lead_time, input_days, test_days, train_days, embargo_days):
-    if not 1 <= lead_time <= LONGEST_LEAD_TIME:
-        raise UserError(f"lead_time is {lead_time} days; it must be 1 to {LONGEST_LEAD_TIME}.")
+def _check_numbers(lead_times, input_days, test_days, train_days, embargo_days):
+    for lead_time in lead_times:
+        if not 1 <= lead_time <= LONGEST_LEAD_TIME:
+            raise UserError(f"lead_time is {lead_time} days; it must be 1 to {LONGEST_LEAD_TIME}.")
     for name, number, least in (("input_days", input_days, 1), ("test_days", test_days, 1),
                                 ("train_days", train_days, 1), ("embargo_days", embargo_days, 0)):
         if number is not None and number < least:
@@ -217,7 +232,7 @@ def split_cube(path, settings, *, until=None):
     ----------
     path : str or Path
     settings : Settings
-        Read here: lead_time, input_days, test_from, test_days, train_until, train_days.
+        Read here: lead_time, lead_times, input_days, test_from, test_days, train_until, train_days, embargo_days.
     until : date or str, optional
         Drop all later days before anything else (a source's `source_until`).
 
@@ -229,9 +244,10 @@ def split_cube(path, settings, *, until=None):
         Of the same days.
     """
     cube = cut_record(open_cube(path), until=until)
-    splits = split_days(cube_days(cube), lead_time=settings.lead_time, input_days=settings.input_days,
+    splits = split_days(cube_days(cube), lead_times=asked_lead_times(settings), input_days=settings.input_days,
                         test_from=settings.test_from, test_days=settings.test_days,
-                        train_until=settings.train_until, train_days=settings.train_days)
+                        train_until=settings.train_until, train_days=settings.train_days,
+                        embargo_days=settings.embargo_days)
     return cut_record(cube, train_until=splits.train_until, train_days=settings.train_days), splits
 
 
@@ -256,7 +272,7 @@ def audit_rows(splits):
         first_input = max(0, targets[0] - splits.lead_time - splits.input_days + 1)
         rows.append({"split": name,
                      "first_input": splits.time[first_input],
-                     "last_input": splits.time[targets[-1] - splits.lead_time],
+                     "last_input": splits.time[targets[-1] - splits.lead_times[0]],
                      "first_target": splits.time[targets[0]],
                      "last_target": splits.time[targets[-1]],
                      "windows": targets.size,

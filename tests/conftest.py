@@ -65,13 +65,15 @@ class Experiment:
     """Settings as the scripts have them, small enough for a test."""
 
     lead_time: int = 3
+    lead_times: tuple | None = None
+    embargo_days: int | None = None
     input_days: int | None = None
     head: str = "local"
     hidden: tuple = None
-    kernel: int = 1
     dropout: float = 0.0
     scaling: str | None = None
     max_gap_days: int = 10
+    drop_inputs: tuple = ()
     test_from: str | None = None
     test_days: int | None = None
     train_until: str | None = None
@@ -84,6 +86,7 @@ class Experiment:
     learning_rate: float | None = None
     weight_decay: float = 0.01
     seed: int = 0
+    seeds: int = 1
     device: str = "cpu"
 
 

@@ -9,13 +9,15 @@ from data_processing.record import open_record, scale_record
 from data_processing.splits import split_cube
 from tests.conftest import Experiment
 from utils.batches import make_batch
-from utils.models.convlstm import HEADS, ConvLSTMLayers, complete, make_convlstm, reaches_in_cells
+from utils.models.convlstm import HEADS, PAPER_HIDDEN, ConvLSTMLayers, make_convlstm
+from utils.models.local import around_in_cells
+from utils.models.settings import complete
 
 
 def network_for(head, rows=5, columns=6, seed=0, **changes):
     """A network with random weights in its last layer too, so that every input can show in its output."""
     torch.manual_seed(seed)
-    settings = complete(Experiment(head=head, **changes), learning_rate=5e-3)
+    settings = complete(Experiment(head=head, **changes), learning_rate=5e-3, paper_hidden=PAPER_HIDDEN)
     network = make_convlstm(settings, grid(rows, columns))
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -24,7 +26,7 @@ def network_for(head, rows=5, columns=6, seed=0, **changes):
 
 def grid(rows, columns, spacing=0.7):
     """What a network needs to know of a record: its map."""
-    return SimpleNamespace(land=np.ones((rows, columns), bool), lat=30 + spacing * np.arange(rows),
+    return SimpleNamespace(land=np.ones((rows, columns), bool), lead_times=(3,), lat=30 + spacing * np.arange(rows),
                            lon=100 + spacing * np.arange(columns))
 
 
@@ -81,7 +83,7 @@ def test_fault_05_any_lead_time_and_any_map(head, lead_time, rows, columns, weat
     path = weather_cube(days=150, rows=rows, columns=columns)
     network, settings = network_for(head, rows, columns, lead_time=lead_time)
     record, _ = ready_record(path, settings)
-    assert forecast(network, record, [20, 80]).shape == (2, 1, rows, columns)
+    assert forecast(network, record, [20, 80]).shape == (2, 1, 1, rows, columns)
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -128,7 +130,7 @@ def test_missing_day_is_seen_as_missing_not_as_a_value(weather):
 
 def test_paper_form_has_the_published_number_of_weights():
     with torch.device("meta"):
-        dense, conv = (make_convlstm(complete(Experiment(head=head), learning_rate=5e-3), grid(52, 65)) for head in ("dense", "conv"))
+        dense, conv = (make_convlstm(complete(Experiment(head=head), learning_rate=5e-3, paper_hidden=PAPER_HIDDEN), grid(52, 65)) for head in ("dense", "conv"))
     assert count(dense.recurrent) == count(conv.recurrent) == 4944
     assert count(dense) == 4944 + 4 * 3380 * 3380 + 3380
     assert count(conv) == 4944 + 5 + 3380 * 3380 + 3380
@@ -137,7 +139,7 @@ def test_paper_form_has_the_published_number_of_weights():
 def test_local_head_has_the_same_weights_on_every_map():
     small, settings = network_for("local", 2, 3)
     large, _ = network_for("local", 52, 65)
-    assert count(small) == count(large) < 20_000
+    assert count(small) == count(large) < 40_000
     large.load_state_dict(small.state_dict())
 
 
@@ -146,16 +148,16 @@ def test_local_head_looks_equally_far_on_every_grid():
     for cells in (1, 3):
         lat = 45 + np.arange(-2, 3) * 80 / 111.2 / cells
         lon = np.arange(5) * 80 / 111.2 * degree / cells
-        assert reaches_in_cells(lat, lon) == [cells, 3 * cells, 6 * cells]
-    assert reaches_in_cells(np.array([45.0]), np.array([0.0])) == [1, 1, 1]
+        assert [reach for reach, _ in around_in_cells(lat, lon)] == [cells, 3 * cells, 6 * cells, 10 * cells]
+    assert around_in_cells(np.array([45.0]), np.array([0.0])) == [(1, 1)] * 4
 
 
 def test_untrained_local_head_is_persistence_damped_by_a_half(weather):
-    settings = complete(Experiment(), learning_rate=5e-3)
+    settings = complete(Experiment(), learning_rate=5e-3, paper_hidden=PAPER_HIDDEN)
     network = make_convlstm(settings, grid(5, 6)).eval()
     record, _ = ready_record(weather, settings)
     last = make_batch(record, np.array([60]), torch.device("cpu")).inputs[:, -1, 1].numpy()
-    np.testing.assert_allclose(forecast(network, record, [60])[:, 0], last / 2, atol=1e-6)
+    np.testing.assert_allclose(forecast(network, record, [60])[:, 0, 0], last / 2, atol=1e-6)
 
 
 def test_every_day_forecast_ends_with_the_forecast_of_the_last_day(weather):

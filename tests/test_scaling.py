@@ -45,7 +45,8 @@ def test_global_pair_equals_plain_numpy(values, monkeypatch):
     assert scaler.mean.dtype == np.float32 and scaler.mean.shape == (3,)
 
 
-def test_cell_pairs_equal_plain_numpy(values):
+def test_cell_pairs_equal_plain_numpy(values, monkeypatch):
+    monkeypatch.setattr(scaling, "PRIOR_VALUES", 0)
     scaler = fit(values, kind="cell")
     chosen = transformed(values)[TRAINING]
     assert scaler.mean.shape == (3, 2, 3)
@@ -89,7 +90,8 @@ def test_scale_and_back_in_numpy_and_torch(values, kind):
                                rtol=1e-5)
 
 
-def test_training_data_have_mean_0_and_spread_1(values):
+def test_training_data_have_mean_0_and_spread_1(values, monkeypatch):
+    monkeypatch.setattr(scaling, "PRIOR_VALUES", 0)
     scaled = fit(values, "cell").scale(values)[TRAINING][:, :, LAND].astype(np.float64)
     np.testing.assert_allclose(np.nanmean(scaled, axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(np.nanstd(scaled, axis=0), 1, rtol=1e-4)
@@ -105,12 +107,24 @@ def test_constant_field_has_the_smallest_spread():
 
 
 def test_cell_with_few_values_and_sea_have_the_global_pair(values):
-    values[9:, 1, 0, 0] = np.nan  # at most nine values left
+    values[:, 1, 0, 0] = np.nan
+    values[[3, 5], 1, 0, 0] = 0.5  # two values
     one, all_cells = fit(values, "cell"), fit(values)
     for row, column in ((0, 0), (0, 2)):
         assert one.mean[1, row, column] == all_cells.mean[1]
-        assert one.spread[1, row, column] == all_cells.spread[1]
+    assert one.spread[1, 0, 2] == all_cells.spread[1]
     assert one.mean[1, 1, 1] != all_cells.mean[1]
+
+
+def test_few_values_have_a_spread_between_their_own_and_the_usual_one():
+    values = np.ones((80, 3, 2, 3), np.float32)
+    values[:, 1] = np.where(np.arange(80) % 2, 0.2, 0.4)[:, None, None]  # a spread of 0.1 about 0.3
+    values[5:, 1, 0, 0] = np.nan
+    values[:5, 1, 0, 0] = 0.3  # five equal values weigh as much as the prior
+    scaler = fit(values, "cell")
+    usual = 4 * 50 * 0.01 / (4 * 50 + 5 - 5)
+    assert scaler.spread[1, 0, 0] == pytest.approx(np.sqrt(5 * usual / 10), rel=1e-5)
+    assert scaler.spread[1, 1, 1] == pytest.approx(np.sqrt((50 * 0.01 + 5 * usual) / 55), rel=1e-5)
 
 
 def test_state_is_plain_and_comes_back(values):

@@ -13,7 +13,8 @@ CONUS = day_axis("2015-04-01", 549)
 
 
 def split(time=LONG, **settings):
-    return split_days(time, **({"lead_time": 3, "input_days": 3} | settings))
+    settings = {"lead_time": 3, "input_days": 3} | settings
+    return split_days(time, lead_times=(settings.pop("lead_time"),), **settings)
 
 
 def test_long_record_by_default():

@@ -12,7 +12,8 @@ from data_processing.satellite import satellite_view
 from data_processing.splits import split_cube
 from tests.conftest import Experiment
 from utils.batches import make_batch, observed_targets
-from utils.models.convlstm import HEADS, complete, make_convlstm
+from utils.models.convlstm import HEADS, PAPER_HIDDEN, make_convlstm
+from utils.models.settings import complete
 from utils.runs import Run
 from utils.training import (cell_weight, check_frozen, epoch_batches, fit, forecast_days, masked_mse, one_cycle,
                             parameter_groups, train, validation_days)
@@ -32,7 +33,7 @@ def prepared(weather_cube):
     path = weather_cube(days=400)
 
     def make(**changes):
-        settings = complete(Experiment(**changes), learning_rate=5e-3)
+        settings = complete(Experiment(**changes), learning_rate=5e-3, paper_hidden=PAPER_HIDDEN)
         cube, splits = split_cube(path, settings)
         record = open_record(cube, "small", splits, max_gap_days=settings.max_gap_days)
         return settings, scale_record(record, splits.fit_days, scaling=settings.scaling), splits
@@ -73,10 +74,10 @@ def test_fault_01_training_targets_lie_lead_time_after_each_input_day(small_cube
     values = np.broadcast_to(np.arange(200, dtype=np.float32)[:, None, None, None] / 1000, (200, 3, 1, 2)).copy()
     values[:, 2] += 280
     for lead_time in (1, 3, 5, 7):
-        settings = complete(Experiment(lead_time=lead_time, input_days=4), learning_rate=5e-3)
+        settings = complete(Experiment(lead_time=lead_time, input_days=4), learning_rate=5e-3, paper_hidden=PAPER_HIDDEN)
         cube, splits = split_cube(small_cube(values=values.copy(), name=f"days{lead_time}"), settings)
         record = open_record(cube, "days", splits, max_gap_days=0)
-        days = observed_targets(record, np.array([50, 90]), np.ones(200, bool))[..., 0, 0] * 1000
+        days = observed_targets(record, np.array([50, 90]), np.ones(200, bool))[..., 0, 0, 0] * 1000
         last_inputs = record.carried_windows[[50, 90], :, 1, 0, 0] * 1000
         np.testing.assert_allclose(days - last_inputs, lead_time, atol=1e-3)
 
@@ -86,7 +87,7 @@ def test_targets_outside_the_training_days_are_missing(prepared):
     allowed = np.zeros(len(record.time), bool)
     allowed[splits.train] = True
     last_init = splits.train[-1] - settings.lead_time
-    targets = observed_targets(record, np.array([last_init + 5]), allowed)[0, :, 0, 0]
+    targets = observed_targets(record, np.array([last_init + 5]), allowed)[0, :, 0, 0, 0]
     assert np.isnan(targets[-5:]).all() and np.isfinite(targets[:-5]).all()
 
 
@@ -165,7 +166,8 @@ def test_training_learns_a_wave_that_persistence_cannot_follow(small_cube, tmp_p
     values = np.full((300, 3, 2, 2), 285.0, np.float32)
     values[:, 0] = 1.0
     values[:, 1] = (0.2 + 0.05 * np.sin(2 * np.pi * np.arange(300) / 12))[:, None, None]
-    settings = complete(Experiment(epochs=8, input_days=12, learning_rate=1e-2), learning_rate=5e-3)
+    settings = complete(Experiment(epochs=8, input_days=12, learning_rate=1e-2), learning_rate=5e-3,
+                        paper_hidden=PAPER_HIDDEN)
     cube, splits = split_cube(small_cube(values=values), settings)
     record = open_record(cube, "wave", splits, max_gap_days=0)
     record = scale_record(record, splits.fit_days, scaling="cell")
@@ -177,7 +179,7 @@ def test_training_learns_a_wave_that_persistence_cannot_follow(small_cube, tmp_p
 
 def error(network, record, targets):
     return float(np.sqrt(np.nanmean((forecast_days(network, record, targets, "cpu", progress=False)
-                                     - record.observed(targets)) ** 2)))
+                                     - record.observed(targets)[:, None]) ** 2)))
 
 
 def test_best_weights_are_kept_not_the_last(prepared, tmp_path):
@@ -234,7 +236,7 @@ def test_fault_15_one_post_processing_for_all_networks(head, prepared):
     settings, record, splits = prepared(head=head)
     network = new_network(record, settings)
     with torch.no_grad():
-        network.head[-2 if head != "local" else -1].bias.fill_(-9.0)
+        (network.head[-1] if head == "local" else network.head[-1][0]).bias.fill_(-9.0)
     network.eval()
     forecast = forecast_days(network, record, splits.test[:3], "cpu", progress=False)
     with torch.no_grad():
@@ -245,7 +247,7 @@ def test_fault_15_one_post_processing_for_all_networks(head, prepared):
 
 def test_fault_16_nothing_is_read_from_disk_while_training(weather_cube, tmp_path):
     path = weather_cube(days=200)
-    settings = complete(Experiment(epochs=1), learning_rate=5e-3)
+    settings = complete(Experiment(epochs=1), learning_rate=5e-3, paper_hidden=PAPER_HIDDEN)
     cube, splits = split_cube(path, settings)
     record = open_record(cube, "small", splits, max_gap_days=10)
     path.unlink()

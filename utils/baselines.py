@@ -1,4 +1,4 @@
-"""The forecasts that every network is measured against: persistence, damped persistence, climatology.
+"""The forecasts that every network is measured against: persistence, damped persistence, climatology, water balance.
 
 Shapes: T days of the record, N target days, H latitudes, W longitudes. Values in m3 m-3, NaN missing.
 "History days" are the days a baseline may learn from; targets outside them are never read.
@@ -8,6 +8,7 @@ import numpy as np
 
 from data_processing.errors import UserError
 from data_processing.season import fit_season, season_terms
+from utils.water_balance import water_balance
 
 # Pairs a cell needs for a damping factor of its own (DESIGN: fewer than 60 share one factor).
 MINIMUM_PAIRS = 60
@@ -30,14 +31,18 @@ def baseline_forecasts(record, targets, history_days):
 
     Returns
     -------
-    dict name -> float32 [N, H, W]
-        persistence, damped_persistence, climatology; m3 m-3, no NaN on land.
+    dict name -> float32 [N, L, H, W]
+        persistence, damped_persistence, climatology, water_balance, each lead time of the record; m3 m-3, no NaN on land.
     """
-    observed, carried, lead_time = record.observed(), record.carried_soil_moisture, record.lead_time
+    observed, carried = record.observed(), record.carried_soil_moisture
     mean = cell_mean(observed, history_days)
-    return {"persistence": persistence(carried, targets, lead_time, mean),
-            "damped_persistence": damped_persistence(carried, observed, history_days, targets, lead_time, mean),
-            "climatology": climatology(observed, record.time, history_days, record.time[targets], mean)}
+    usual = climatology(observed, record.time, history_days, record.time[targets], mean)
+    of_lead = [{"persistence": persistence(carried, targets, lead_time, mean),
+                "damped_persistence": damped_persistence(carried, observed, history_days, targets, lead_time, mean),
+                "climatology": usual,
+                "water_balance": water_balance(record, targets, lead_time, history_days, mean)}
+               for lead_time in record.lead_times]
+    return {name: np.stack([forecasts[name] for forecasts in of_lead], axis=1) for name in of_lead[0]}
 
 
 def cell_mean(observed, history_days):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from data_processing.cube import VARIABLES
 from data_processing.gaps import NO_VALUE
 from data_processing.season import season_terms
 from data_processing.windows import gather
@@ -23,15 +24,21 @@ class Batch:
         Cosine and sine of the day of the year.
     static : Tensor [S, H, W]
         Maps of the place (`data_processing.static_maps`), 0 at sea.
+    antecedent : Tensor [N, D, 3, H, W]
+        Scaled means of the days up to each day (`data_processing.gaps.antecedent_means`); 0 where nothing was observed.
+    asked : bool Tensor [H, W]
+        Cells whose forecast is asked for: the land, or a part of it in training.
     """
 
     inputs: torch.Tensor
     freshness: torch.Tensor
     season: torch.Tensor
     static: torch.Tensor
+    antecedent: torch.Tensor
+    asked: torch.Tensor
 
 
-def make_batch(record, init_days, device):
+def make_batch(record, init_days, device, asked=None):
     """Gather the windows that end at the given days.
 
     Parameters
@@ -40,6 +47,8 @@ def make_batch(record, init_days, device):
     init_days : int ndarray [N]
         Last input days, as indices into the record.
     device : torch.device
+    asked : bool ndarray [H, W], optional
+        Cells to forecast; default the land.
 
     Returns
     -------
@@ -50,9 +59,20 @@ def make_batch(record, init_days, device):
     missing = (age == NO_VALUE) | ~record.land
     values[missing] = 0.0
     freshness = np.where(missing, 0.0, 1.0 / (1.0 + age)).astype(np.float32)
+    antecedent = np.nan_to_num(record.scaler.scale(gather(record.antecedent_windows, init_days)), copy=False)
+    antecedent *= record.land
     dates = record.time[0] + input_day_indices(record, init_days)
     season = season_terms(dates.ravel(), harmonics=1)[:, 1:].reshape(*dates.shape, 2).astype(np.float32)
-    return Batch(*(torch.from_numpy(array).to(device) for array in (values, freshness, season, record.static)))
+    asked = record.land if asked is None else asked
+    static = record.static
+    for name in record.hidden:
+        if name in VARIABLES:
+            for array in (values, freshness, antecedent):
+                array[:, :, VARIABLES.index(name)] = 0.0
+    season = np.zeros_like(season) if "season" in record.hidden else season
+    static = np.zeros_like(static) if "place" in record.hidden else static
+    return Batch(*(torch.from_numpy(array).to(device)
+                   for array in (values, freshness, season, static, antecedent, asked)))
 
 
 def input_day_indices(record, init_days):
@@ -61,7 +81,7 @@ def input_day_indices(record, init_days):
 
 
 def observed_targets(record, init_days, target_days):
-    """Observed soil moisture `lead_time` days after each input day of each window.
+    """Observed soil moisture, each lead time after each input day of each window.
 
     Parameters
     ----------
@@ -72,10 +92,10 @@ def observed_targets(record, init_days, target_days):
 
     Returns
     -------
-    float32 ndarray [N, D, H, W]
+    float32 ndarray [N, D, L, H, W]
         m3 m-3; NaN where nothing was observed that day, at sea, and outside `target_days`.
     """
-    days = input_day_indices(record, init_days) + record.lead_time
+    days = input_day_indices(record, init_days)[..., None] + np.array(record.lead_times)
     inside = (days >= 0) & (days < len(record.time))
     inside[inside] = target_days[days[inside]]
     return np.where(inside[..., None, None], record.observed(np.where(inside, days, 0)), np.float32(np.nan))

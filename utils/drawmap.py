@@ -86,7 +86,7 @@ def draw_map(path, *, observed, forecast, lat, lon, title, unit="m3 m-3"):
     UserError
         No cell has both an observation and a forecast.
     """
-    _save(path, map_figure(observed=observed, forecast=forecast, lat=lat, lon=lon, title=title, unit=unit))
+    save_figure(path, map_figure(observed=observed, forecast=forecast, lat=lat, lon=lon, title=title, unit=unit))
 
 
 def draw_scatter(path, *, observed, forecast, title):
@@ -104,7 +104,7 @@ def draw_scatter(path, *, observed, forecast, title):
     UserError
         Shapes differ, or no pair is complete.
     """
-    _save(path, scatter_figure(observed=observed, forecast=forecast, title=title))
+    save_figure(path, scatter_figure(observed=observed, forecast=forecast, title=title))
 
 
 def draw_skill_map(path, *, skill, lat, lon, title):
@@ -124,7 +124,7 @@ def draw_skill_map(path, *, skill, lat, lon, title):
     UserError
         No cell has a skill.
     """
-    _save(path, skill_figure(skill=skill, lat=lat, lon=lon, title=title))
+    save_figure(path, skill_figure(skill=skill, lat=lat, lon=lon, title=title))
 
 
 def draw_series(path, *, observed, forecast, reference, time, lat, lon, title):
@@ -146,7 +146,7 @@ def draw_series(path, *, observed, forecast, reference, time, lat, lon, title):
     UserError
         Shapes differ, or nothing is observed.
     """
-    _save(path, series_figure(observed=observed, forecast=forecast, reference=reference, time=time,
+    save_figure(path, series_figure(observed=observed, forecast=forecast, reference=reference, time=time,
                               lat=lat, lon=lon, title=title))
 
 
@@ -164,7 +164,7 @@ def draw_quicklook(path, *, summaries, units, time, lat, lon, title):
         Cell centres in degrees.
     title : str
     """
-    _save(path, quicklook_figure(summaries=summaries, units=units, time=time, lat=lat, lon=lon, title=title))
+    save_figure(path, quicklook_figure(summaries=summaries, units=units, time=time, lat=lat, lon=lon, title=title))
 
 
 @matplotlib.rc_context(PAPER_STYLE)
@@ -184,11 +184,11 @@ def map_figure(*, observed, forecast, lat, lon, title, unit="m3 m-3"):
     frame = map_frame(lat, lon)
     left, right, between = 12.0, 4.0, 6.0
     width = (DOUBLE_COLUMN - left - right - 2 * between) / 3
-    height = width / _panel_ratio(frame)
-    title_lines = _wrap(title, DOUBLE_COLUMN)
+    height = width / panel_ratio(frame)
+    title_lines = wrap_title(title, DOUBLE_COLUMN)
     top = 9.0 + 4.0 * len(title_lines)
     below = 17.0
-    figure = _new_figure(DOUBLE_COLUMN, below + height + top)
+    figure = new_figure(DOUBLE_COLUMN, below + height + top)
     soil_moisture, change = Normalize(low, high), Normalize(-limit, limit)
     bias, rmse = np.nanmean(difference), np.sqrt(np.nanmean(difference ** 2))
     gaps = np.isfinite(forecast) & ~np.isfinite(observed)
@@ -198,21 +198,21 @@ def map_figure(*, observed, forecast, lat, lon, title, unit="m3 m-3"):
               (forecast, SOIL_MOISTURE_COLOURS, soil_moisture),
               (difference, DIFFERENCE_COLOURS, change))
     meshes = []
-    axes_of_panels = [_map_axes(figure, frame, left + panel * (width + between), below, width, height,
+    axes_of_panels = [map_axes(figure, frame, left + panel * (width + between), below, width, height,
                                 label_latitudes=panel == 0) for panel in range(3)]
     for axes, name, (values, colours, norm) in zip(axes_of_panels, names, panels):
-        meshes.append(_draw_cells(axes, frame, values, colours, norm))
+        meshes.append(draw_cells(axes, frame, values, colours, norm))
         axes.set_title(name)
     if gaps.any():
         for axes in (axes_of_panels[0], axes_of_panels[2]):
-            _draw_cells(axes, frame, np.where(gaps, 0, np.nan), ListedColormap([GAP_COLOUR]), Normalize(0, 1))
+            draw_cells(axes, frame, np.where(gaps, 0, np.nan), ListedColormap([GAP_COLOUR]), Normalize(0, 1))
     unit = _unit_text(unit)
     centre = left + width + between / 2
-    _colour_bar(figure, meshes[0], centre - 0.6 * width, below - 8.5, 1.2 * width, f"soil moisture ({unit})",
+    colour_bar(figure, meshes[0], centre - 0.6 * width, below - 8.5, 1.2 * width, f"soil moisture ({unit})",
                 _extension(both, soil_moisture))
-    _colour_bar(figure, meshes[2], left + 2 * (width + between) + 0.05 * width, below - 8.5, 0.9 * width,
+    colour_bar(figure, meshes[2], left + 2 * (width + between) + 0.05 * width, below - 8.5, 0.9 * width,
                 f"difference ({unit})", _extension(difference, change))
-    _write_title(figure, title_lines)
+    write_title(figure, title_lines)
     return figure
 
 
@@ -229,10 +229,10 @@ def scatter_figure(*, observed, forecast, title):
     margin = 0.03 * (high - low)
     limits = (low - margin, high + margin)
 
-    title_lines = _wrap(title, SINGLE_COLUMN)
+    title_lines = wrap_title(title, SINGLE_COLUMN)
     left, bottom, side = 14.0, 11.0, 58.0
-    figure = _new_figure(SINGLE_COLUMN, bottom + side + 3.0 + 4.0 * len(title_lines))
-    axes = _axes(figure, left, bottom, side, side)
+    figure = new_figure(SINGLE_COLUMN, bottom + side + 3.0 + 4.0 * len(title_lines))
+    axes = place_axes(figure, left, bottom, side, side)
     density = axes.hexbin(x, y, gridsize=70, extent=(*limits, *limits), mincnt=1, norm=LogNorm(vmin=1),
                           cmap="viridis_r", linewidths=0.1)
     axes.plot(limits, limits, color="black", linestyle="--", linewidth=0.8, label="1:1")
@@ -251,9 +251,9 @@ def scatter_figure(*, observed, forecast, title):
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(6))
     axes.legend(loc="lower right", handlelength=1.8, frameon=True, framealpha=0.8, edgecolor="none")
-    bar = figure.colorbar(density, cax=_axes(figure, left + side + 2.0, bottom, 2.5, side))
+    bar = figure.colorbar(density, cax=place_axes(figure, left + side + 2.0, bottom, 2.5, side))
     bar.set_label("number of values per hexagon")
-    _write_title(figure, title_lines)
+    write_title(figure, title_lines)
     return figure
 
 
@@ -269,16 +269,16 @@ def skill_figure(*, skill, lat, lon, title):
     frame = map_frame(lat, lon)
     left, right, below = 12.0, 4.0, 17.0
     width = SINGLE_COLUMN - left - right
-    height = width / _panel_ratio(frame)
-    title_lines = _wrap(title, SINGLE_COLUMN)
-    figure = _new_figure(SINGLE_COLUMN, below + height + 6.0 + 4.0 * len(title_lines))
-    axes = _map_axes(figure, frame, left, below, width, height, label_latitudes=True)
-    mesh = _draw_cells(axes, frame, skill, SKILL_COLOURS, Normalize(-limit, limit))
+    height = width / panel_ratio(frame)
+    title_lines = wrap_title(title, SINGLE_COLUMN)
+    figure = new_figure(SINGLE_COLUMN, below + height + 6.0 + 4.0 * len(title_lines))
+    axes = map_axes(figure, frame, left, below, width, height, label_latitudes=True)
+    mesh = draw_cells(axes, frame, skill, SKILL_COLOURS, Normalize(-limit, limit))
     axes.set_title(f"median {_signed(np.median(known))}; above 0 in {100 * np.mean(known > 0):.0f} % "
                    f"of {known.size:,} cells")
-    _colour_bar(figure, mesh, left + 0.05 * width, below - 8.5, 0.9 * width,
+    colour_bar(figure, mesh, left + 0.05 * width, below - 8.5, 0.9 * width,
                 "skill, 1 − MSE / MSE of damped persistence", "both")
-    _write_title(figure, title_lines)
+    write_title(figure, title_lines)
     return figure
 
 
@@ -293,11 +293,11 @@ def series_figure(*, observed, forecast, reference, time, lat, lon, title):
     order = np.argsort(time, kind="stable")
     time = np.asarray(time)[order].astype("datetime64[D]")
 
-    title_lines = _wrap(title, DOUBLE_COLUMN)
+    title_lines = wrap_title(title, DOUBLE_COLUMN)
     left, right, bottom, height, between = 15.0, 4.0, 9.0, 25.0, 6.5
     top = 11.0 + 4.0 * len(title_lines)
     figure_height = bottom + len(cells) * (height + between) - between + top
-    figure = _new_figure(DOUBLE_COLUMN, figure_height)
+    figure = new_figure(DOUBLE_COLUMN, figure_height)
     for panel, (row, column) in enumerate(cells):
         axes = _time_axes(figure, left, figure_height - top - height - panel * (height + between),
                           DOUBLE_COLUMN - left - right, height, time)
@@ -320,7 +320,7 @@ def series_figure(*, observed, forecast, reference, time, lat, lon, title):
     figure.legend(handles[::-1], labels[::-1], loc="upper right", ncols=3, borderaxespad=0.0, markerscale=2.0,
                   bbox_to_anchor=(1 - right / DOUBLE_COLUMN,
                                   1 - (1.5 + 4.0 * len(title_lines)) / figure_height))
-    _write_title(figure, title_lines)
+    write_title(figure, title_lines)
     return figure
 
 
@@ -330,20 +330,20 @@ def quicklook_figure(*, summaries, units, time, lat, lon, title):
     frame = map_frame(lat, lon)
     left, right, between, bottom, share_height, series_height, gap = 12.0, 4.0, 14.0, 9.0, 14.0, 24.0, 7.0
     width = (DOUBLE_COLUMN - left - right - 2 * between) / 3
-    map_height = width / _panel_ratio(frame)
+    map_height = width / panel_ratio(frame)
     map_bottom = bottom + share_height + gap + series_height + 24.0
     figure_width = left + len(summaries) * (width + between) - between + right
-    title_lines = _wrap(title, figure_width)
-    figure = _new_figure(figure_width, map_bottom + map_height + 7.0 + 4.0 * len(title_lines))
+    title_lines = wrap_title(title, figure_width)
+    figure = new_figure(figure_width, map_bottom + map_height + 7.0 + 4.0 * len(title_lines))
     for column, (name, summary) in enumerate(summaries.items()):
         x = left + column * (width + between)
         known = summary.mean_map[np.isfinite(summary.mean_map)]
         norm = Normalize(*_padded(*np.percentile(known, [1, 99])))
         unit = _unit_text(units[name])
-        axes = _map_axes(figure, frame, x, map_bottom, width, map_height, label_latitudes=True)
+        axes = map_axes(figure, frame, x, map_bottom, width, map_height, label_latitudes=True)
         axes.set_title(f"mean {name.replace('_', ' ')}")
-        mesh = _draw_cells(axes, frame, summary.mean_map, QUICKLOOK_COLOURS[name], norm)
-        _colour_bar(figure, mesh, x, map_bottom - 8.5, width, unit, _extension(known, norm))
+        mesh = draw_cells(axes, frame, summary.mean_map, QUICKLOOK_COLOURS[name], norm)
+        colour_bar(figure, mesh, x, map_bottom - 8.5, width, unit, _extension(known, norm))
         axes = _time_axes(figure, x, bottom + share_height + gap, width, series_height, time)
         axes.plot(time, summary.series, color=FORECAST_COLOUR, linewidth=0.7, marker="." if len(time) < 4 else None)
         axes.set_title(f"mean over land ({unit})", loc="left")
@@ -353,13 +353,13 @@ def quicklook_figure(*, summaries, units, time, lat, lon, title):
         axes.fill_between(time, 100 * summary.missing_on, color=REFERENCE_COLOUR, step="mid", linewidth=0.3)
         axes.set_ylim(0, 100)
         axes.set_title(f"missing (%), {100 * summary.missing:.1f} in all", loc="left")
-    _write_title(figure, title_lines)
+    write_title(figure, title_lines)
     return figure
 
 
 def _time_axes(figure, left, bottom, width, height, time):
     """Axes over the days of a record; sizes in mm."""
-    axes = _axes(figure, left, bottom, width, height)
+    axes = place_axes(figure, left, bottom, width, height)
     margin = np.timedelta64(max(1, len(time) // 60), "D")
     axes.set_xlim(time[0] - margin, time[-1] + margin)
     axes.yaxis.set_major_locator(MaxNLocator(4))
@@ -437,10 +437,10 @@ def coast_lines(resolution):
     return ShapelyFeature(Reader(path).geometries(), ccrs.PlateCarree())
 
 
-def _map_axes(figure, frame, left, bottom, width, height, label_latitudes):
+def map_axes(figure, frame, left, bottom, width, height, label_latitudes):
     """Empty map with coast lines and ticks in degrees; sizes in mm."""
     projection = ccrs.PlateCarree(central_longitude=frame.central_longitude)
-    axes = _axes(figure, left, bottom, width, height, projection=projection)
+    axes = place_axes(figure, left, bottom, width, height, projection=projection)
     axes.set_aspect(frame.stretch)
     axes.set_xlim(frame.x_limits)
     axes.set_ylim(frame.y_limits)
@@ -459,47 +459,52 @@ def _map_axes(figure, frame, left, bottom, width, height, label_latitudes):
     return axes
 
 
-def _draw_cells(axes, frame, values, colours, norm):
+def draw_cells(axes, frame, values, colours, norm):
+    """Coloured cells [H, W] on the axes of a map; NaN stays blank."""
     values = np.ma.masked_invalid(np.asarray(values)[:, frame.columns])
     # The edges are projection coordinates already: cartopy's own method would wrap them once more.
     return Axes.pcolormesh(axes, frame.x_edges, frame.y_edges, values, cmap=colours, norm=norm,
                            shading="flat", antialiased=False, zorder=1)
 
 
-def _panel_ratio(frame):
+def panel_ratio(frame):
+    """Width to height of a map panel."""
     return np.ptp(frame.x_limits) / (np.ptp(frame.y_limits) * frame.stretch)
 
 
-def _new_figure(width, height):
+def new_figure(width, height):
     """Figure of a size in mm."""
     return Figure(figsize=(width / MILLIMETRES_PER_INCH, height / MILLIMETRES_PER_INCH), dpi=DOTS_PER_INCH)
 
 
-def _axes(figure, left, bottom, width, height, **options):
+def place_axes(figure, left, bottom, width, height, **options):
     """Axes at a place in mm from the lower left corner."""
     total_width, total_height = figure.get_size_inches() * MILLIMETRES_PER_INCH
     place = (left / total_width, bottom / total_height, width / total_width, height / total_height)
     return figure.add_axes(place, **options)
 
 
-def _colour_bar(figure, mesh, left, bottom, width, label, extend):
+def colour_bar(figure, mesh, left, bottom, width, label, extend):
+    """Horizontal colour bar at a place in mm."""
     ticks = MaxNLocator(max(3, int(width // 11)), steps=[1, 2, 2.5, 4, 5, 10])
-    bar = figure.colorbar(mesh, cax=_axes(figure, left, bottom, width, 2.5), orientation="horizontal",
+    bar = figure.colorbar(mesh, cax=place_axes(figure, left, bottom, width, 2.5), orientation="horizontal",
                           extend=extend, ticks=ticks)
     bar.set_label(label)
 
 
-def _write_title(figure, lines):
+def write_title(figure, lines):
+    """Lines of a title, centred at the top."""
     height = figure.get_size_inches()[1] * MILLIMETRES_PER_INCH
     figure.text(0.5, 1 - 1.2 / height, "\n".join(lines), ha="center", va="top", fontsize=8.5)
 
 
-def _save(path, figure):
+def save_figure(path, figure):
+    """Write a PNG under a temporary name, then rename it."""
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
 
 
-def _wrap(title, width):
+def wrap_title(title, width):
     """Lines of a title; a letter of 8.5 points takes about 1.8 mm."""
     return textwrap.wrap(title, int(width / 1.8)) or [""]
 

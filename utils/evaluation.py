@@ -18,6 +18,7 @@ METRIC_COLUMNS = (
     "rmse_cell_median", "ubrmse_cell_median", "r2_cell_median", "r_cell_median", "anomaly_r_cell_median",
     "skill_persistence", "skill_damped_persistence", "skill_climatology",
 )
+DAILY_COLUMNS = ("forecaster", "lead_time", "valid_time", "n", "squared_error", "observed_sum", "observed_square")
 REFERENCES = ("persistence", "damped_persistence", "climatology")
 # Values that a cell must have for scores of its own.
 MINIMUM_CELL_VALUES = 10
@@ -145,6 +146,66 @@ def cell_metrics(*, observed, forecast, reference, climatology, land):
     maps = {name: values.astype(np.float32) for name, values in maps.items()}
     maps["n"] = maps["n"].astype(np.int32)
     return maps
+
+
+def daily_scores(*, observed, forecasts, valid_time, lead_times, land):
+    """Sums of each target day: the scores of any days follow from them, and how uncertain these are.
+
+    Parameters
+    ----------
+    observed, forecasts, valid_time, lead_times, land
+        As `score_forecasters` takes them.
+
+    Returns
+    -------
+    list of dict
+        One per forecaster, lead time and target day, with the keys DAILY_COLUMNS: number of scored values; sums of the
+        squared errors, (m3 m-3)^2, of the observed values, m3 m-3, and of their squares.
+    """
+    scored = scored_values(observed=observed, land=land)
+    values = np.where(scored, observed, 0.0).astype(np.float64)
+    n, total, square = scored.sum(axis=(2, 3)), values.sum(axis=(2, 3)), (values ** 2).sum(axis=(2, 3))
+    rows = []
+    for name, forecast in forecasts.items():
+        squared_error = (np.where(scored, forecast - observed, 0.0).astype(np.float64) ** 2).sum(axis=(2, 3))
+        rows += [{"forecaster": name, "lead_time": int(lead_time), "valid_time": valid_time[day, lead],
+                  "n": int(n[day, lead]), "squared_error": squared_error[day, lead], "observed_sum": total[day, lead],
+                  "observed_square": square[day, lead]}
+                 for lead, lead_time in enumerate(lead_times) for day in range(len(observed))]
+    return rows
+
+
+def write_daily_scores(path, rows):
+    """Write the rows of `daily_scores` as CSV."""
+    write_csv(path, DAILY_COLUMNS, rows)
+
+
+def by_init_time(values, valid_time, lead_times):
+    """Arrange forecasts or observations of target days by the day that they are forecast on.
+
+    Parameters
+    ----------
+    values : float32 [N, L, H, W]
+        By target day.
+    valid_time : datetime64[D] [N]
+        Target days, consecutive.
+    lead_times : sequence of int
+        Days, ascending.
+
+    Returns
+    -------
+    init_time : datetime64[D] [I]
+        Consecutive days.
+    float32 [I, L, H, W]
+        NaN where the target is not among `valid_time`.
+    """
+    first, last = valid_time[0] - lead_times[-1], valid_time[-1] - lead_times[0]
+    init_time = np.arange(first, last + 1)
+    arranged = np.full((len(init_time), *values.shape[1:]), np.nan, np.float32)
+    for lead, lead_time in enumerate(lead_times):
+        start = lead_times[-1] - lead_time
+        arranged[start:start + len(values), lead] = values[:, lead]
+    return init_time, arranged
 
 
 def scored_values(*, observed, land):
@@ -296,7 +357,7 @@ def format_metrics(rows):
     return "\n".join(lines)
 
 
-def write_forecast(path, *, forecast, observed, init_time, lead_times, lat, lon, attributes):
+def write_forecast(path, *, forecast, observed, init_time, lead_times, lat, lon, attributes, spread=None, quantiles=None):
     """Write forecasts beside observations as CF NetCDF-4.
 
     Parameters
@@ -312,6 +373,10 @@ def write_forecast(path, *, forecast, observed, init_time, lead_times, lat, lon,
         Degrees.
     attributes : dict
         Global attributes (title, source, run, ...).
+    spread : float32 [N, L, H, W], optional
+        Predicted standard deviation of the error, m3 m-3.
+    quantiles : dict of level (0..1) -> float32 [N, L, H, W], optional
+        Ends of the predicted interval, m3 m-3.
 
     Raises
     ------
@@ -326,11 +391,19 @@ def write_forecast(path, *, forecast, observed, init_time, lead_times, lat, lon,
     dimensions = ("init_time", "lead_time", "lat", "lon")
     soil_moisture = {"standard_name": "volume_fraction_of_condensed_water_in_soil", "units": "m3 m-3"}
     init_day = _day_number(init_time)
+    uncertainty = {}
+    if spread is not None:
+        uncertainty["spread"] = (dimensions, spread, {"units": "m3 m-3",
+                                                      "long_name": "predicted standard deviation of the forecast error"})
+    if quantiles:
+        uncertainty["quantile"] = (("quantile_level", *dimensions), np.stack(list(quantiles.values())),
+                                   {**soil_moisture, "long_name": "quantile of the predicted surface soil moisture"})
+        uncertainty["quantile_level"] = ("quantile_level", list(quantiles), {"units": "1", "long_name": "probability"})
     dataset = xr.Dataset(
         {"forecast": (dimensions, np.asarray(forecast, dtype=np.float32),
                       {**soil_moisture, "long_name": "forecast surface soil moisture"}),
          "observed": (dimensions, np.asarray(observed, dtype=np.float32),
-                      {**soil_moisture, "long_name": "observed surface soil moisture"})},
+                      {**soil_moisture, "long_name": "observed surface soil moisture"}), **uncertainty},
         coords={"init_time": ("init_time", init_day,
                               {"standard_name": "forecast_reference_time", "long_name": "last input day",
                                **_DAYS}),

@@ -1,50 +1,80 @@
 """From the forecasts of a run to its scores, files and figures."""
 import numpy as np
 
+from data_processing.cube import VARIABLES
 from data_processing.twin import ceiling
-from utils.baselines import baseline_forecasts
-from utils.evaluation import (cell_metrics, format_metrics, score_forecasters, write_cell_metrics, write_forecast,
-                              write_metrics)
+from utils.baselines import baseline_forecasts, cell_mean
+from utils.ensembles import LEVELS, predict_spread, read_validation, write_ensemble_scores
+from utils.evaluation import (by_init_time, cell_metrics, daily_scores, format_metrics, score_forecasters,
+                              write_cell_metrics, write_daily_scores, write_forecast, write_metrics)
+from utils.runs import lead_text
+from utils.where_it_helps import parts_of_the_record, read_regions, write_where_it_helps
+
+SOIL_TEMPERATURE = VARIABLES.index("soil_temperature")
 
 
-def evaluate_run(run, record, splits, forecast, *, model, label, twin_domain=None):
-    """Score the forecasts beside the baselines; write forecast.nc, cell_metrics.nc, the figures and metrics.csv.
+def evaluate_run(run, record, splits, forecasts, *, label, twin_domain=None, regions=(), validation=None):
+    """Score forecasts beside the baselines; write forecast.nc, the score files, the figures and, last, metrics.csv.
 
     Parameters
     ----------
     run : Run
     record : Record
     splits : Splits
-    forecast : float32 ndarray [N, H, W]
-        Of the test days, m3 m-3.
-    model : str
-        Name of the network in tables and figures.
+    forecasts : dict name -> float32 ndarray [N, L, H, W]
+        Of the test days at each lead time, m3 m-3; the first is the run's own, further ones are its members.
     label : str
         What was forecast, for titles.
     twin_domain : str, optional
         The twin's domain where the cube is the twin's: its ceiling is scored as well.
+    regions : sequence of str
+        Regions to score apart; see `utils.where_it_helps.read_regions`.
+    validation : list of Path, optional
+        The `validation.nc` of the run, or of its members; default the run's own.
     """
-    valid_time = record.time[splits.test]
-    init_time = valid_time - splits.lead_time
+    regions = read_regions(regions, record.lat, record.lon)
+    model, *others = forecasts
+    members = np.stack([forecasts[name] for name in others]) if others else None
+    spread, ends = predict_spread(forecasts[model], members,
+                                  read_validation(validation or [run.path("validation.nc")]), record.land)
+    lead_times = np.array(splits.lead_times)
+    valid_time = np.repeat(record.time[splits.test][:, None], len(lead_times), axis=1)
     observed = np.where(record.land, record.observed(splits.test), np.float32(np.nan))
-    forecasts = {model: forecast, **baseline_forecasts(record, splits.test, splits.history_days)}
+    observed = np.repeat(observed[:, None], len(lead_times), axis=1)
+    forecasts = {**forecasts, **baseline_forecasts(record, splits.test, splits.history_days)}
     if twin_domain:
-        forecasts["ceiling"] = ceiling(twin_domain, init_time, splits.lead_time)
-    of_lead = {name: values[:, None] for name, values in forecasts.items()}
-    lead_times = np.array([splits.lead_time])
-    rows = score_forecasters(observed=observed[:, None], forecasts=of_lead, valid_time=valid_time[:, None],
-                             lead_times=lead_times, lat=record.lat, lon=record.lon, land=record.land,
-                             climatology=of_lead["climatology"])
+        forecasts["ceiling"] = np.stack([ceiling(twin_domain, record.time[splits.test] - lead_time, lead_time)
+                                         for lead_time in splits.lead_times], axis=1)
+    rows = score_forecasters(observed=observed, forecasts=forecasts, valid_time=valid_time, lead_times=lead_times,
+                             lat=record.lat, lon=record.lon, land=record.land, climatology=forecasts["climatology"])
     print(format_metrics(rows), flush=True)
-    maps = cell_metrics(observed=observed[:, None], forecast=of_lead[model], reference=of_lead["damped_persistence"],
-                        climatology=of_lead["climatology"], land=record.land)
+    maps = cell_metrics(observed=observed, forecast=forecasts[model], reference=forecasts["damped_persistence"],
+                        climatology=forecasts["climatology"], land=record.land)
 
     attributes = {"title": f"Soil moisture forecasts, {model}, {label}", "source": record.name, "run": run.name}
-    write_forecast(run.path("forecast.nc"), forecast=of_lead[model], observed=observed[:, None], init_time=init_time,
-                   lead_times=lead_times, lat=record.lat, lon=record.lon, attributes=attributes)
+    place = {"lat": record.lat, "lon": record.lon}
+    init_time, forecast_by_init = by_init_time(forecasts[model], record.time[splits.test], splits.lead_times)
+    _, observed_by_init = by_init_time(observed, record.time[splits.test], splits.lead_times)
+    (_, spread_by_init), *ends_by_init = (by_init_time(values, record.time[splits.test], splits.lead_times)
+                                          for values in (spread, *ends))
+    write_forecast(run.path("forecast.nc"), forecast=forecast_by_init, observed=observed_by_init, init_time=init_time,
+                   lead_times=lead_times, **place, attributes=attributes, spread=spread_by_init,
+                   quantiles=dict(zip(LEVELS, (values for _, values in ends_by_init))))
     write_cell_metrics(run.path("cell_metrics.nc"), maps, record.lat, record.lon, lead_times, attributes)
-    draw_run(run, record, observed, forecasts, maps["skill_damped_persistence"][0], valid_time, model=model,
-             title=f"{model}, {splits.lead_time} days ahead, {label}")
+    write_daily_scores(run.path("daily_scores.csv"), daily_scores(
+        observed=observed, forecasts=forecasts, valid_time=valid_time, lead_times=lead_times, land=record.land))
+    title = f"{model}, {lead_text(splits.lead_times[-1:])} ahead, {label}"
+    write_ensemble_scores(run, observed=observed, forecast=forecasts[model], spread=spread, ends=ends, members=members,
+                          lead_times=splits.lead_times, title=title)
+    history = record.observed()[splits.history_days]
+    temperature = record.carried[record.input_days - 1:, SOIL_TEMPERATURE][splits.test]
+    parts = parts_of_the_record(record.time[splits.test], temperature, cell_mean(record.observed(), splits.history_days),
+                                record.land, regions)
+    write_where_it_helps(run, observed=observed, forecasts=forecasts, parts=parts, history=history,
+                         lead_times=splits.lead_times, land=record.land, title=title, members=members)
+    draw_run(run, record, observed[:, -1], {name: values[:, -1] for name, values in forecasts.items()},
+             maps["skill_damped_persistence"][-1], valid_time[:, -1], model=model,
+             title=title)
     write_metrics(run.path("metrics.csv"), rows)  # the last file: it says that the run is finished
 
 

@@ -14,12 +14,12 @@ import torch
 from data_processing.cube import cube_name, describe
 from data_processing.errors import UserError
 from data_processing.files import PROJECT, checksum, remove_half_written, replacing
-from data_processing.splits import audit_rows, format_audit, write_audit
+from data_processing.splits import asked_lead_times, audit_rows, format_audit, write_audit
 from data_processing.twin import cube_path
 
 PACKAGES = ("torch", "numpy", "xarray", "netCDF4", "scipy", "matplotlib", "cartopy", "tyro")
 # Settings that may be spelt otherwise when a run is resumed; of files the checksums must agree.
-HOW_SETTINGS = ("resume", "results", "device", "cube", "source_cube", "pretrained")
+HOW_SETTINGS = ("resume", "results", "device", "regions", "cube", "source_cube", "pretrained")
 
 
 class CubeFile(NamedTuple):
@@ -67,8 +67,8 @@ class Run:
 
     @property
     def name(self):
-        """Experiment, model, name and lead time."""
-        return "/".join(self.folder.parts[-4:])
+        """Experiment, model, name and lead time, and the seed where several run."""
+        return "/".join(self.folder.parts[-5 if self.folder.name.startswith("seed") else -4:])
 
     def path(self, name):
         """Path of one of the run's files."""
@@ -152,7 +152,7 @@ def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
     else:
         write_json(path, wanted | provenance())
     label = cube_label(cube, cube_file.name)
-    print(f"\n{experiment}/{model}.py: {label}, {settings.lead_time} days ahead -> {folder}\n{describe(cube)}")
+    print(f"\n{experiment}/{model}.py: {label}, {lead_text(splits.lead_times)} ahead -> {folder}\n{describe(cube)}")
     rows = audit_rows(splits)
     write_audit(folder / "splits.csv", rows)
     print(format_audit(rows), flush=True)
@@ -166,8 +166,22 @@ def cube_label(cube, name):
 
 
 def run_folder(settings, experiment, model, name):
-    """results/<experiment>/<model>/<name>/lead<days>"""
-    return Path(settings.results) / experiment / model / name / f"lead{settings.lead_time}"
+    """results/<experiment>/<model>/<name>/lead<days>, and a further level seed<number> where several seeds run."""
+    folder = Path(settings.results) / experiment / model / name / lead_folder(asked_lead_times(settings))
+    return folder / f"seed{settings.seed}" if settings.seeds > 1 else folder
+
+
+def lead_folder(lead_times):
+    """Name of the folder of one or more lead times: lead3, lead1to7, lead3_5_7."""
+    first, last = lead_times[0], lead_times[-1]
+    if len(lead_times) > 1 and lead_times == tuple(range(first, last + 1)):
+        return f"lead{first}to{last}"
+    return "lead" + "_".join(map(str, lead_times))
+
+
+def lead_text(lead_times):
+    """Lead times in words: "3 days", "1, 3, 7 days"."""
+    return ", ".join(map(str, lead_times)) + (" day" if lead_times == (1,) else " days")
 
 
 def check_settings(settings):
@@ -187,8 +201,11 @@ def check_settings(settings):
              "batch_size": (settings.batch_size >= 1, "1 or more"), "seed": (settings.seed >= 0, "0 or more"),
              "learning_rate": (settings.learning_rate > 0, "above 0"),
              "weight_decay": (settings.weight_decay >= 0, "0 or more"),
-             "hidden": (len(settings.hidden) > 0 and min(settings.hidden) >= 1, "one or more numbers of 1 or more"),
-             "kernel": (settings.kernel >= 1 and settings.kernel % 2 == 1, "odd"),
+             "hidden": (settings.hidden is None or len(settings.hidden) > 0 and min(settings.hidden) >= 1,
+                        "one or more numbers of 1 or more"),
+             "seeds": (settings.seeds >= 1, "1 or more"),
+             "worlds": (getattr(settings, "worlds", 0) >= 0, "0 or more"),
+             "pull": (getattr(settings, "pull", 0.0) >= 0, "0 or more"),
              "dropout": (0 <= settings.dropout < 1, "in 0..1, below 1"),
              "device": (settings.device == "cpu" or settings.device.startswith("cuda") and torch.cuda.is_available(),
                         "cpu, or cuda where there is a GPU that torch can use")}

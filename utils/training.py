@@ -11,14 +11,20 @@ from data_processing.files import write_csv
 from data_processing.record import scale_record
 from utils.baselines import baseline_forecasts
 from utils.batches import make_batch, observed_targets
+from utils.ensembles import write_validation
 
 LOG_COLUMNS = ("epoch", "train_loss", "validation_loss", "learning_rate", "seconds")
 CHECKPOINT_SHARE = 0.05  # of the training time, at most, goes into saving checkpoints
 GRADIENT_NORM = 1.0
 WARM_UP_SHARE = 0.2  # of all steps
+EPOCHS = 10  # of a training that is counted in steps: how often it is validated
+CELLS = 256  # land cells of one step of a network that serves each cell by itself: more steps teach more than more cells
 VALIDATION_WINDOWS = 73  # every fifth day of a year: neighbouring days tell the same
+VALIDATION_CELLS = 512  # evenly spread: neighbouring cells tell the same, too
 REFIT_BELOW = 2 * 365  # days: a shorter record cannot spare its validation days
 FORECAST_WINDOWS = 2  # at a time: more no longer fit a processor's cache
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way from the pre-trained to the fine-tuned weights, to choose from
+YEAR = 365  # days
 
 
 # ------------------------------------------------------------------------------------------------------------ loss
@@ -29,7 +35,7 @@ def masked_mse(forecast, observed, weight):
     ----------
     forecast, observed : Tensor [..., H, W]
         In the scaler's units; NaN in `observed` = not observed, or sea: it never enters.
-    weight : Tensor [H, W]
+    weight : Tensor that broadcasts to them
 
     Returns
     -------
@@ -102,7 +108,7 @@ def one_cycle(step, steps):
 
 
 # -------------------------------------------------------------------------------------------------------------- fit
-def train(new_network, record, splits, settings, run, scaler=None, views=()):
+def train(new_network, record, splits, settings, run, scaler=None, further=()):
     """Fit a network with early stopping and, for a short record, once more on training and validation days.
 
     Parameters
@@ -113,12 +119,12 @@ def train(new_network, record, splits, settings, run, scaler=None, views=()):
         Not scaled yet.
     splits : Splits
     settings : Settings
-        Read here besides what `fit` reads: scaling, refit.
+        Read here besides what `fit` reads: scaling, refit and, in fine-tuning, zero_shot, hold_back.
     run : Run
     scaler : Scaler, optional
         Of the source domain, to use instead of one fitted on this record (scaling_from = "source").
-    views : sequence of Record
-        The same days seen otherwise, to train on as well.
+    further : sequence of (Record, int ndarray)
+        Scaled records to learn from as well, each with its training targets.
 
     Returns
     -------
@@ -128,26 +134,96 @@ def train(new_network, record, splits, settings, run, scaler=None, views=()):
     """
     def prepare(days):
         torch.manual_seed(settings.seed)
-        scaled = [scale_record(each, days, scaling=settings.scaling, scaler=scaler) for each in (record, *views)]
-        return scaled, new_network(scaled[0])
+        scaled = scale_record(record, days, scaling=settings.scaling, scaler=scaler)
+        return scaled, new_network(scaled)
 
     scaled, network = prepare(splits.fit_days)
     days = validation_days(splits.validation)
-    damped = baseline_forecasts(scaled[0], days, splits.fit_days)["damped_persistence"]
+    damped = baseline_forecasts(scaled, days, splits.fit_days)["damped_persistence"]
+    damped = root_mean_square(damped, scaled, days, spread_cells(record.land))
     print(f"network: {sum(value.numel() for value in network.parameters()):,} weights; scaling fitted on "
-          f"{scaled[0].scaler.source}, {scaled[0].scaler.first_day} to {scaled[0].scaler.last_day}\n"
-          f"validation RMSE to beat, of damped persistence: {root_mean_square(damped, scaled[0], days):.4f} m3 m-3",
+          f"{scaled.scaler.source}, {scaled.scaler.first_day} to {scaled.scaler.last_day}\n"
+          f"validation RMSE to beat, of damped persistence: {damped:.4f} m3 m-3",
           flush=True)
-    steps = fit(network, [(each, splits.train) for each in scaled], settings, run,
-                validation=(scaled[0], splits.validation))
+    if getattr(settings, "zero_shot", False):
+        keep_validation(network, scaled, splits, settings.device, run)
+        scaled, network = prepare(splits.history_days)
+        print("zero-shot: the pre-trained weights are used as they are", flush=True)
+        write_csv(run.path("training_log.csv"), LOG_COLUMNS, [])
+        return network, scaled
+    start = copy_weights(network)
+    steps = fit(network, [(scaled, splits.train), *further], settings, run, validation=(scaled, splits.validation))
+    hold_back = getattr(settings, "hold_back", False)
+    share = choose_share(network, start, scaled, splits, settings.device) if hold_back else 1.0
+    tuned = copy_weights(network)
+    move_weights(network, start, share)
+    keep_validation(network, scaled, splits, settings.device, run)
+    network.load_state_dict(tuned)
     refit = settings.refit
     if refit is None:
         refit = np.count_nonzero(splits.history_days) < REFIT_BELOW
     if refit:
         scaled, network = prepare(splits.history_days)
         targets = np.concatenate([splits.train, splits.validation])
-        fit(network, [(each, targets) for each in scaled], settings, run, steps=steps, phase="refit")
-    return network, scaled[0]
+        fit(network, [(scaled, targets), *further], settings, run, steps=steps, phase="refit")
+    if hold_back:
+        move_weights(network, start, share)
+        print(f"fine-tuned weights: {share:.2f} of the way from the pre-trained ones", flush=True)
+    return network, scaled
+
+
+def keep_validation(network, record, splits, device, run):
+    """Write `validation.nc`: forecasts of validation days, whose errors tell how far those of test days can be trusted."""
+    days = validation_days(splits.validation)
+    forecast = forecast_days(network, record, days, device, progress=False)
+    write_validation(run.path("validation.nc"), forecast, record.observed(days), record.time[days], record.lead_times)
+
+
+def copy_weights(network):
+    """Dict of the network's weights, detached from it."""
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def move_weights(network, start, share):
+    """Put the weights at `share` of the way from `start` (dict) to where they are.
+
+    Wortsman et al. (2022), "Robust fine-tuning of zero-shot models", arXiv:2109.01903.
+    """
+    network.load_state_dict({name: torch.lerp(start[name].to(value), value, share)
+                             for name, value in network.state_dict().items()})
+
+
+def choose_share(network, start, record, splits, device):
+    """How far fine-tuning may go: by what the validation says, and by how much of a year the record has seen.
+
+    A record of one season cannot tell what its weights do to the others: of the way that the validation likes best, a
+    record of n days goes n / 365, and the whole of it from a year on.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Fine-tuned; left as it is.
+    start : dict
+        The pre-trained weights.
+    record : Record
+    splits : Splits
+    device : str
+
+    Returns
+    -------
+    float
+        0..1
+    """
+    tuned = copy_weights(network)
+    errors = []
+    for share in SHARES:
+        network.load_state_dict(tuned)
+        move_weights(network, start, share)
+        errors.append(validate(network, record, splits.validation, device))
+    network.load_state_dict(tuned)
+    print("validation RMSE by the share of the way from the pre-trained to the fine-tuned weights: "
+          + ", ".join(f"{share:.2f} {error:.4f}" for share, error in zip(SHARES, errors)), flush=True)
+    return SHARES[int(np.argmin(errors))] * min(1.0, np.count_nonzero(splits.history_days) / YEAR)
 
 
 def fit(network, sources, settings, run, *, validation=None, steps=None, phase="fit"):
@@ -161,7 +237,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
         Records to train on, each with its training targets (indices of days).
     settings : the script's Settings
         Read here: epochs, steps, batch_size, learning_rate, weight_decay, patience, seed, device and, where they exist,
-        freeze and learning_rate_scale.
+        freeze, learning_rate_scale and pull.
     run : utils.runs.Run
         Where `checkpoint.pt` and `training_log.csv` are written, and whether to resume.
     validation : (Record, int ndarray), optional
@@ -185,12 +261,18 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
             network.load_state_dict(state["network"])
         return state["phases"][phase]
 
+    pull = getattr(settings, "pull", 0.0)
+    start = [(value, value.detach().clone()) for value in network.parameters() if pull and value.requires_grad]
     torch.manual_seed(settings.seed)
     optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
     strides = [max(1, record.input_days // 2) if network.every_day else 1 for record, _ in sources]
-    epoch_steps = sum(math.ceil(epoch_windows(targets, stride) / settings.batch_size)
-                      for (_, targets), stride in zip(sources, strides))
-    target_steps = steps or (settings.epochs * epoch_steps if settings.epochs else settings.steps)
+    if settings.epochs:
+        epoch_steps = sum(math.ceil(epoch_windows(targets, stride) / settings.batch_size)
+                          for (_, targets), stride in zip(sources, strides))
+        target_steps = steps or settings.epochs * epoch_steps
+    else:
+        target_steps = steps or settings.steps
+        epoch_steps = math.ceil(settings.steps / EPOCHS)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step, target_steps))
     progress = {"epoch": 0, "step": 0, "best_loss": math.inf, "best_epoch": 0, "best_step": 0, "best": None}
     phases, log = {}, []
@@ -223,9 +305,15 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
             started = clock.monotonic()
             losses = []
             network.train()
-            batches = epoch_batches(sources, strides, settings.batch_size)
+            if settings.epochs:
+                batches = epoch_batches(sources, strides, settings.batch_size)
+            else:
+                batches = random_batches(sources, epoch_steps, settings.batch_size)
             for source, init_days in batches[:target_steps - progress["step"]]:
-                losses.append(training_step(network, optimizer, sources[source], init_days, weights[source], device))
+                loss = training_loss(network, sources[source], init_days, weights[source], device)
+                penalty = sum(((value - before) ** 2).sum() for value, before in start)
+                losses.append(loss.detach())
+                update(network, optimizer, loss + 0.5 * pull * penalty)
                 schedule.step()
                 bar.update()
             progress["step"] += len(losses)
@@ -277,7 +365,7 @@ def epoch_batches(sources, strides, batch_size):
     """
     batches = []
     for number, ((record, targets), stride) in enumerate(zip(sources, strides)):
-        init_days = np.asarray(targets) - record.lead_time
+        init_days = np.asarray(targets) - record.lead_times[-1]
         latest = len(init_days) - 1 - int(torch.randint(min(stride, len(init_days)), ()))
         order = torch.randperm(epoch_windows(targets, stride)).numpy()
         ends = init_days[latest - stride * order]
@@ -285,21 +373,44 @@ def epoch_batches(sources, strides, batch_size):
     return [batches[index] for index in torch.randperm(len(batches))]
 
 
-def training_step(network, optimizer, source, init_days, weight, device):
-    """One step of the optimizer on the windows that end at `init_days`; returns the loss (Tensor, no gradient)."""
+def random_batches(sources, count, batch_size):
+    """`count` batches, each of windows of one source that end on random days: what `epoch_batches` gives, by chance."""
+    batches = []
+    for number in torch.randint(len(sources), (count,)).tolist():
+        record, targets = sources[number]
+        chosen = torch.randint(len(targets), (batch_size,)).numpy()
+        batches.append((number, np.asarray(targets)[chosen] - record.lead_times[-1]))
+    return batches
+
+
+def training_loss(network, source, init_days, weight, device):
+    """Loss (Tensor) of the windows of one (Record, targets) that end at `init_days`."""
     record, targets = source
     target_days = np.zeros(len(record.time), bool)
     target_days[targets] = True
     observed = torch.from_numpy(observed_targets(record, init_days, target_days)).to(device)
     observed = record.scaler.scale_soil_moisture(observed)
     first = record.input_days // 4 if network.every_day else -1  # the first days know too little of the past
-    forecast = network(make_batch(record, init_days, device), every_day=network.every_day)
-    loss = masked_mse(forecast[:, first:], observed[:, first:], weight)
+    asked = random_cells(record.land) if network.every_day else record.land
+    batch = make_batch(record, init_days, device, asked)
+    forecast = network(batch, every_day=network.every_day)
+    return masked_mse(forecast[:, first:], observed[:, first:], weight * batch.asked)
+
+
+def random_cells(land):
+    """Bool [H, W]: CELLS of the land cells, or all where there are no more."""
+    cells = np.flatnonzero(land)
+    chosen = np.zeros(land.size, bool)
+    chosen[cells[torch.randperm(len(cells))[:CELLS].numpy()]] = True
+    return chosen.reshape(land.shape)
+
+
+def update(network, optimizer, loss):
+    """One step of the optimizer."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM)
     optimizer.step()
-    return loss.detach()
 
 
 def validation_days(targets):
@@ -310,17 +421,27 @@ def validation_days(targets):
 def validate(network, record, targets, device):
     """Root mean squared error, m3 m-3, over `validation_days`."""
     targets = validation_days(targets)
-    return root_mean_square(forecast_days(network, record, targets, device, progress=False), record, targets)
+    asked = spread_cells(record.land)
+    forecast = forecast_days(network, record, targets, device, progress=False, asked=asked)
+    return root_mean_square(forecast, record, targets, asked)
 
 
-def root_mean_square(forecast, record, targets):
-    """Root mean squared error, m3 m-3, of forecasts [N, H, W] of the given days over all observed values on land."""
-    error = (forecast - record.observed(targets))[:, record.land].astype(np.float64)
+def spread_cells(land):
+    """Bool [H, W]: VALIDATION_CELLS of the land cells, evenly spread, or all where there are no more."""
+    cells = np.flatnonzero(land)
+    chosen = np.zeros(land.size, bool)
+    chosen[cells[::-(-len(cells) // VALIDATION_CELLS)]] = True
+    return chosen.reshape(land.shape)
+
+
+def root_mean_square(forecast, record, targets, cells):
+    """Root mean squared error, m3 m-3, of forecasts [N, L, H, W] of the given days over all observed values of cells."""
+    error = (forecast - record.observed(targets)[:, None])[..., cells].astype(np.float64)
     return float(np.sqrt(np.nanmean(error ** 2)))
 
 
-def forecast_days(network, record, targets, device, progress=True):
-    """Forecast soil moisture of the given days, each from the window that ends `lead_time` days before.
+def forecast_days(network, record, targets, device, progress=True, asked=None):
+    """Forecast soil moisture of the given days, from the windows that end each of the lead times before.
 
     Parameters
     ----------
@@ -330,22 +451,29 @@ def forecast_days(network, record, targets, device, progress=True):
     device : str or torch.device
     progress : bool
         Show a progress bar.
+    asked : bool ndarray [H, W], optional
+        Cells to forecast; default the land.
 
     Returns
     -------
-    float32 ndarray [N, H, W]
-        m3 m-3; NaN at sea.
+    float32 ndarray [N, L, H, W]
+        m3 m-3; NaN in cells that are not asked for, such as the sea.
     """
     device = torch.device(device)
     network.to(device).eval()
-    forecast = np.full((len(targets), *record.land.shape), np.nan, np.float32)
+    asked = record.land if asked is None else asked
+    forecast = np.full((len(targets), len(record.lead_times), *record.land.shape), np.nan, np.float32)
+    wanted = np.asarray(targets)[:, None] - record.lead_times  # [N, L] init days
+    init_days = np.unique(wanted)
     with torch.no_grad():
-        for start in tqdm(range(0, len(targets), FORECAST_WINDOWS), desc="forecast", unit="batch",
+        for start in tqdm(range(0, len(init_days), FORECAST_WINDOWS), desc="forecast", unit="batch",
                           disable=not progress, dynamic_ncols=True):
-            init_days = targets[start:start + FORECAST_WINDOWS] - record.lead_time
-            scaled = network(make_batch(record, init_days, device))[:, 0]
+            days = init_days[start:start + FORECAST_WINDOWS]
+            scaled = network(make_batch(record, days, device, asked))[:, 0]
             physical = record.scaler.unscale_soil_moisture(scaled).cpu().numpy()
-            forecast[start:start + FORECAST_WINDOWS] = np.where(record.land, physical, np.float32(np.nan))
+            for day, maps in zip(days, physical):
+                target, lead = np.nonzero(wanted == day)
+                forecast[target, lead] = np.where(asked, maps[lead], np.float32(np.nan))
     return forecast
 
 

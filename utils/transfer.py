@@ -13,9 +13,10 @@ from data_processing.files import PROJECT, checksum, replacing
 from data_processing.scaling import Scaler
 from utils.runs import find_cube, is_finished, plain, read_json, run_folder, run_name, setting_differences
 
-MODEL_FORMAT = 1
+MODEL_FORMAT = 2
 ANY_GRID = "only head = 'local' with scaling_from = 'target' (or scaling = 'global') goes from one grid to another"
-SHARED = ("lead_time", "input_days", "max_gap_days", "scaling")  # of both runs, besides the architecture
+SHARED = ("lead_time", "lead_times", "input_days", "max_gap_days", "scaling", "drop_inputs")  # of both runs, besides the architecture
+OF_SOURCE = ("further_cubes", "worlds")  # of the pre-training, which fine-tuning hands on
 
 
 def save_model(run, network, record, settings, splits):
@@ -27,7 +28,7 @@ def save_model(run, network, record, settings, splits):
         torch.save({"format": MODEL_FORMAT, "weights": weights, "scaler": scaler, "settings": plain(settings),
                     "label": run.label, "cube_sha256": read_json(run.path("settings.json"))["cube"]["sha256"],
                     "learned_until": str(splits.train_until), "lat": torch.tensor(record.lat),
-                    "lon": torch.tensor(record.lon)}, temporary)
+                    "lon": torch.tensor(record.lon), "static": torch.from_numpy(record.static)}, temporary)
 
 
 def load_model(path):
@@ -41,7 +42,7 @@ def load_model(path):
     Returns
     -------
     dict
-        weights, scaler (a Scaler), settings, label and cube_sha256 (of the cube), learned_until, lat, lon.
+        weights, scaler (a Scaler), settings, label and cube_sha256 (of the cube), learned_until, lat, lon, static (maps).
 
     Raises
     ------
@@ -132,10 +133,12 @@ def _source_model(settings, model, shared, splits, record):
     folder = run_folder(settings, "ERA5test", model, run_name(replace(settings, name=None), source_file, until))
     if not is_finished(folder):
         print(f"no pre-trained run in {folder}: ERA5test/{model}.py makes it first", flush=True)
+        of_source = {name: getattr(settings, name) for name in OF_SOURCE}
         script = runpy.run_path(str(PROJECT / "ERA5test" / f"{model}.py"))
         started = (folder / "checkpoint.pt").exists()
-        script["main"](script["Settings"](**shared, cube=source_cube, source_until=until, results=settings.results,
-                                          device=settings.device, resume=settings.resume and started))
+        script["train_and_test"](script["Settings"](**shared, **of_source, cube=source_cube, source_until=until,
+                                          results=settings.results, device=settings.device, seed=settings.seed,
+                                          seeds=settings.seeds, resume=settings.resume and started))
     return folder / "model.pt", checksum(source_file.path)
 
 

@@ -1,52 +1,15 @@
 """ConvLSTM: the paper's two forms and ours, one definition for all three experiments."""
-from dataclasses import replace
-
-import numpy as np
 import torch
 from torch import nn
 
-from data_processing.cube import SOIL_MOISTURE, VARIABLES
-from data_processing.satellite import KM_PER_DEGREE
-from data_processing.static_maps import CHANNELS
-from utils.runs import check_settings
+from data_processing.cube import VARIABLES
+from utils.models.dense import MapHead
+from utils.models.local import LocalForm, make_local
 
 HEADS = ("local", "dense", "conv")
-# What the settings that are left at None stand for.
-LOCAL = {"input_days": 30, "hidden": (24,), "scaling": "cell", "batch_size": 1, "satellite_view": True}
-PAPER = {"hidden": (8, 4), "scaling": "global", "epochs": 30, "batch_size": 32, "learning_rate": 1e-3,
-         "satellite_view": False}
-ARCHITECTURE = ("head", "hidden", "kernel")  # settings that weights depend on
+PAPER_HIDDEN = (8, 4)
 PAPER_KERNEL = 3
-REACHES = (80.0, 240.0, 480.0)  # km: how far a day looks around, because rain travels
-AROUND_CHANNELS = 4  # what it keeps of each reach
-
-
-def complete(settings, *, learning_rate):
-    """Fill in what is None by the head: the paper's are as published, ours has its own sequence, sizes and training.
-
-    Parameters
-    ----------
-    settings : Settings
-    learning_rate : float
-        Of the local head in this script.
-
-    Returns
-    -------
-    Settings
-
-    Raises
-    ------
-    UserError
-        A setting out of range.
-    """
-    if settings.head == "local":
-        defaults = LOCAL | {"learning_rate": learning_rate}
-    else:
-        defaults = PAPER | {"input_days": settings.lead_time}
-    settings = replace(settings, **{name: value for name, value in defaults.items()
-                                    if getattr(settings, name, value) is None})
-    check_settings(settings)
-    return settings
+OURS = LocalForm(looks_around=True, looks_back=1, remembers=True)
 
 
 def make_convlstm(settings, record):
@@ -56,39 +19,19 @@ def make_convlstm(settings, record):
     ----------
     settings : Settings
         Completed; read here: head ("local": ours; "dense", "conv": the paper's), hidden (channels of each layer), and
-        of the local head kernel (of the state-to-state convolution, cells, odd) and dropout (0..1).
+        of the local head dropout (0..1).
     record : Record
         The paper's heads are made for its map size; the local head looks as many cells around as its spacing asks for.
 
     Returns
     -------
     nn.Module
-        `network(batch, every_day=False)` gives scaled soil moisture [N, d, H, W] after the window's last day (d = 1),
-        or after each of its days (d = D) where `network.every_day` is true.
+        `network(batch, every_day=False)` gives scaled soil moisture [N, d, L, H, W], L lead times after the window's
+        last day (d = 1), or after each of its days (d = D) where `network.every_day` is true.
     """
     if settings.head == "local":
-        reaches = reaches_in_cells(record.lat, record.lon)
-        return LocalConvLSTM(settings.hidden, settings.kernel, settings.dropout, reaches)
-    return PaperConvLSTM(settings.head, settings.hidden, *record.land.shape)
-
-
-def reaches_in_cells(lat, lon):
-    """REACHES in cells of a grid, at least 1: the same weights then look equally far on every grid.
-
-    Parameters
-    ----------
-    lat, lon : float [H], [W]
-        Cell centres, degrees.
-
-    Returns
-    -------
-    list of int
-    """
-    spacings = [np.ptp(lat) / (len(lat) - 1)] if len(lat) > 1 else []
-    if len(lon) > 1:
-        spacings.append(np.ptp(lon) / (len(lon) - 1) * np.cos(np.radians(np.mean(lat))))
-    spacing = KM_PER_DEGREE * np.mean(spacings) if spacings else np.inf
-    return [max(1, round(reach / spacing)) for reach in REACHES]
+        return make_local(OURS, settings, record)
+    return PaperConvLSTM(settings.head, settings.hidden, len(record.lead_times), *record.land.shape)
 
 
 class ConvLSTMCell(nn.Module):
@@ -145,47 +88,6 @@ class ConvLSTMLayers(nn.Module):
         return torch.stack(outputs, 1)
 
 
-class LocalConvLSTM(nn.Module):
-    """Ours: the change from the last day, from weather, season and place; the number of weights is that of no map.
-
-    forecast = keep * last + change, where `last` is the last known departure from the cell's mean (0 where nothing is
-    known) and `keep` in 0..1 and `change` come from the hidden state. It starts as persistence damped by a half.
-    """
-
-    every_day = True
-
-    def __init__(self, hidden, kernel, dropout, reaches):
-        super().__init__()
-        width = hidden[-1]
-        day_channels = 2 * len(VARIABLES) + 2 + len(reaches) * AROUND_CHANNELS  # values, freshness, season, around
-        self.encoder = nn.ModuleDict({
-            "around": nn.ModuleList(
-                nn.Conv2d(len(VARIABLES), AROUND_CHANNELS, 3, padding=reach, dilation=reach, bias=False)
-                for reach in reaches),
-            "day": nn.Conv2d(day_channels, width, 1),
-            "place": nn.Conv2d(len(CHANNELS), width, 1, bias=False)})
-        self.recurrent = ConvLSTMLayers(width, hidden, kernel)
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Conv2d(2 * width + 1, width, 1), nn.ReLU(),
-                                  nn.Conv2d(width, 2, 1))
-        nn.init.zeros_(self.head[-1].weight)
-        nn.init.zeros_(self.head[-1].bias)
-
-    def forward(self, batch, every_day=False):
-        """See `make_convlstm`."""
-        windows, days, _, height, width = batch.inputs.shape
-        season = batch.season[..., None, None].expand(-1, -1, -1, height, width).flatten(0, 1)
-        values = batch.inputs.flatten(0, 1)
-        around = [look(values) for look in self.encoder["around"]]
-        x = self.encoder["day"](torch.cat((values, batch.freshness.flatten(0, 1), season, *around), 1))
-        x = torch.relu(x + self.encoder["place"](batch.static[None]))
-        x = x.unflatten(0, (windows, days))
-        shown = slice(None) if every_day else slice(-1, None)
-        last = batch.inputs[:, shown, SOIL_MOISTURE:SOIL_MOISTURE + 1]
-        known = torch.cat((self.recurrent(x)[:, shown], x[:, shown], last), 2)
-        keep, change = self.head(known.flatten(0, 1)).unflatten(0, (windows, -1)).unbind(2)
-        return torch.sigmoid(keep) * last.squeeze(2) + change
-
-
 class PaperConvLSTM(nn.Module):
     """The paper's: two ConvLSTM layers, the last hidden state, ReLU, and a dense head made for one map size.
 
@@ -194,16 +96,17 @@ class PaperConvLSTM(nn.Module):
     """
 
     every_day = False
+    any_grid = False
 
-    def __init__(self, head, hidden, height, width):
+    def __init__(self, head, hidden, lead_times, height, width):
         super().__init__()
         cells = height * width
         self.recurrent = ConvLSTMLayers(len(VARIABLES), hidden, PAPER_KERNEL)
         if head == "dense":
-            layers = nn.Flatten(), nn.Linear(hidden[-1] * cells, cells)
+            layers, inputs = [nn.ReLU(), nn.Flatten()], hidden[-1] * cells
         else:
-            layers = nn.Conv2d(hidden[-1], 1, 1), nn.Sigmoid(), nn.Flatten(), nn.Linear(cells, cells)
-        self.head = nn.Sequential(nn.ReLU(), *layers, nn.Unflatten(1, (1, height, width)))
+            layers, inputs = [nn.ReLU(), nn.Conv2d(hidden[-1], 1, 1), nn.Sigmoid(), nn.Flatten()], cells
+        self.head = nn.Sequential(*layers, MapHead(inputs, lead_times, height, width))
 
     def forward(self, batch, every_day=False):
         """See `make_convlstm`; only the last day is forecast."""

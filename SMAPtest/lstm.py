@@ -1,0 +1,92 @@
+"""Train an LSTM from scratch on the target domain, SMAP L4, and test it there: what transfer is compared with.
+
+Reads   a daily cube of precipitation, soil moisture and soil temperature; by default the synthetic twin of SMAP L4
+
+Writes  results/SMAPtest/lstm/<name>/lead<days>/: model.pt, forecast.nc, metrics.csv, maps
+
+Run     python SMAPtest/lstm.py --lead-time 5
+        python SMAPtest/lstm.py --lead-times 1 2 3 4 5 6 7
+"""
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from data_processing.files import PROJECT
+from data_processing.record import open_record
+from data_processing.splits import split_cube
+from utils.command_line import run_script
+from utils.members import run_members
+from utils.models.lstm import PAPER_HIDDEN, make_lstm
+from utils.models.settings import complete
+from utils.reporting import evaluate_run
+from utils.runs import find_cube, start_run
+from utils.training import forecast_days, train
+from utils.transfer import save_model
+
+
+@dataclass(frozen=True)
+class Settings:
+    # data
+    cube: str = "twin"  # path of a daily cube, or "twin": the synthetic twin of SMAP L4
+    test_from: str | None = None  # first test day; default the last 365 days (last quarter of a record under 3 years)
+    test_days: int | None = None  # length of the test period, instead of test_from
+    train_until: str | None = None  # last day to learn from; default so that embargo_days lie before the test
+    train_days: int | None = None  # learn from the last n days before train_until only
+    embargo_days: int | None = None  # days without targets before validation and test; default the longest lead time
+    max_gap_days: int = 10  # oldest value that is carried over a gap, days
+    # sequence
+    lead_time: int = 3  # days from the last input day to the day that is forecast, 1..30
+    lead_times: tuple[int, ...] | None = None  # several in one model, instead of lead_time
+    input_days: int | None = None  # days a forecast looks back; default 30, the lead time for the paper's form
+    drop_inputs: tuple[str, ...] = ()  # hidden from the network: a variable, season, place
+    # model
+    head: Literal["local", "dense"] = "local"  # "local": ours, for any map; "dense": the paper's
+    hidden: tuple[int, ...] | None = None  # hidden channels; default 48; as many as there are cells in the paper's form
+    dropout: float = 0.0  # of the local head
+    scaling: Literal["cell", "global"] | None = None  # each cell's own mean and spread, or (the paper's form) one pair
+    # training
+    steps: int = 2000  # of the optimizer, where epochs is not given
+    epochs: int | None = None  # passes over the training days, instead of steps; default 30 for the paper's form
+    patience: int = 10  # epochs without a better validation before training stops
+    refit: bool | None = None  # train once more on training + validation days; default if they are under two years
+    batch_size: int | None = None  # windows; default 2, and learning from each of their days; 32 for the paper's form
+    learning_rate: float | None = None  # highest of a rise and fall; default 3e-3, 1e-3 for the paper's form
+    weight_decay: float = 0.01  # of AdamW
+    seed: int = 0  # of the start weights, the order of the windows and the dropout
+    seeds: int = 1  # members of an ensemble, from this seed on
+    device: str = "cpu"  # "cpu" or "cuda"
+    # output
+    name: str | None = None  # of the run; default the cube's name, and the head where it is not "local"
+    regions: tuple[str, ...] = ()  # to score apart: "name:south,north,west,east" in degrees, or NetCDF files of masks
+    results: str = str(PROJECT / "results")  # folder of all runs
+    resume: bool = False  # go on with an interrupted run
+
+
+def main(settings):
+    run_members(train_and_test, settings, "SMAPtest", "lstm", domain="smap_l4")
+
+
+def train_and_test(settings):
+    settings = complete(settings, learning_rate=3e-3, paper_hidden=PAPER_HIDDEN)
+    cube_file = find_cube(settings.cube, "smap_l4")
+    cube, splits = split_cube(cube_file.path, settings)
+    run = start_run("SMAPtest", "lstm", settings, cube_file, cube, splits)
+
+    record = open_record(cube, cube_file.name, splits, max_gap_days=settings.max_gap_days,
+                         hidden=settings.drop_inputs)
+
+    def new_network(record):
+        return make_lstm(settings, record)
+
+    network, record = train(new_network, record, splits, settings, run)
+    save_model(run, network, record, settings, splits)
+    forecast = forecast_days(network, record, splits.test, settings.device)
+    evaluate_run(run, record, splits, {"lstm": forecast}, label=run.label,
+                 twin_domain=cube.attrs.get("twin_domain"), regions=settings.regions)
+
+
+if __name__ == "__main__":
+    run_script(main, Settings)

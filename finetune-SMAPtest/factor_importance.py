@@ -1,0 +1,47 @@
+"""What a forecast rests on: the error when one input is exchanged for that of other days, by lead time, season and wetness.
+
+Reads   a finished run of any of the three folders, its cube and its model.pt; by default the fine-tuned ConvLSTM of the synthetic
+        twin, which is made where it does not exist
+
+Writes  factor_importance.csv and factor_importance.png into the run's folder
+
+Run     python finetune-SMAPtest/factor_importance.py
+        python finetune-SMAPtest/factor_importance.py --run results/SMAPtest/lstm/smap/lead7 --drop-one
+
+Expect  on the synthetic twin 2 minutes after the run is made; --drop-one trains the network once more for each input
+"""
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from data_processing.files import PROJECT
+from utils.command_line import RESUME_FILES, run_script
+from utils.draw_factors import draw_factors
+from utils.factors import drop_one_rows, open_run, permutation_rows, write_factors
+from utils.study import run_or_reuse
+
+
+@dataclass(frozen=True)
+class Settings:
+    run: str | None = None  # folder of a finished run; default the fine-tuned ConvLSTM of the synthetic twin
+    repeats: int = 3  # permutations that are averaged
+    drop_one: bool = False  # also train without each of the inputs
+    seed: int = 0  # of the permutations
+    results: str = str(PROJECT / "results")  # folder of all runs
+
+
+def main(settings):
+    folder = Path(settings.run) if settings.run else run_or_reuse("finetune-SMAPtest", "convlstm", results=settings.results)
+    run = open_run(folder)
+    rows = permutation_rows(run, repeats=settings.repeats, seed=settings.seed)
+    if settings.drop_one:
+        rows += drop_one_rows(run)
+    write_factors(folder / "factor_importance.csv", rows)
+    draw_factors(folder / "factor_importance.png", rows, run.title)
+    print(f"factor_importance.csv, factor_importance.png: {folder}", flush=True)
+
+
+if __name__ == "__main__":
+    run_script(main, Settings, resume=RESUME_FILES)

@@ -1,0 +1,60 @@
+"""The paper's table: every network, every lead time, from scratch and transferred, with what the numbers are worth.
+
+Reads   a daily cube and a source cube; by default the synthetic twin of both; the runs of the three folders, each of which is
+        made where it does not exist: an interrupted study goes on where it was
+
+Writes  results/finetune-SMAPtest/paper_table/<name>/: table.csv, table.md, table.tex, scatter.png, gain.png, skill.png
+
+Run     python finetune-SMAPtest/paper_table.py --quick
+        python finetune-SMAPtest/paper_table.py --cube smap.nc --source-cube era5_land.nc
+
+Expect  the quick form (one member, short trainings, the paper's forms for a single epoch) 10 minutes on two cores
+"""
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from data_processing.files import PROJECT
+from utils.command_line import RESUME_FILES, run_script
+from utils.draw_table import draw_gain, draw_scatters, draw_skill
+from utils.runs import find_cube
+from utils.tables import FORMS, collect_rows, make_runs, print_table, write_tables
+
+
+@dataclass(frozen=True)
+class Settings:
+    # data
+    cube: str = "twin"  # path of a daily cube, or "twin": the synthetic twin of SMAP L4
+    source_cube: str | None = None  # cube to pre-train on: a path, or "twin" (default where cube is "twin")
+    test_from: str | None = None  # first test day; default the last 365 days (last quarter of a record under 3 years)
+    train_until: str | None = None  # last day to learn from; default so that the longest lead time lies before the test
+    train_days: int | None = None  # learn from the last n days before train_until only
+    # study
+    lead_times: tuple[int, ...] = (3, 5, 7)  # days
+    forms: tuple[str, ...] = FORMS  # networks, each with its head
+    seeds: int = 3  # members of each network
+    quick: bool = False  # one member and short trainings: tells that all works, not who is best
+    # output
+    device: str = "cpu"  # "cpu" or "cuda"
+    name: str | None = None  # of the study; default the cube's name
+    results: str = str(PROJECT / "results")  # folder of all runs
+
+
+def main(settings):
+    name = settings.name or find_cube(settings.cube, "smap_l4").name + ("-quick" if settings.quick else "")
+    folder = Path(settings.results) / "finetune-SMAPtest" / "paper_table" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = make_runs(settings, name)
+    rows, title = collect_rows(runs, settings.lead_times)
+    print_table(rows, title)
+    draw_scatters(folder / "scatter.png", runs, settings.lead_times, title)
+    draw_gain(folder / "gain.png", runs, settings.lead_times, title)
+    draw_skill(folder / "skill.png", rows, title)
+    write_tables(folder, rows, title)
+    print(f"tables and figures: {folder}", flush=True)
+
+
+if __name__ == "__main__":
+    run_script(main, Settings, resume=RESUME_FILES)

@@ -1,0 +1,164 @@
+"""CNN, LSTM and 3-D convolution with LSTM: shapes, sizes, order of days, leaks; what tests/test_convlstm.py asks of the ConvLSTM."""
+import importlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from data_processing.record import open_record, scale_record
+from data_processing.splits import split_cube
+from tests.conftest import Experiment
+from tests.test_convlstm import count, grid, with_values
+from utils.batches import make_batch
+from utils.models.local import area_means
+from utils.models.settings import complete
+
+NAMES = ("cnn", "lstm", "conv3d_lstm")
+FORMS = [(name, head) for name in NAMES for head in ("local", "dense")]
+
+
+def make(name, settings, record):
+    return getattr(importlib.import_module(f"utils.models.{name}"), f"make_{name}")(settings, record)
+
+
+def completed(name, **changes):
+    paper_hidden = importlib.import_module(f"utils.models.{name}").PAPER_HIDDEN
+    return complete(Experiment(**changes), learning_rate=1e-3, paper_hidden=paper_hidden)
+
+
+def opened(path, settings):
+    cube, splits = split_cube(path, settings)
+    record = open_record(cube, "small", splits, max_gap_days=10, hidden=settings.drop_inputs)
+    return scale_record(record, splits.fit_days, scaling=settings.scaling)
+
+
+def shaken(name, settings, record, seed=0):
+    """A network whose weights all matter."""
+    torch.manual_seed(seed)
+    network = make(name, settings, record)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return network.eval()
+
+
+def forecast(network, record, init_days):
+    with torch.no_grad():
+        return network(make_batch(record, np.asarray(init_days), torch.device("cpu"))).numpy()
+
+
+@pytest.fixture
+def weather(weather_cube):
+    return weather_cube(days=150, rows=5, columns=6)
+
+
+@pytest.mark.parametrize("name, head", FORMS)
+def test_fault_03_and_04_samples_and_days_keep_their_order(name, head, weather):
+    settings = completed(name, head=head, input_days=3)
+    record = opened(weather, settings)
+    network = shaken(name, settings, record)
+    before = forecast(network, record, [60])
+    np.testing.assert_allclose(forecast(network, record, [40, 60, 90])[1:2], before, rtol=0, atol=1e-5)
+    for day in (58, 59, 60):
+        changed = record.carried.copy()
+        changed[day + settings.input_days - 1] += 1.0
+        assert not np.allclose(before, forecast(network, with_values(record, changed), [60]), atol=1e-6), day
+
+
+@pytest.mark.parametrize("name, head", FORMS)
+def test_nothing_after_the_last_input_day_and_nothing_at_sea_moves_the_forecast(name, head, weather_cube):
+    sea = np.zeros((5, 6), bool)
+    sea[:2, :3] = True
+    settings = completed(name, head=head)
+    record = opened(weather_cube(days=150, rows=5, columns=6, missing_cells=sea), settings)
+    network = shaken(name, settings, record)
+    before = forecast(network, record, [60])
+    noise = record.carried.copy()
+    noise[60 + settings.input_days:] = 0.4
+    noise[:, :, :2, :3] = 1e6
+    np.testing.assert_array_equal(before, forecast(network, with_values(record, noise), [60]))
+
+
+@pytest.mark.parametrize("name, head", FORMS)
+@pytest.mark.parametrize("lead_times", [(1,), (5,), (1, 3, 7)])
+@pytest.mark.parametrize("rows, columns", [(5, 6), (1, 4), (2, 2)])
+def test_fault_05_any_lead_times_and_any_map(name, head, lead_times, rows, columns, weather_cube):
+    settings = completed(name, head=head, lead_times=lead_times)
+    record = opened(weather_cube(days=150, rows=rows, columns=columns), settings)
+    assert forecast(shaken(name, settings, record), record, [20, 80]).shape == (2, 1, len(lead_times), rows, columns)
+
+
+def test_paper_forms_have_the_published_numbers_of_weights():
+    cells = 52 * 65
+    published = {"cnn": 48 * 9 * 9 + 48 + 48 * 17 * 21 * cells + cells,
+                 "lstm": 4 * cells * (3 * cells + cells + 2) + cells * cells + cells,
+                 "conv3d_lstm": 10 * 27 + 10 + 4 * cells * (10 * 17 * 21 + cells + 2) + cells * cells + cells}
+    with torch.device("meta"):
+        for name, weights in published.items():
+            assert count(make(name, completed(name, head="dense"), grid(52, 65))) == weights
+    assert [round(weights / 1e6) for weights in published.values()] == [58, 194, 105]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_local_forms_have_the_same_few_weights_on_every_map(name):
+    small, large = (make(name, completed(name), grid(*shape)) for shape in ((2, 3), (52, 65)))
+    assert count(small) == count(large) < 60_000
+    large.load_state_dict(small.state_dict())
+
+
+def test_parts_of_every_network_have_the_names_that_freeze_knows():
+    parts = {(name, head): set(dict(make(name, completed(name, head=head), grid(3, 3)).named_children())) for name, head in FORMS}
+    assert parts["cnn", "local"] == parts["cnn", "dense"] == {"encoder", "head"}
+    assert parts["lstm", "dense"] == {"recurrent", "head"}
+    assert all(parts[key] == {"encoder", "recurrent", "head"} for key in (("lstm", "local"), ("conv3d_lstm", "local"),
+                                                                          ("conv3d_lstm", "dense")))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_asked_cells_are_forecast_and_as_all_of_them_are(name, weather):
+    settings = completed(name)
+    record = opened(weather, settings)
+    network = shaken(name, settings, record)
+    asked = np.zeros((5, 6), bool)
+    asked[1, 2:5] = True
+    with torch.no_grad():
+        some = network(make_batch(record, np.array([60, 80]), torch.device("cpu"), asked)).numpy()
+    whole = forecast(network, record, [60, 80])
+    np.testing.assert_allclose(some[..., asked], whole[..., asked], rtol=1e-5, atol=1e-5)
+    assert not some[..., ~asked].any()
+
+
+def test_lstm_of_a_cell_knows_nothing_of_the_others_and_the_convolutions_do(weather):
+    for name, knows in (("lstm", False), ("cnn", True), ("conv3d_lstm", True)):
+        settings = completed(name)
+        record = opened(weather, settings)
+        network = shaken(name, settings, record)
+        changed = record.carried.copy()
+        changed[:, 0, 2, 3] += 5.0
+        before, after = forecast(network, record, [60]), forecast(network, with_values(record, changed), [60])
+        assert np.allclose(before[..., 2, 2], after[..., 2, 2]) != knows, name
+
+
+@pytest.mark.parametrize("dropped", ["precipitation", "soil_moisture", "soil_temperature", "season", "place"])
+def test_dropped_input_is_hidden_from_the_network(dropped, weather):
+    settings = completed("lstm", drop_inputs=(dropped,))
+    record = opened(weather, settings)
+    batch = make_batch(record, np.array([60]), torch.device("cpu"))
+    whole = make_batch(replace(record, hidden=()), np.array([60]), torch.device("cpu"))
+    if dropped in ("season", "place"):
+        field = {"season": "season", "place": "static"}[dropped]
+        assert not getattr(batch, field).any() and getattr(whole, field).any()
+        return
+    channel = ("precipitation", "soil_moisture", "soil_temperature").index(dropped)
+    for field in ("inputs", "freshness", "antecedent"):
+        assert not getattr(batch, field)[:, :, channel].any() and getattr(whole, field)[:, :, channel].any()
+        others = [other for other in range(3) if other != channel]
+        torch.testing.assert_close(getattr(batch, field)[:, :, others], getattr(whole, field)[:, :, others])
+
+
+def test_mean_of_an_area_counts_fresh_values_more_and_missing_ones_not():
+    values = torch.tensor([[1.0, 3.0, 0.0], [5.0, 7.0, 0.0]]).expand(1, 1, 3, 2, 3)
+    freshness = torch.tensor([[1.0, 0.5, 0.0], [0.0, 0.5, 0.0]]).expand(1, 1, 3, 2, 3)
+    means = area_means(values, freshness, 3)
+    assert means[0, 0, 0, 0, 0] == pytest.approx((1 + 1.5 + 3.5) / 2)
+    assert means[0, 0, 0, 0, 2] == pytest.approx((1.5 + 3.5) / 1)

@@ -1,0 +1,72 @@
+"""Scores by part of the record, events and spectra, against numbers known by hand."""
+import numpy as np
+import pytest
+import xarray as xr
+
+from data_processing.errors import UserError
+from utils.where_it_helps import event_rows, parts_of_the_record, power_spectrum, read_regions, region_rows
+
+LAND = np.array([[True, True], [True, False]])
+
+
+def test_box_and_mask_file_name_the_cells(tmp_path):
+    lat, lon = np.array([10.0, 20.0]), np.array([350.0, 0.0, 10.0])
+    xr.Dataset({"basin": (("lat", "lon"), np.array([[0, 1, 0], [0, 0, 2]]))}).to_netcdf(tmp_path / "mask.nc")
+    regions = read_regions(["west:5,15,-12,5", str(tmp_path / "mask.nc")], lat, lon)
+    np.testing.assert_array_equal(regions["west"], [[True, True, False], [False, False, False]])
+    np.testing.assert_array_equal(regions["basin"], [[False, True, False], [False, False, True]])
+    with pytest.raises(UserError, match="must be name:south,north,west,east"):
+        read_regions(["nowhere"], lat, lon)
+
+
+def test_parts_tell_season_wetness_and_frost_apart():
+    time = np.array(["2020-01-15", "2020-07-15"], "datetime64[D]")
+    temperature = np.stack([np.full((2, 2), 270.0), np.full((2, 2), 280.0)])
+    mean = np.array([[0.1, 0.2], [0.3, np.nan]])
+    parts = parts_of_the_record(time, temperature, mean, LAND, {})
+    np.testing.assert_array_equal(parts["DJF"].ravel(), [True, False])
+    np.testing.assert_array_equal(parts["JJA"].ravel(), [False, True])
+    assert not parts["not frozen"][0].any() and parts["not frozen"][1].all()
+    assert [bool(parts[name][0, 0, row, column]) for name, row, column in
+            (("dry third", 0, 0), ("middle third", 0, 1), ("wet third", 1, 0))] == [True] * 3
+
+
+def test_region_scores_and_shares_of_cells():
+    random = np.random.default_rng(0)
+    observed = random.normal(0.3, 0.05, (40, 1, 2, 2)).astype(np.float32)
+    observed[:, :, 1, 1] = 9.0  # sea
+    reference = observed + 0.02
+    forecast = observed + np.array([[0.01, 0.019], [0.03, 5.0]], np.float32)
+    rows = region_rows(observed=observed, forecasts={"net": forecast, "damped_persistence": reference},
+                       parts={"all": np.ones((1, 1, 1, 1), bool), "none": np.zeros((1, 1, 1, 1), bool)}, lead_times=[3], land=LAND)
+    assert [row["forecaster"] for row in rows] == ["net", "damped_persistence"]
+    net = rows[0]
+    assert net["n"] == 120 and net["cells"] == 3
+    assert net["mse"] == pytest.approx((1e-4 + 3.61e-4 + 9e-4) / 3, rel=1e-3)
+    assert net["skill_damped_persistence"] == pytest.approx(1 - (1 + 3.61 + 9) / 12, rel=1e-3)
+    assert net["cells_improved"] == pytest.approx(2 / 3)  # .010 and .019 are below .020
+    assert net["cells_explaining_more"] == pytest.approx(1 / 3)  # a quarter of the error only in the first
+
+
+def test_hits_misses_and_false_alarms():
+    history = np.repeat(np.arange(100, dtype=np.float32)[:, None, None], 1, axis=1) / 100
+    observed = np.array([0.01, 0.02, 0.5, 0.95], np.float32).reshape(4, 1, 1, 1)
+    forecast = np.array([0.01, 0.5, 0.03, 0.97], np.float32).reshape(4, 1, 1, 1)
+    dry, wet = event_rows(observed=observed, forecasts={"net": forecast}, history=history, lead_times=[1],
+                          land=np.ones((1, 1), bool))
+    assert (dry["hits"], dry["misses"], dry["false_alarms"], dry["hit_rate"], dry["false_alarm_ratio"]) == (1, 1, 1, 0.5, 0.5)
+    assert dry["brier_score"] == pytest.approx(0.5)
+    assert (wet["hits"], wet["misses"], wet["false_alarms"], wet["brier_score"]) == (1, 0, 0, 0)
+    members = np.stack([forecast, np.full_like(forecast, 0.5)])
+    dry, _ = event_rows(observed=observed, forecasts={"net": forecast}, history=history, lead_times=[1],
+                        land=np.ones((1, 1), bool), members=members)
+    assert dry["brier_score"] == pytest.approx(((0.5 - 1) ** 2 + 1 + 0.5 ** 2 + 0) / 4)
+
+
+def test_spectrum_finds_the_wavelength_and_the_loss_of_detail():
+    x = np.arange(32)
+    wave = np.broadcast_to(np.sin(2 * np.pi * x / 8), (5, 32, 32)).astype(np.float32)
+    wavelength, power = power_spectrum(wave, np.ones((32, 32), bool))
+    assert wavelength[power.argmax()] == pytest.approx(8)
+    _, weaker = power_spectrum(0.5 * wave, np.ones((32, 32), bool))
+    np.testing.assert_allclose(weaker, power / 4, rtol=1e-6)

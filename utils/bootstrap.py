@@ -1,0 +1,111 @@
+"""How certain scores are: block bootstrap over the test days, whose neighbours tell the same."""
+import csv
+
+import numpy as np
+
+from data_processing.errors import UserError
+
+SHORTEST_BLOCK = 30  # days: soil moisture departs from its season for weeks
+REPLICATES = 2000
+LEVEL = 0.95
+
+
+def read_daily(path):
+    """Read a run's `daily_scores.csv`.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    dict (forecaster, lead_time) -> dict of float64 [days]
+        n, squared_error, observed_sum, observed_square, in the order of the days.
+    """
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    series = {}
+    for row in rows:
+        series.setdefault((row["forecaster"], int(row["lead_time"])), []).append(
+            [float(row[name]) for name in ("n", "squared_error", "observed_sum", "observed_square")])
+    return {key: dict(zip(("n", "squared_error", "observed_sum", "observed_square"), np.array(values).T))
+            for key, values in series.items()}
+
+
+def block_days(days, block=SHORTEST_BLOCK, replicates=REPLICATES, seed=0):
+    """Days of each replicate of a circular block bootstrap.
+
+    Politis and Romano (1992), "A circular block-resampling procedure for stationary data"; after Kuensch (1989),
+    doi:10.1214/aos/1176347265.
+
+    Parameters
+    ----------
+    days : int
+        Length of the record.
+    block : int
+        Days of a block; a record under three blocks cannot say how certain its scores are.
+    replicates : int
+    seed : int
+
+    Returns
+    -------
+    int ndarray [replicates, days]
+    """
+    if days < 3 * block:
+        raise UserError(f"{days} test days are under three blocks of {block} days: too few to tell how certain a score is. "
+                        "Test on more days.")
+    random = np.random.default_rng(seed)
+    starts = random.integers(days, size=(replicates, -(-days // block)))
+    return ((starts[..., None] + np.arange(block)) % days).reshape(replicates, -1)[:, :days]
+
+
+def interval(replicates):
+    """Lower and upper end of the interval that holds LEVEL of the replicates."""
+    low, high = np.quantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def mean_square(series, chosen=slice(None)):
+    """Mean squared error, (m3 m-3)^2, of the chosen days ([days] or [replicates, days])."""
+    return series["squared_error"][chosen].sum(-1) / series["n"][chosen].sum(-1)
+
+
+def determination(series, chosen=slice(None)):
+    """Pooled R2 of the chosen days."""
+    n, total = series["n"][chosen].sum(-1), series["observed_sum"][chosen].sum(-1)
+    return 1 - series["squared_error"][chosen].sum(-1) / (series["observed_square"][chosen].sum(-1) - total ** 2 / n)
+
+
+def compare(one, other, chosen):
+    """Paired test of two forecasters on the same values.
+
+    Parameters
+    ----------
+    one, other : dict of float64 [days]
+        From `read_daily`.
+    chosen : int [replicates, days]
+        From `block_days`.
+
+    Returns
+    -------
+    dict
+        gain = 1 - MSE of `one` / MSE of `other`; gain_low, gain_high, its interval; p, the share of replicates with a gain
+        of the other sign, for both sides.
+
+    Raises
+    ------
+    UserError
+        They were scored on different values.
+    """
+    if not np.array_equal(one["n"], other["n"]):
+        raise UserError("two runs were scored on different values and cannot be compared: give both the same cube and test "
+                        "days.")
+    gains = 1 - mean_square(one, chosen) / mean_square(other, chosen)
+    low, high = interval(gains)
+    p = min(1.0, 2 * min((gains <= 0).mean(), (gains >= 0).mean()))
+    return {"gain": float(1 - mean_square(one) / mean_square(other)), "gain_low": low, "gain_high": high, "p": float(p)}
+
+
+def average(series):
+    """Mean over members of their daily scores: the expected score of one of them."""
+    return {name: np.mean([each[name] for each in series], axis=0) for name in series[0]}

@@ -1,0 +1,48 @@
+"""The figure of what a forecast rests on."""
+import matplotlib
+import numpy as np
+
+from utils.drawmap import DOUBLE_COLUMN, PAPER_STYLE, place_axes, new_figure, save_figure, wrap_title, write_title
+
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")  # Okabe and Ito
+
+
+@matplotlib.rc_context(PAPER_STYLE)
+def draw_factors(path, rows, title):
+    """Growth of the MSE without each input: by lead time on the left, by season and wetness on the right.
+
+    Parameters
+    ----------
+    path : Path
+    rows : list of dict
+        From `utils.factors.permutation_rows` and `drop_one_rows`.
+    title : str
+    """
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    lines = wrap_title(f"What the forecast rests on, {title}", DOUBLE_COLUMN)
+    left, gap, bottom, height = 30.0, 8.0, 16.0, 46.0
+    width = (DOUBLE_COLUMN - left - gap - 4) / 2
+    figure = new_figure(DOUBLE_COLUMN, len(methods) * (height + bottom + 6) + 4 * len(lines))
+    longest = max(row["lead_time"] for row in rows)
+    for panel, method in enumerate(methods):
+        own = [row for row in rows if row["method"] == method]
+        inputs = list(dict.fromkeys(row["input"] for row in own))
+        by_lead = {f"{lead} days": {row["input"]: row["increase"] for row in own if (row["part"], row["lead_time"]) == ("all", lead)}
+                   for lead in sorted({row["lead_time"] for row in own})}
+        by_part = {part: {row["input"]: row["increase"] for row in own if (row["part"], row["lead_time"]) == (part, longest)}
+                   for part in dict.fromkeys(row["part"] for row in own) if part != "all"}
+        for column, series in enumerate((by_lead, by_part)):
+            axes = place_axes(figure, left + column * (width + gap), bottom + (len(methods) - 1 - panel) * (height + bottom + 6), width,
+                         height)
+            thick = 0.8 / len(series)
+            for number, (label, values) in enumerate(series.items()):
+                places = np.arange(len(inputs))[::-1] + 0.4 - (number + 0.5) * thick
+                axes.barh(places, [100 * values.get(name, np.nan) for name in inputs], height=thick, label=label,
+                          color=PALETTE[number % len(PALETTE)])
+            axes.axvline(0, color="0.3", linewidth=0.6)
+            axes.set_xscale("symlog", linthresh=10)
+            axes.set_yticks(range(len(inputs)), [name.replace("_", " ") for name in inputs[::-1]] if column == 0 else [])
+            axes.set(xlabel="growth of the MSE (%)", title=f"{method}, " + ("by lead time" if column == 0 else f"{longest} days"))
+            axes.legend(loc="lower right")
+    write_title(figure, lines)
+    save_figure(path, figure)

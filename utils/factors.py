@@ -1,0 +1,223 @@
+"""What a network's forecast rests on: permutation of its inputs, and training without them.
+
+Breiman (2001), doi:10.1023/A:1010933404324: an input matters as much as the error grows when its values come from elsewhere.
+Days are exchanged in blocks, so that the input keeps its own course inside a window; the days it comes from may be of another
+season. Maps of the place are exchanged among land cells.
+"""
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from data_processing.cube import VARIABLES
+from data_processing.errors import UserError
+from data_processing.files import write_csv
+from data_processing.record import INPUTS, Record, open_record
+from data_processing.splits import Splits, split_cube
+from utils.baselines import cell_mean
+from utils.batches import make_batch
+from utils.members import read_forecast
+from utils.runs import cube_label, find_cube, is_finished, read_json
+from utils.study import DOMAIN_OF, load_script, run_or_reuse
+from utils.training import forecast_days, spread_cells
+from utils.transfer import load_model, load_weights
+from utils.where_it_helps import SEASONS
+
+BLOCK = 30  # days
+MOST_DAYS = 120  # test days that are scored, evenly spread
+FACTOR_COLUMNS = ("method", "input", "lead_time", "part", "n", "mse", "mse_of_all_inputs", "increase")
+FORECAST_AT_A_TIME = 4  # windows
+
+
+class OpenedRun(NamedTuple):
+    """A finished run, ready to forecast again."""
+
+    experiment: str
+    model: str
+    folder: Path
+    settings: object
+    network: torch.nn.Module
+    record: Record
+    splits: Splits
+    title: str
+
+
+def open_run(folder):
+    """Rebuild network and record of a finished run.
+
+    Parameters
+    ----------
+    folder : Path
+        Of one run; of an ensemble one of its `seed` folders.
+
+    Returns
+    -------
+    OpenedRun
+
+    Raises
+    ------
+    UserError
+        It is no finished run, or its cube is another by now.
+    """
+    folder = Path(folder).absolute()
+    if not (is_finished(folder) and (folder / "model.pt").exists()):
+        raise UserError(f"{folder} is no finished run with a model.pt; name a run folder, of an ensemble one of its seed folders.")
+    found = read_json(folder / "settings.json")
+    parts = folder.parts[:-1] if folder.name.startswith("seed") else folder.parts
+    experiment, model = parts[-4], parts[-3]
+    script = load_script(experiment, model)
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in found["settings"].items()}
+    settings = script["Settings"](**values)
+    cube_file = find_cube(settings.cube, DOMAIN_OF[experiment])
+    cube, splits = split_cube(cube_file.path, settings, until=getattr(settings, "source_until", None)
+                              if experiment == "ERA5test" else None)
+    record = open_record(cube, cube_file.name, splits, max_gap_days=settings.max_gap_days, hidden=settings.drop_inputs)
+    saved = load_model(folder)
+    if read_json(folder / "settings.json")["cube"]["sha256"] != saved["cube_sha256"]:
+        raise UserError(f"{folder}: model.pt and settings.json speak of different cubes; train again.")
+    record = replace(record, scaler=saved["scaler"], static=saved["static"].numpy())
+    network = script[f"make_{model}"](settings, record)
+    load_weights(network, saved)
+    return OpenedRun(experiment, model, folder, settings, network.eval(), record, splits,
+                     f"{model}, {cube_label(cube, cube_file.name)}")
+
+
+def permutation_rows(run, *, repeats, seed):
+    """Rows of factor_importance.csv for the exchange of each input.
+
+    Parameters
+    ----------
+    run : OpenedRun
+    repeats : int
+        Permutations that are averaged.
+    seed : int
+
+    Returns
+    -------
+    list of dict
+        With the keys FACTOR_COLUMNS: `increase` = MSE with the input exchanged / MSE of all inputs - 1; `part` = all, a season,
+        or the dry or wet half of the cells.
+    """
+    random = np.random.default_rng(seed)
+    targets = run.splits.test[::-(-len(run.splits.test) // MOST_DAYS)]
+    asked = spread_cells(run.record.land)
+    observed = run.record.observed(targets)
+    whole = forecast_days(run.network, run.record, targets, "cpu", progress=False, asked=asked)
+    parts = parts_of_days(run, targets, asked)
+    base = errors_by_part(whole, observed, parts)
+    rows = []
+    shown = [name for name in INPUTS if name not in run.record.hidden]
+    for name in tqdm(shown, desc="exchanging inputs", unit="input", dynamic_ncols=True):
+        sums = []
+        for _ in range(repeats):
+            order = permuted_blocks(random, len(targets), BLOCK * len(targets) // max(len(run.splits.test), 1))
+            forecast = forecast_exchanged(run, targets, targets[order], name, asked, random)
+            sums.append(errors_by_part(forecast, observed, parts))
+        rows += factor_rows("permutation", name, run.splits.lead_times, np.mean(sums, axis=0), base, parts)
+    return rows
+
+
+def permuted_blocks(random, count, block):
+    """Order [count] of the days in which blocks of neighbours have changed places, none of them at its own."""
+    block = max(1, min(block, count // 2))
+    starts = np.arange(0, count, block)
+    shift = int(random.integers(1, len(starts))) if len(starts) > 1 else 0
+    order = np.concatenate([np.arange(start, min(start + block, count)) for start in np.roll(starts, shift)])
+    return order
+
+
+def forecast_exchanged(run, targets, others, name, asked, random):
+    """Forecasts [N, L, H, W] of target days whose one input is that of other target days, or of other cells for "place"."""
+    record, longest = run.record, run.splits.lead_times
+    forecast = np.full((len(targets), len(longest), *record.land.shape), np.nan, np.float32)
+    cells = np.flatnonzero(record.land)
+    turned = record.static.reshape(len(record.static), -1).copy()
+    turned[:, cells] = turned[:, random.permutation(cells)]
+    turned = torch.from_numpy(turned.reshape(record.static.shape))
+    with torch.no_grad():
+        for lead, lead_time in enumerate(longest):
+            for start in range(0, len(targets), FORECAST_AT_A_TIME):
+                chosen = slice(start, start + FORECAST_AT_A_TIME)
+                batch = make_batch(record, targets[chosen] - lead_time, torch.device("cpu"), asked)
+                other = make_batch(record, others[chosen] - lead_time, torch.device("cpu"), asked)
+                scaled = run.network(exchanged(batch, other, name, turned))[:, 0, lead]
+                maps = record.scaler.unscale_soil_moisture(scaled).numpy()
+                forecast[chosen, lead] = np.where(asked, maps, np.float32(np.nan))
+    return forecast
+
+
+def exchanged(batch, other, name, static):
+    """A batch with one input of another: a variable with its age and its past, the season, or the place."""
+    if name == "season":
+        return replace(batch, season=other.season)
+    if name == "place":
+        return replace(batch, static=static)
+    channel = VARIABLES.index(name)
+    changed = {}
+    for field in ("inputs", "freshness", "antecedent"):
+        values = getattr(batch, field).clone()
+        values[:, :, channel] = getattr(other, field)[:, :, channel]
+        changed[field] = values
+    return replace(batch, **changed)
+
+
+def parts_of_days(run, targets, asked):
+    """dict part -> bool [N, H, W]: all, each season, the dry and the wet half of the cells."""
+    mean = cell_mean(run.record.observed(), run.splits.history_days)
+    wet = mean > np.median(mean[run.record.land])
+    month = run.record.time[targets].astype("datetime64[M]").astype(int) % 12 + 1
+    parts = {"all": np.ones(len(targets), bool)} | {name: np.isin(month, months) for name, months in SEASONS.items()}
+    parts = {name: days[:, None, None] & asked for name, days in parts.items() if days.any()}
+    every = np.ones(len(targets), bool)[:, None, None]
+    return parts | {"dry half": every & (asked & ~wet), "wet half": every & (asked & wet)}
+
+
+def errors_by_part(forecast, observed, parts):
+    """Number and sum of squared errors of each part and lead time, float64 [parts, 2, L]."""
+    squares = (forecast - observed[:, None]).astype(np.float64) ** 2
+    known = np.isfinite(squares)
+    squares = np.where(known, squares, 0.0)
+    return np.array([[(known & inside[:, None]).sum(axis=(0, 2, 3)), (squares * inside[:, None]).sum(axis=(0, 2, 3))]
+                     for inside in parts.values()])
+
+
+def factor_rows(method, name, lead_times, sums, base, parts):
+    """Rows of one input from its sums and those of all inputs (`errors_by_part`)."""
+    rows = []
+    for number, part in enumerate(parts):
+        for lead, lead_time in enumerate(lead_times):
+            n = base[number, 0, lead]
+            if n:
+                mse, of_all = sums[number, 1, lead] / n, base[number, 1, lead] / n
+                rows.append({"method": method, "input": name, "lead_time": lead_time, "part": part, "n": int(n), "mse": mse,
+                             "mse_of_all_inputs": of_all, "increase": mse / of_all - 1})
+    return rows
+
+
+def drop_one_rows(run):
+    """Rows of factor_importance.csv for networks that were trained without each input, in runs of their own."""
+    targets, asked = run.splits.test, run.record.land
+    parts = parts_of_days(run, targets, asked)
+    observed = run.record.observed(targets)
+    base = errors_by_part(read_forecast(run.folder / "forecast.nc", run.splits), observed, parts)
+    rows = []
+    name = run.settings.name or run.record.name
+    for dropped in INPUTS:
+        settings = {field: value for field, value in vars(run.settings).items() if field not in ("resume", "pretrained")}
+        settings |= {"drop_inputs": (dropped,), "name": f"{name}-without-{dropped}"}
+        folder = run_or_reuse(run.experiment, run.model, **settings)
+        forecast = read_forecast(folder / "forecast.nc", run.splits)
+        rows += factor_rows("drop one", dropped, run.splits.lead_times, errors_by_part(forecast, observed, parts), base, parts)
+    return rows
+
+
+def write_factors(path, rows):
+    """Write the rows as CSV and print those of the whole record."""
+    write_csv(path, FACTOR_COLUMNS, rows)
+    print(f"\n{'method':<13}{'input':<18}{'lead':>4}  MSE grows by")
+    for row in rows:
+        if row["part"] == "all":
+            print(f"{row['method']:<13}{row['input']:<18}{row['lead_time']:>4}  {100 * row['increase']:+.1f} %")

@@ -1,0 +1,156 @@
+"""The learning curve: runs with the last n target days, scored on the same values."""
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from data_processing.cube import cube_days, open_cube
+from data_processing.errors import UserError
+from data_processing.files import replacing, write_csv
+from data_processing.record import open_record
+from data_processing.splits import split_cube
+from utils.baselines import baseline_forecasts
+from utils.bootstrap import block_days, compare, interval, mean_square
+from utils.evaluation import daily_scores
+from utils.members import read_forecast
+from utils.runs import cube_label, find_cube
+from utils.study import is_made, load_script, run_or_reuse
+from utils.transfer import source_cut
+
+WAYS = ("scratch", "zero-shot", "fine-tuned")
+QUICK_DAYS = (45,)
+QUICK_STEPS = {"SMAPtest": {"steps": 100}, "finetune-SMAPtest": {"steps": 60, "worlds": 0}}
+LEARNING_COLUMNS = ("forecaster", "train_days", "lead_time", "cells", "n", "mse", "rmse", "rmse_low", "rmse_high", "r2",
+                    "skill_damped_persistence", "skill_damped_persistence_of_all_days")
+
+
+class LearningRun(NamedTuple):
+    """One way to use one length of record."""
+
+    way: str
+    train_days: int  # 0: all of them
+    settings: object
+    folder: object
+
+
+def make_learning_runs(settings, name):
+    """Find or make every run.
+
+    Parameters
+    ----------
+    settings : Settings of the script
+    name : str
+        Of the study and, with the length, of its runs.
+
+    Returns
+    -------
+    list of LearningRun
+    """
+    source_cube = settings.source_cube or ("twin" if settings.cube == "twin" else None)
+    if source_cube is None:
+        raise UserError(f"cube is {settings.cube}, but no source is named to pre-train on: give --source-cube (a cube's path, "
+                        "or twin).")
+    shared = {"cube": settings.cube, "test_from": settings.test_from, "train_until": settings.train_until,
+              "lead_times": settings.lead_times, "seeds": settings.seeds, "device": settings.device,
+              "results": settings.results}
+    lengths = (*(QUICK_DAYS if settings.quick else sorted(settings.train_days)), 0)
+    until = earliest_cut(settings, shared, source_cube, lengths)
+    planned = []
+    for days in reversed(lengths):  # the longest first: its pre-trained run then serves all
+        for way in WAYS:
+            experiment = "SMAPtest" if way == "scratch" else "finetune-SMAPtest"
+            asked = shared | {"train_days": days or None, "name": f"{name}-{days or 'all'}days"}
+            if settings.quick:
+                asked |= QUICK_STEPS[experiment]
+            if way != "scratch":
+                asked |= {"source_cube": source_cube, "source_until": until, "zero_shot": way == "zero-shot"}
+            if way == "zero-shot":
+                asked["name"] += "-zero-shot"
+            planned.append((way, days, experiment, asked))
+    made = sum(is_made(experiment, settings.model, **asked) for _, _, experiment, asked in planned)
+    print(f"{len(planned)} runs, {made} of them are made already", flush=True)
+    runs = []
+    for number, (way, days, experiment, asked) in enumerate(planned, start=1):
+        print(f"\nrun {number} of {len(planned)}: {way}, {days or 'all'} days", flush=True)
+        folder = run_or_reuse(experiment, settings.model, **asked)
+        runs.append(LearningRun(way, days, load_script(experiment, settings.model)["Settings"](**asked), folder))
+    return runs
+
+
+def earliest_cut(settings, shared, source_cube, lengths):
+    """Last source day that none of the runs may go beyond, as text; None where the source ends before anyway."""
+    script = load_script("finetune-SMAPtest", settings.model)
+    target = find_cube(settings.cube, "smap_l4").path
+    every = [split_cube(target, replace(script["Settings"](**shared), input_days=1, train_days=days or None))[1]
+             for days in lengths]
+    first = min(every, key=lambda splits: splits.validation_from)
+    return source_cut(cube_days(open_cube(find_cube(source_cube, "era5_land").path, check_values=False)), first)
+
+
+def score_learning_runs(settings, runs):
+    """Scores of every run and baseline on the cells that are observed often enough, and the title.
+
+    Returns
+    -------
+    list of dict
+        With the keys LEARNING_COLUMNS; `train_days` 0 = all.
+    str
+    """
+    rows, of_all, title = [], {}, ""
+    for days in dict.fromkeys(run.train_days for run in runs):
+        of_days = {run.way: run for run in runs if run.train_days == days}
+        asked = replace(of_days["scratch"].settings, input_days=1)
+        cube_file = find_cube(settings.cube, "smap_l4")
+        cube, splits = split_cube(cube_file.path, asked)
+        record = open_record(cube, cube_file.name, splits, max_gap_days=asked.max_gap_days)
+        title = cube_label(cube, cube_file.name)
+        cells = often_observed(record, splits.history_days, settings.minimum_observations)
+        observed = np.repeat(record.observed(splits.test)[:, None], len(splits.lead_times), axis=1)
+        forecasts = {way: read_forecast(run.folder / "forecast.nc", splits) for way, run in of_days.items()}
+        forecasts |= baseline_forecasts(record, splits.test, splits.history_days)
+        valid_time = np.repeat(record.time[splits.test][:, None], len(splits.lead_times), axis=1)
+        daily = {}
+        for row in daily_scores(observed=observed, forecasts=forecasts, valid_time=valid_time,
+                                lead_times=splits.lead_times, land=cells):
+            daily.setdefault((row["forecaster"], row["lead_time"]), []).append(
+                [row[name] for name in ("n", "squared_error", "observed_sum", "observed_square")])
+        daily = {key: dict(zip(("n", "squared_error", "observed_sum", "observed_square"), np.array(values, float).T))
+                 for key, values in daily.items()}
+        if not of_all:
+            of_all = daily
+        chosen = block_days(len(splits.test))
+        for (name, lead_time), series in daily.items():
+            low, high = interval(np.sqrt(mean_square(series, chosen)))
+            reference = of_all["damped_persistence", lead_time]
+            same_cells = np.array_equal(reference["n"], series["n"])
+            rows.append({"forecaster": name, "train_days": days, "lead_time": lead_time, "cells": int(cells.sum()),
+                         "n": int(series["n"].sum()), "mse": mean_square(series), "rmse": np.sqrt(mean_square(series)),
+                         "rmse_low": low, "rmse_high": high,
+                         "r2": 1 - series["squared_error"].sum() / (
+                             series["observed_square"].sum() - series["observed_sum"].sum() ** 2 / series["n"].sum()),
+                         "skill_damped_persistence": compare(series, daily["damped_persistence", lead_time], chosen)["gain"],
+                         "skill_damped_persistence_of_all_days":
+                             1 - mean_square(series) / mean_square(reference) if same_cells else np.nan})
+    return rows, title
+
+
+def often_observed(record, days, least):
+    """Bool [H, W]: land cells with at least so many observed values on the given days."""
+    return record.land & (np.isfinite(record.observed()[days]).sum(axis=0) >= least)
+
+
+def write_learning_curve(folder, rows, title):
+    """Write learning_curve.csv and learning_curve.md."""
+    write_csv(folder / "learning_curve.csv", LEARNING_COLUMNS, rows)
+    names = list(dict.fromkeys(row["forecaster"] for row in rows))
+    lines = [f"RMSE, m3 m-3, by target days; {title}; on cells that are observed often enough in them", "",
+             "| lead, days | target days | cells | " + " | ".join(names) + " |", "|" + "---|" * (3 + len(names))]
+    for lead_time in sorted({row["lead_time"] for row in rows}):
+        for days in sorted({row["train_days"] for row in rows}, key=lambda days: days or np.inf):
+            chosen = {row["forecaster"]: row for row in rows if (row["lead_time"], row["train_days"]) == (lead_time, days)}
+            best = min(row["rmse"] for row in chosen.values())
+            texts = [f"**{row['rmse']:.4f}**" if row["rmse"] == best else f"{row['rmse']:.4f}" for row in chosen.values()]
+            lines.append(f"| {lead_time} | {days or 'all'} | {chosen[names[0]]['cells']} | " + " | ".join(texts) + " |")
+    print("\n" + "\n".join(lines), flush=True)
+    with replacing(folder / "learning_curve.md") as temporary:
+        temporary.write_text("\n".join(lines) + "\n")

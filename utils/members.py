@@ -1,0 +1,69 @@
+"""Several members of a network, trained from different seeds, and their ensemble."""
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+
+from data_processing.errors import UserError
+from data_processing.record import open_record
+from data_processing.splits import split_cube
+from utils.models.settings import input_days_of
+from utils.reporting import evaluate_run
+from utils.runs import Run, cube_label, find_cube, is_finished, run_folder, run_name
+
+
+def run_members(train_and_test, settings, experiment, model, *, domain):
+    """Run a script for one seed, or for several and then for their ensemble.
+
+    Parameters
+    ----------
+    train_and_test : function of one Settings
+        The script's work for one seed.
+    settings : Settings
+    experiment, model : str
+        Folder and name of the script.
+    domain : str
+        The twin's domain that the cube "twin" stands for.
+    """
+    if settings.seeds <= 1:  # a number out of range is refused with the other settings
+        train_and_test(settings)
+        return
+    cube_file = find_cube(settings.cube, domain)
+    until = getattr(settings, "source_until", None) if experiment == "ERA5test" else None
+    name = run_name(settings, cube_file, until)
+    members = [replace(settings, seed=settings.seed + number) for number in range(settings.seeds)]
+    folders = [run_folder(member, experiment, model, name) for member in members]
+    ensemble = folders[0].parent
+    if is_finished(ensemble):
+        raise UserError(f"{ensemble} holds a finished ensemble and is not overwritten. Look at its files, give the new "
+                        "run another --name, or remove the folder.")
+    for member, folder in zip(members, folders):
+        if is_finished(folder):
+            print(f"member {folder} is finished", flush=True)
+        else:
+            started = (folder / "checkpoint.pt").exists()
+            train_and_test(replace(member, resume=settings.resume and started))
+    evaluate_ensemble(settings, cube_file, folders, model, until)
+
+
+def evaluate_ensemble(settings, cube_file, folders, model, until):
+    """Score the mean of the members beside each of them; see `utils.reporting.evaluate_run`."""
+    settings = replace(settings, input_days=input_days_of(settings))
+    cube, splits = split_cube(cube_file.path, settings, until=until)
+    record = open_record(cube, cube_file.name, splits, max_gap_days=settings.max_gap_days)
+    members = np.stack([read_forecast(folder / "forecast.nc", splits) for folder in folders])
+    forecasts = {f"{model}_ensemble": members.mean(axis=0)}
+    forecasts |= {f"{model}_{folder.name}": member for folder, member in zip(folders, members)}
+    run = Run(folders[0].parent, resume=False, label=cube_label(cube, cube_file.name))
+    evaluate_run(run, record, splits, forecasts, label=f"{run.label}, {len(folders)} members",
+                 twin_domain=cube.attrs.get("twin_domain"), regions=settings.regions,
+                 validation=[folder / "validation.nc" for folder in folders])
+
+
+def read_forecast(path, splits):
+    """Forecasts of a run by target day, float32 [N, L, H, W], m3 m-3; the inverse of `by_init_time`."""
+    with xr.open_dataset(path) as dataset:
+        forecast = dataset["forecast"].values
+    longest, days = splits.lead_times[-1], len(splits.test)
+    return np.stack([forecast[longest - lead_time:longest - lead_time + days, lead]
+                     for lead, lead_time in enumerate(splits.lead_times)], axis=1)

@@ -1,0 +1,10 @@
+"""The dense layer that ends every network of the paper: made for one map size, its weights grow with (H W)^2."""
+from torch import nn
+
+
+class MapHead(nn.Sequential):
+    """Dense layer from a flat vector to one map for each lead time: [N, inputs] -> [N, 1, L, H, W]."""
+
+    def __init__(self, inputs, lead_times, height, width):
+        super().__init__(nn.Linear(inputs, lead_times * height * width),
+                         nn.Unflatten(1, (1, lead_times, height, width)))

@@ -1,0 +1,213 @@
+"""Our form of every network: one small network for all cells, so that its number of weights is that of no map.
+
+What differs between the scripts is what a day knows of the places around it (`looks_around`, `looks_back`) and what carries
+the past: a long short-term memory, or convolutions over the days.
+"""
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from data_processing.cube import SOIL_MOISTURE, VARIABLES
+from data_processing.satellite import KM_PER_DEGREE
+from data_processing.static_maps import CHANNELS
+
+# km: how far a day looks around, because rain travels, and how wide the areas are that it sees there the mean of
+REACHES = (80.0, 240.0, 480.0, 800.0)
+WIDTHS = (0.0, 200.0, 350.0, 500.0)
+AROUND_CHANNELS = 16  # what it keeps of all it sees there
+CELLS_AT_A_TIME = 512
+NEIGHBOURS = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if (row, column) != (0, 0)]
+
+
+class LocalForm(NamedTuple):
+    """What distinguishes our networks.
+
+    looks_around : bool, convolutions over the neighbours at three reaches.
+    looks_back : int, days that each of these convolutions spans.
+    remembers : bool, a long short-term memory carries the past; else convolutions over the days.
+    """
+
+    looks_around: bool
+    looks_back: int
+    remembers: bool
+
+
+def make_local(form, settings, record):
+    """Our form of a network.
+
+    Parameters
+    ----------
+    form : LocalForm
+    settings : Settings
+        Read here: hidden (one width for all layers), dropout (0..1).
+    record : Record
+        Of its grid only the spacing is used: how many cells a reach is; and its lead times.
+
+    Returns
+    -------
+    LocalNetwork
+    """
+    around = around_in_cells(record.lat, record.lon)
+    return LocalNetwork(form, settings.hidden[0], settings.dropout, around, len(record.lead_times))
+
+
+def around_in_cells(lat, lon):
+    """REACHES and WIDTHS in cells of a grid: the same weights then look equally far on every grid.
+
+    Parameters
+    ----------
+    lat, lon : float [H], [W]
+        Cell centres, degrees.
+
+    Returns
+    -------
+    list of (int, int)
+        Reach, at least 1, and width, odd.
+    """
+    spacings = [np.ptp(lat) / (len(lat) - 1)] if len(lat) > 1 else []
+    if len(lon) > 1:
+        spacings.append(np.ptp(lon) / (len(lon) - 1) * np.cos(np.radians(np.mean(lat))))
+    spacing = KM_PER_DEGREE * np.mean(spacings) if spacings else np.inf
+    return [(max(1, round(reach / spacing)), 1 + 2 * round(width / spacing / 2))
+            for reach, width in zip(REACHES, WIDTHS)]
+
+
+class LocalNetwork(nn.Module):
+    """The change from the last day, from weather, season and place, for every asked cell by the same weights.
+
+    forecast = keep * last + change, where `last` is the last known departure from the cell's mean (0 where nothing is
+    known) and `keep` in 0..1 and `change`, one pair for each lead time, come from what is remembered. It starts as
+    persistence damped by a half.
+    """
+
+    every_day = True
+    any_grid = True
+
+    def __init__(self, form, width, dropout, around, lead_times):
+        super().__init__()
+        day_channels = 3 * len(VARIABLES) + 2  # values, freshness, antecedent means, season
+        self.encoder = nn.ModuleDict({"place": nn.Linear(len(CHANNELS), width, bias=False)})
+        if form.looks_around:
+            self.encoder["around"] = LookAround(form.looks_back, around)
+            day_channels += AROUND_CHANNELS
+        self.encoder["day"] = nn.Linear(day_channels, width)
+        if form.remembers:
+            self.recurrent = Memory(width)
+        else:
+            self.encoder["past"] = PastDays(width)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * width + 1, width), nn.ReLU(),
+                                  nn.Linear(width, 2 * lead_times))
+        nn.init.zeros_(self.head[-1].weight)
+        nn.init.zeros_(self.head[-1].bias)
+
+    def forward(self, batch, every_day=False):
+        """Scaled soil moisture of the asked cells.
+
+        Parameters
+        ----------
+        batch : utils.batches.Batch
+        every_day : bool
+            Forecast from each day of the window, not from its last day only.
+
+        Returns
+        -------
+        Tensor [N, d, L, H, W]
+            d = D with `every_day`, else 1; 0 in cells that are not asked for.
+        """
+        windows, days, _, height, width = batch.inputs.shape
+        asked = batch.asked.flatten().nonzero()[:, 0]
+
+        def of_cells(maps):  # [N, D, channels, H, W] -> [D, N, cells, channels]
+            return maps.flatten(3)[..., asked].permute(1, 0, 3, 2)
+
+        season = batch.season.transpose(0, 1)[:, :, None].expand(-1, -1, len(asked), -1)
+        day = [of_cells(batch.inputs), of_cells(batch.freshness), of_cells(batch.antecedent), season]
+        if "around" in self.encoder:
+            day.append(self.encoder["around"](batch.inputs, batch.freshness, asked))
+        place = self.encoder["place"](batch.static.flatten(1)[:, asked].T)
+        x = torch.relu(self.encoder["day"](torch.cat(day, -1)) + place).flatten(1, 2)  # [D, N x cells, width]
+        past = self.recurrent(x) if "recurrent" in self._modules else self.encoder["past"](x)
+        shown = slice(None) if every_day else slice(-1, None)
+        last = day[0].flatten(1, 2)[shown, :, SOIL_MOISTURE:SOIL_MOISTURE + 1]
+        keep, change = self.head(torch.cat((past[shown], x[shown], last), -1)).chunk(2, -1)
+        forecast = (torch.sigmoid(keep) * last + change).unflatten(1, (windows, -1))  # [d, N, cells, L]
+        maps = forecast.new_zeros(windows, len(forecast), forecast.shape[-1], height * width)
+        maps[..., asked] = forecast.permute(1, 0, 3, 2)
+        return maps.unflatten(-1, (height, width))
+
+
+class LookAround(nn.Module):
+    """Convolution of a day (and the days before it) over eight areas at each of the reaches, for asked cells only.
+
+    The areas are gathered and multiplied: the same sum as dilated convolutions, without those of the other cells.
+    """
+
+    def __init__(self, days, around):
+        super().__init__()
+        self.days, self.around = days, around
+        self.look = nn.Linear(len(around) * len(NEIGHBOURS) * len(VARIABLES), days * AROUND_CHANNELS, bias=False)
+
+    def forward(self, x, freshness, asked):
+        """x, freshness : [N, D, 3, H, W], asked : int [cells], flat -> [D, N, cells, AROUND_CHANNELS].
+
+        The mean of an area is that of its known values, fresh ones counting more; 0 where there is none, as beyond the map.
+        """
+        margin, columns = max(reach for reach, _ in self.around), x.shape[-1]
+        centres = (asked // columns + margin) * (columns + 2 * margin) + asked % columns + margin
+        near = []
+        for reach, width in self.around:
+            areas = area_means(x, freshness, width) if width > 1 else x
+            padded = nn.functional.pad(areas, (margin,) * 4).flatten(3)
+            steps = torch.tensor([reach * (row * (columns + 2 * margin) + column) for row, column in NEIGHBOURS],
+                                 device=x.device)
+            near.append(padded[..., centres[:, None] + steps])
+        near = torch.cat(near, -1).permute(1, 0, 3, 2, 4).flatten(3)
+        looks = self.look(near).chunk(self.days, -1)
+        seen = looks[0]
+        for back, look in enumerate(looks[1:], start=1):
+            seen = seen + torch.cat((torch.zeros_like(look[:back]), look[:-back]))
+        return seen
+
+
+def area_means(x, freshness, width):
+    """Means [N, D, 3, H, W] over squares of `width` cells, weighted by freshness; 0 where nothing is known."""
+    def sums(values):  # differences of running sums: their cost does not grow with the width
+        running = nn.functional.pad(values, (width // 2 + 1, width // 2) * 2).cumsum(-1).cumsum(-2)
+        rows = running[..., width:, :] - running[..., :-width, :]
+        return rows[..., width:] - rows[..., :-width]
+
+    return sums(x * freshness) / sums(freshness).clamp_min(1e-2)
+
+
+class Memory(nn.LSTM):
+    """Long short-term memory over the days: [D, cells, width] -> the same."""
+
+    def __init__(self, width):
+        super().__init__(width, width)
+
+    def forward(self, x):
+        """Hidden state of every day; some cells at a time, since more no longer fit a processor's cache."""
+        return torch.cat([super(Memory, self).forward(cells)[0] for cells in x.split(CELLS_AT_A_TIME, 1)], 1)
+
+
+class PastDays(nn.Module):
+    """Convolutions over this and earlier days, 1, 3, 9 days apart: each day then knows 27 days.
+
+    Bai et al. (2018), "An empirical evaluation of generic convolutional and recurrent networks", arXiv:1803.01271.
+    """
+
+    STEPS = (1, 3, 9)
+
+    def __init__(self, width):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(3 * width, width) for _ in self.STEPS)
+
+    def forward(self, x):
+        """x : [D, cells, width] -> the same; before the window there is nothing."""
+        for layer, step in zip(self.layers, self.STEPS):
+            before = torch.cat((x.new_zeros(2 * step, *x.shape[1:]), x))
+            days = [before[:len(x)], before[step:step + len(x)], x]
+            x = x + torch.relu(layer(torch.cat(days, -1)))
+        return x

@@ -1,0 +1,85 @@
+"""What a network of ours is pre-trained on: a source, seen in many ways, and worlds with other soils and climates.
+
+A short record's mean and spread are uncertain, and those of one season say little about the others. So that a network
+learns what they are worth, most of the records that it is pre-trained on are scaled by the statistics of a random stretch of
+their days, and it is told how long the stretch was and in which season it lay (`data_processing.static_maps`).
+"""
+import numpy as np
+
+from data_processing.cube import open_cube
+from data_processing.files import PROJECT
+from data_processing.record import scale_record, whole_record
+from data_processing.satellite import satellite_view
+from data_processing.twin_worlds import world_path
+from utils.runs import find_cube
+
+STRETCHES = 6  # statistics that are drawn for each view of a record
+SHORTEST_STRETCH, LONGEST_STRETCH = 25, 1100  # days
+WHOLE_SHARE = 0.25  # of the statistics are those of the whole record
+
+
+def pretraining_sources(record, splits, settings):
+    """Further records to learn from.
+
+    Parameters
+    ----------
+    record : Record
+        Of the source; not scaled.
+    splits : Splits
+        Of the source: nothing after its training days is used.
+    settings : Settings
+        Read here: satellite_view, worlds, further_cubes, source_until, max_gap_days, seed.
+
+    Returns
+    -------
+    list of (Record, int ndarray)
+        Scaled records, each with its training targets.
+    """
+    if not (settings.satellite_view or settings.worlds or settings.further_cubes):
+        return []
+    random = np.random.default_rng(settings.seed)
+    views = [(record, splits.fit_days, splits.train)] * 2  # the source as it is counts twice
+    if settings.satellite_view:
+        views.append((satellite_view(record, settings.max_gap_days, settings.seed), splits.fit_days, splits.train))
+    further = [find_cube(cube, "era5_land").path for cube in settings.further_cubes]
+    further += [world_path(number, PROJECT / "data" / "twin") for number in range(1, settings.worlds + 1)]
+    for path in further:
+        other = whole_record(open_cube(path), path.stem, splits, settings.max_gap_days, until=settings.source_until,
+                             hidden=settings.drop_inputs)
+        days = np.ones(len(other.time), bool)
+        views.append((other, days, np.arange(splits.lead_time, len(other.time))))
+    sources = []
+    for view, days, targets in views:
+        for stretch in range(STRETCHES if splits_allow(days) else 1):
+            shown = random_stretch(random, days) if stretch else days
+            sources.append((scale_record(view, shown, scaling=settings.scaling), targets))
+    return sources
+
+
+def splits_allow(days):
+    """Whether a record is long enough for stretches of it to be drawn."""
+    return np.count_nonzero(days) > 2 * SHORTEST_STRETCH
+
+
+def random_stretch(random, days):
+    """Some consecutive days of a record, or all of them.
+
+    Parameters
+    ----------
+    random : numpy.random.Generator
+    days : bool [T]
+        Consecutive days to draw from.
+
+    Returns
+    -------
+    bool [T]
+    """
+    if random.random() < WHOLE_SHARE:
+        return days
+    chosen = np.flatnonzero(days)
+    longest = min(LONGEST_STRETCH, len(chosen))
+    length = int(np.exp(random.uniform(np.log(SHORTEST_STRETCH), np.log(longest))))
+    first = chosen[random.integers(len(chosen) - length + 1)]
+    shown = np.zeros(len(days), bool)
+    shown[first:first + length] = True
+    return shown

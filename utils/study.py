@@ -1,0 +1,68 @@
+"""Runs of the scripts as parts of a study: each is made once and reused, so that an interrupted study goes on."""
+import functools
+import runpy
+from dataclasses import replace
+
+from data_processing.errors import UserError
+from data_processing.files import PROJECT, checksum
+from utils.runs import find_cube, is_finished, plain, read_json, run_folder, run_name, setting_differences
+
+DOMAIN_OF = {"ERA5test": "era5_land", "SMAPtest": "smap_l4", "finetune-SMAPtest": "smap_l4"}
+
+
+@functools.cache
+def load_script(experiment, model):
+    """Names of a script's module, `Settings` and `main` among them."""
+    return runpy.run_path(str(PROJECT / experiment / f"{model}.py"))
+
+
+def study_folder(experiment, model, settings):
+    """Folder of a run, or of the ensemble where several seeds run."""
+    cube_file = find_cube(settings.cube, DOMAIN_OF[experiment])
+    until = settings.source_until if experiment == "ERA5test" else None
+    folder = run_folder(settings, experiment, model, run_name(settings, cube_file, until))
+    return folder.parent if settings.seeds > 1 else folder
+
+
+def run_or_reuse(experiment, model, **settings):
+    """Folder of a finished run of a script: found, gone on with, or made now.
+
+    Parameters
+    ----------
+    experiment, model : str
+        Folder and name of the script.
+    **settings
+        Of the script; those that are not given have its defaults.
+
+    Returns
+    -------
+    Path
+        With several `seeds` that of the ensemble.
+
+    Raises
+    ------
+    UserError
+        A run stands there that was made with other settings or of another cube.
+    """
+    script = load_script(experiment, model)
+    asked = script["Settings"](**settings)
+    folder = study_folder(experiment, model, asked)
+    started = any(folder.rglob("checkpoint.pt")) if folder.exists() else False
+    if not is_finished(folder):
+        script["main"](replace(asked, resume=started))
+        return folder
+    first = folder / f"seed{asked.seed}" if asked.seeds > 1 else folder
+    found = read_json(first / "settings.json")
+    wanted = {name: value for name, value in plain(asked).items() if value is not None}
+    differences = setting_differences(found["settings"], wanted)
+    if found["cube"]["sha256"] != checksum(find_cube(asked.cube, DOMAIN_OF[experiment]).path):
+        differences.append(f"the cube {asked.cube} has other content")
+    if differences:
+        raise UserError(f"{folder} holds a run that was made otherwise: {'; '.join(differences)}. Give the study another "
+                        "--name, or remove the folder.")
+    return folder
+
+
+def is_made(experiment, model, **settings):
+    """Whether `run_or_reuse` would find a finished run."""
+    return is_finished(study_folder(experiment, model, load_script(experiment, model)["Settings"](**settings)))

@@ -1,0 +1,257 @@
+"""The runs of the paper's table, and the table: scores, intervals, and what transfer is worth."""
+import time as clock
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+
+from data_processing.cube import open_cube
+from data_processing.errors import UserError
+from data_processing.files import replacing, write_csv
+from utils.bootstrap import average, block_days, compare, determination, interval, mean_square, read_daily
+from utils.runs import find_cube, read_json
+from utils.study import is_made, run_or_reuse
+
+FORMS = ("convlstm-local", "lstm-local", "cnn-local", "conv3d_lstm-local",
+         "convlstm-dense", "convlstm-conv", "lstm-dense", "cnn-dense", "conv3d_lstm-dense")
+EXPERIMENT = {"scratch": "SMAPtest", "transferred": "finetune-SMAPtest"}
+QUICK_LOCAL = {"ERA5test": {"steps": 500, "worlds": 0}, "SMAPtest": {"steps": 300},
+               "finetune-SMAPtest": {"steps": 200, "worlds": 0}}
+QUICK_PAPER_EPOCHS = 1
+BASELINES = ("persistence", "damped_persistence", "climatology", "water_balance", "ceiling")
+COLUMNS = ("form", "training", "lead_time", "seeds", "weights", "n", "rmse", "rmse_low", "rmse_high", "rmse_of_seeds", "mse",
+           "r2", "skill_damped_persistence", "skill_low", "skill_high", "rmse_cell_median", "r2_cell_median",
+           "gain_by_transfer", "gain_low", "gain_high", "p", "remark")
+NO_TRANSFER = "no transfer: its weights are made for one map size, and the two grids differ"
+
+
+class StudyRun(NamedTuple):
+    """A run of the study: folder is that of the ensemble where there are several seeds, None where transfer is impossible."""
+
+    form: str
+    training: str  # "scratch" or "transferred"
+    lead_times: tuple[int, ...]
+    folder: object
+    seeds: int
+
+
+def make_runs(settings, name):
+    """Find or make every run.
+
+    Parameters
+    ----------
+    settings : Settings of the script
+    name : str
+        Of the study: of the runs as well where they are short ones.
+
+    Returns
+    -------
+    list of StudyRun
+    """
+    unknown = [form for form in settings.forms if form not in FORMS]
+    if unknown:
+        raise UserError(f"forms names {', '.join(unknown)}; known are {', '.join(FORMS)}.")
+    source_cube = settings.source_cube or ("twin" if settings.cube == "twin" else None)
+    if source_cube is None:
+        raise UserError(f"cube is {settings.cube}, but no source is named to pre-train on: give --source-cube (a cube's path, "
+                        "or twin).")
+    same_grid = grids_agree(settings.cube, source_cube)
+    planned = []
+    for form in settings.forms:
+        model, head = form.split("-")
+        leads = [settings.lead_times] if head == "local" else [(lead,) for lead in settings.lead_times]
+        for training in EXPERIMENT:
+            for lead_times in leads:
+                possible = head == "local" or same_grid or training == "scratch"
+                asked = run_settings(settings, name, head, training, lead_times, source_cube) if possible else None
+                planned.append((StudyRun(form, training, lead_times, None, 1 if settings.quick else settings.seeds), asked))
+    made = sum(is_made(EXPERIMENT[run.training], run.form.split("-")[0], **asked) for run, asked in planned if asked)
+    total = sum(asked is not None for _, asked in planned)
+    print(f"{total} runs, {made} of them are made already", flush=True)
+    runs, started, done = [], clock.monotonic(), 0
+    for run, asked in planned:
+        if asked is None:
+            runs.append(run)
+            continue
+        done += 1
+        print(f"\nrun {done} of {total}: {run.form}, {run.training}, lead {run.lead_times}; "
+              f"{(clock.monotonic() - started) / 60:.0f} min so far", flush=True)
+        folder = run_or_reuse(EXPERIMENT[run.training], run.form.split("-")[0], **asked)
+        runs.append(run._replace(folder=folder))
+    return runs
+
+
+def grids_agree(cube, source_cube):
+    """Whether two cubes have the same cells."""
+    one, other = (open_cube(find_cube(name, domain).path, check_values=False)
+                  for name, domain in ((cube, "smap_l4"), (source_cube, "era5_land")))
+    return all(one.sizes[axis] == other.sizes[axis] and np.allclose(one[axis], other[axis], atol=1e-3)
+               for axis in ("lat", "lon"))
+
+
+def run_settings(settings, name, head, training, lead_times, source_cube):
+    """Settings of one run of the study."""
+    asked = {"cube": settings.cube, "head": head, "seeds": 1 if settings.quick else settings.seeds,
+             "test_from": settings.test_from, "train_until": settings.train_until, "train_days": settings.train_days,
+             "device": settings.device, "results": settings.results}
+    # the whole study has one longest lead time, so that all of its forecasters learn from the same days
+    asked["embargo_days"] = max(settings.lead_times)
+    asked |= {"lead_times": lead_times} if len(lead_times) > 1 else {"lead_time": lead_times[0]}
+    if settings.quick or settings.name or settings.train_days:
+        asked["name"] = name + ("" if head == "local" else f"-{head}")
+    if training == "transferred":
+        asked["source_cube"] = source_cube
+    if settings.quick and head == "local":
+        asked |= QUICK_LOCAL[EXPERIMENT[training]]
+    elif settings.quick:
+        asked["epochs"] = QUICK_PAPER_EPOCHS
+    return asked
+
+
+def collect_rows(runs, lead_times):
+    """Rows of the table, and its title.
+
+    Parameters
+    ----------
+    runs : list of StudyRun
+    lead_times : sequence of int
+
+    Returns
+    -------
+    list of dict
+        One per form, training and lead time with the keys COLUMNS; then the ensembles and the baselines.
+    str
+    """
+    rows, scores = [], {}
+    for run in runs:
+        for lead_time in run.lead_times:
+            if run.folder is None:
+                rows.append({"form": run.form, "training": run.training, "lead_time": lead_time, "remark": NO_TRANSFER})
+                continue
+            daily = read_daily(run.folder / "daily_scores.csv")
+            model = run.form.split("-")[0]
+            members = [daily[name, lead] for name, lead in daily if lead == lead_time
+                       and (name == model or name.startswith(f"{model}_seed"))]
+            chosen = block_days(len(members[0]["n"]))
+            scores[run.form, run.training, lead_time] = average(members)
+            own = metrics_of(run.folder, model, lead_time)
+            rows.append(table_row(run, lead_time, members, daily["damped_persistence", lead_time], own, chosen)
+                        | {"weights": count_weights(run)})
+            if len(members) > 1:
+                mean = f"{model}_ensemble"
+                rows.append(table_row(run._replace(form=f"{run.form}, ensemble"), lead_time, [daily[mean, lead_time]],
+                                      daily["damped_persistence", lead_time], metrics_of(run.folder, mean, lead_time), chosen))
+    for row in rows:
+        pair = [scores.get((row["form"], training, row["lead_time"])) for training in ("transferred", "scratch")]
+        if row["training"] == "transferred" and row["form"] in {form for form, _, _ in scores} and None not in pair:
+            gain = compare(*pair, block_days(len(pair[0]["n"])))
+            row |= {"gain_by_transfer": gain["gain"], "gain_low": gain["gain_low"], "gain_high": gain["gain_high"],
+                    "p": gain["p"]}
+    done = [run for run in runs if run.folder is not None]
+    for name in BASELINES:
+        for lead_time in lead_times:
+            run = next(run for run in done if lead_time in run.lead_times)
+            daily = read_daily(run.folder / "daily_scores.csv")
+            if (name, lead_time) in daily:
+                chosen = block_days(len(daily[name, lead_time]["n"]))
+                rows.append(table_row(run._replace(form=name, training="", seeds=1), lead_time, [daily[name, lead_time]],
+                                      daily["damped_persistence", lead_time], metrics_of(run.folder, name, lead_time), chosen))
+    with xr.open_dataset(done[0].folder / "forecast.nc") as dataset:
+        label = dataset.attrs["title"].split(", ", 2)[2].split(", pre-trained")[0]
+    return rows, label
+
+
+def table_row(run, lead_time, members, damped, own, chosen):
+    """One row: the mean over members of the squared error, and how uncertain it is."""
+    mean = average(members)
+    low, high = interval(np.sqrt(mean_square(mean, chosen)))
+    skill = compare(mean, damped, chosen)
+    return {"form": run.form, "training": run.training, "lead_time": lead_time, "seeds": len(members),
+            "n": int(mean["n"].sum()), "mse": mean_square(mean), "rmse": float(np.sqrt(mean_square(mean))), "rmse_low": low,
+            "rmse_high": high, "rmse_of_seeds": " ".join(f"{np.sqrt(mean_square(member)):.4f}" for member in members),
+            "r2": determination(mean), "skill_damped_persistence": skill["gain"], "skill_low": skill["gain_low"],
+            "skill_high": skill["gain_high"], **own}
+
+
+def metrics_of(folder, model, lead_time):
+    """Cell medians of a forecaster (mean over its members) in a run's metrics.csv."""
+    table = np.genfromtxt(folder / "metrics.csv", delimiter=",", names=True, dtype=None, encoding="utf-8")
+    chosen = [row for row in np.atleast_1d(table) if int(row["lead_time"]) == lead_time
+              and (row["forecaster"] == model or row["forecaster"].startswith(f"{model}_seed"))]
+    return {name: float(np.mean([row[name] for row in chosen])) for name in ("rmse_cell_median", "r2_cell_median")}
+
+
+def count_weights(run):
+    """Number of weights of a run's network."""
+    folder = run.folder if run.seeds == 1 else next(run.folder.glob("seed*"))
+    weights = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)["weights"]
+    return sum(value.numel() for value in weights.values())
+
+
+def is_best(row, rows):
+    """Whether a network's row has the lowest error of its lead time."""
+    networks = [other for other in rows if other["lead_time"] == row["lead_time"] and other["training"] and "rmse" in other]
+    return bool(row["training"]) and "rmse" in row and row["rmse"] == min(other["rmse"] for other in networks)
+
+
+HEADER = ("form", "training", "lead, days", "RMSE (95 %), m3 m-3", "MSE", "R2", "skill (95 %)", "cell median RMSE, R2",
+          "gain by transfer (95 %)", "p", "n", "weights")
+
+
+def table_cells(row, bold):
+    """Texts of a row; `bold` marks a text."""
+    if "rmse" not in row:
+        return [row["form"], row["training"], str(row["lead_time"]), row["remark"]] + [""] * (len(HEADER) - 4)
+    gain = ""
+    if "gain_by_transfer" in row:
+        gain = f"{100 * row['gain_by_transfer']:+.1f} % ({100 * row['gain_low']:+.1f} .. {100 * row['gain_high']:+.1f})"
+    rmse = f"{row['rmse']:.4f}"
+    return [row["form"], row["training"], str(row["lead_time"]),
+            f"{bold(rmse)} ({row['rmse_low']:.4f} .. {row['rmse_high']:.4f})", f"{row['mse']:.6f}", f"{row['r2']:.3f}",
+            f"{row['skill_damped_persistence']:.3f} ({row['skill_low']:.3f} .. {row['skill_high']:.3f})",
+            f"{row['rmse_cell_median']:.4f}, {row['r2_cell_median']:.3f}", gain, f"{row['p']:.3f}" if "p" in row else "",
+            str(row["n"]), f"{row['weights']:,}" if "weights" in row else ""]
+
+
+def write_tables(folder, rows, title):
+    """Write table.csv, table.md and table.tex; the lowest error of each lead time is bold."""
+    write_csv(folder / "table.csv", COLUMNS, [{name: row.get(name, "") for name in COLUMNS} for row in rows])
+    caption = (f"Forecasts of surface soil moisture, {title}. RMSE and skill (against damped persistence) with 95 % intervals of "
+               "a circular block bootstrap (blocks of 30 days); gain by transfer = 1 - MSE transferred / MSE from scratch on the "
+               "same values; mean over seeds.")
+
+    def texts(bold):
+        return [table_cells(row, bold if is_best(row, rows) else str) for row in rows]
+
+    lines = [caption, "", "| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
+    lines += ["| " + " | ".join(cells) + " |" for cells in texts(lambda text: f"**{text}**")]
+    with replacing(folder / "table.md") as temporary:
+        temporary.write_text("\n".join(lines) + "\n")
+
+    def latex(cells):
+        return " & ".join(cell.replace("_", r"\_").replace("%", r"\%") for cell in cells) + r" \\"
+
+    lines = [r"\begin{table}", r"\caption{" + latex([caption])[:-3] + "}", r"\begin{tabular}{" + "l" * len(HEADER) + "}",
+             r"\hline", latex(HEADER), r"\hline"]
+    lines += [latex(cells) for cells in texts(lambda text: rf"\textbf{{{text}}}")]
+    with replacing(folder / "table.tex") as temporary:
+        temporary.write_text("\n".join([*lines, r"\hline", r"\end{tabular}", r"\end{table}"]) + "\n")
+
+
+def print_table(rows, title):
+    """The table for the terminal: the columns that fit."""
+    print(f"\n{title}\n{'form':<28}{'training':<13}{'lead':>4}  {'RMSE':>6}  {'skill':>6}  gain by transfer")
+    for row in rows:
+        if "rmse" not in row:
+            print(f"{row['form']:<28}{row['training']:<13}{row['lead_time']:>4}  {row['remark']}")
+            continue
+        cells = table_cells(row, str)
+        print(f"{row['form']:<28}{row['training']:<13}{row['lead_time']:>4}  {row['rmse']:.4f}  "
+              f"{row['skill_damped_persistence']:>6.3f}  {cells[8]}")
+
+
+def first_settings(folder):
+    """The settings of a run, or of the first member of an ensemble."""
+    path = folder / "settings.json"
+    return read_json(path if path.exists() else sorted(folder.glob("seed*/settings.json"))[0])

@@ -1,0 +1,248 @@
+"""Where and when forecasts are good: by season, wetness and region, frozen ground apart; events; loss of detail.
+
+Shapes: N target days, L lead times, H latitudes, W longitudes. Soil moisture in m3 m-3; NaN missing.
+"""
+import numpy as np
+import xarray as xr
+
+from data_processing.errors import UserError
+from data_processing.files import write_csv
+from utils.evaluation import MINIMUM_CELL_VALUES, cell_moments
+
+SEASONS = {"DJF": (12, 1, 2), "MAM": (3, 4, 5), "JJA": (6, 7, 8), "SON": (9, 10, 11)}
+WETNESS_CLASSES = ("dry third", "middle third", "wet third")
+FREEZING_POINT = 273.15  # K
+MORE_EXPLAINED = 0.2  # of the variance that the reference leaves unexplained
+EVENTS = {"dry": 10, "wet": 90}  # percentile of the cell's own history
+FEWEST_HISTORY_VALUES = 20  # for a percentile of its own
+REGION_COLUMNS = ("forecaster", "lead_time", "region", "n", "mse", "rmse", "r2", "skill_damped_persistence", "cells",
+                  "cells_improved", "cells_explaining_more")
+EVENT_COLUMNS = ("forecaster", "lead_time", "event", "observed", "forecast", "hits", "misses", "false_alarms", "hit_rate",
+                 "false_alarm_ratio", "brier_score", "brier_skill")
+
+
+def read_regions(regions, lat, lon):
+    """Regions to score apart.
+
+    Parameters
+    ----------
+    regions : sequence of str
+        Boxes "name:south,north,west,east" in degrees, or paths of NetCDF files on the same cells, of which every variable
+        (lat, lon) is a region where it is not 0.
+    lat, lon : float [H], [W]
+        Degrees.
+
+    Returns
+    -------
+    dict name -> bool [H, W]
+
+    Raises
+    ------
+    UserError
+        A box that is none, or another grid.
+    """
+    found = {}
+    for region in regions:
+        if region.endswith(".nc"):
+            with xr.open_dataset(region) as dataset:
+                for name, values in dataset.data_vars.items():
+                    if values.shape != (len(lat), len(lon)):
+                        raise UserError(f"{region}: {name} has shape {values.shape}, the cube {len(lat)} x {len(lon)} cells; "
+                                        "give the mask on the cube's cells.")
+                    found[str(name)] = np.nan_to_num(values.values) != 0
+            continue
+        try:
+            name, box = region.split(":")
+            south, north, west, east = map(float, box.split(","))
+        except ValueError:
+            raise UserError(f"region is {region!r}; it must be name:south,north,west,east in degrees, or a NetCDF file.") from None
+        columns = (lon - west) % 360 <= (east - west) % 360
+        found[name] = ((lat >= south) & (lat <= north))[:, None] & columns
+    return found
+
+
+def parts_of_the_record(valid_time, temperature, history_mean, land, regions):
+    """What is scored apart: dict name -> bool that broadcasts to [N, L, H, W].
+
+    Parameters
+    ----------
+    valid_time : datetime64 [N]
+    temperature : float [N, H, W]
+        K, on the target days.
+    history_mean : float [H, W]
+        m3 m-3, of the days to learn from.
+    land : bool [H, W]
+    regions : dict name -> bool [H, W]
+    """
+    month = valid_time.astype("datetime64[M]").astype(int) % 12 + 1
+    parts = {"all": np.ones((1, 1, 1, 1), bool), "not frozen": (temperature > FREEZING_POINT)[:, None]}
+    parts |= {season: np.isin(month, months)[:, None, None, None] for season, months in SEASONS.items()}
+    limits = np.quantile(history_mean[land], [1 / 3, 2 / 3])
+    thirds = np.digitize(history_mean, limits)
+    parts |= {name: (thirds == number)[None, None] for number, name in enumerate(WETNESS_CLASSES)}
+    return parts | {name: inside[None, None] for name, inside in regions.items()}
+
+
+def region_rows(*, observed, forecasts, parts, lead_times, land):
+    """Rows of `regions.csv`: scores of every forecaster on each part.
+
+    Parameters
+    ----------
+    observed : float32 [N, L, H, W]
+    forecasts : dict name -> float32 [N, L, H, W]
+        damped_persistence, the reference, among them.
+    parts : dict name -> bool
+        From `parts_of_the_record`.
+    lead_times : sequence of int
+    land : bool [H, W]
+
+    Returns
+    -------
+    list of dict
+        With the keys REGION_COLUMNS. `cells_improved` = share of the cells whose MSE is below the reference's;
+        `cells_explaining_more` = share of the cells whose R2 exceeds the reference's by more than 20 % of the variance that
+        the reference leaves unexplained, R2 > R2_reference + 0.2 (1 - R2_reference). Both count cells with enough values.
+    """
+    rows = []
+    for part, inside in parts.items():
+        inside = np.broadcast_to(inside & land, observed.shape)
+        for lead, lead_time in enumerate(lead_times):
+            scored = np.isfinite(observed[:, lead]) & inside[:, lead]
+            if not scored.any():
+                continue
+            moments = {name: cell_moments(observed[:, lead], forecast[:, lead], scored) for name, forecast in forecasts.items()}
+            reference = moments["damped_persistence"]["squared_error"]
+            values = np.where(scored, observed[:, lead], 0.0).astype(np.float64)
+            n = int(scored.sum())
+            variance = (values ** 2).sum() - values.sum() ** 2 / n
+            enough = moments["damped_persistence"]["n"] >= MINIMUM_CELL_VALUES
+            for name, own in moments.items():
+                error = own["squared_error"]
+                rows.append({
+                    "forecaster": name, "lead_time": lead_time, "region": part, "n": n, "mse": error.sum() / n,
+                    "rmse": np.sqrt(error.sum() / n), "r2": 1 - error.sum() / variance if variance > 0 else np.nan,
+                    "skill_damped_persistence": 1 - error.sum() / reference.sum() if reference.sum() > 0 else np.nan,
+                    "cells": int(enough.sum()), "cells_improved": _share(error[enough] < reference[enough]),
+                    "cells_explaining_more": _share(error[enough] < (1 - MORE_EXPLAINED) * reference[enough])})
+    return rows
+
+
+def event_rows(*, observed, forecasts, history, lead_times, land, members=None):
+    """Rows of `events.csv`: how well days below the 10th and above the 90th percentile of the cell's history are forecast.
+
+    Parameters
+    ----------
+    observed : float32 [N, L, H, W]
+    forecasts : dict name -> float32 [N, L, H, W]
+    history : float32 [T, H, W]
+        Observations to take the percentiles from: the days to learn from.
+    lead_times : sequence of int
+    land : bool [H, W]
+    members : float32 [M, N, L, H, W], optional
+        Of the first forecaster: its probability is then the share of members; else it is 0 or 1.
+
+    Returns
+    -------
+    list of dict
+        With the keys EVENT_COLUMNS. brier_skill is against the constant probability 0.1.
+    """
+    land = land & (np.isfinite(history).sum(axis=0) >= FEWEST_HISTORY_VALUES)
+    thresholds = {event: _percentile(history, land, percentile) for event, percentile in EVENTS.items()}
+    rows = []
+    for lead, lead_time in enumerate(lead_times):
+        scored = np.isfinite(observed[:, lead]) & land
+        for event, threshold in thresholds.items():
+            def happens(values):
+                return (values < threshold if event == "dry" else values > threshold)
+
+            seen = happens(observed[:, lead])[scored]
+            for number, (name, forecast) in enumerate(forecasts.items()):
+                told = happens(forecast[:, lead])[scored]
+                chance = told.astype(np.float64)
+                if number == 0 and members is not None:
+                    chance = np.mean([happens(member[:, lead])[scored] for member in members], axis=0)
+                hits, misses, false_alarms = (seen & told).sum(), (seen & ~told).sum(), (~seen & told).sum()
+                brier, constant = ((chance - seen) ** 2).mean(), ((0.1 - seen) ** 2).mean()
+                rows.append({"forecaster": name, "lead_time": lead_time, "event": event, "observed": int(seen.sum()),
+                             "forecast": int(told.sum()), "hits": int(hits), "misses": int(misses),
+                             "false_alarms": int(false_alarms), "hit_rate": _ratio_of(hits, hits + misses),
+                             "false_alarm_ratio": _ratio_of(false_alarms, hits + false_alarms),
+                             "brier_score": brier, "brier_skill": 1 - brier / constant})
+    return rows
+
+
+def power_spectrum(maps, land):
+    """Mean power of maps by wavelength: forecasts that lose detail have less at short ones than observations.
+
+    Parameters
+    ----------
+    maps : float32 [N, H, W]
+        Departures from each cell's mean, m3 m-3; NaN counts as 0, so that only maps with the same gaps can be compared.
+    land : bool [H, W]
+
+    Returns
+    -------
+    wavelength : float64 [K]
+        In cells, from long to short.
+    power : float64 [K]
+        (m3 m-3)^2 per wavenumber, mean over days, about the ring of each wavenumber.
+    """
+    height, width = land.shape
+    taper = np.hanning(height + 2)[1:-1, None] * np.hanning(width + 2)[1:-1]
+    wave = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
+    size = min(height, width)
+    ring = np.round(wave * size).astype(int)
+    total = np.zeros(wave.shape)
+    for day in maps:
+        total += np.abs(np.fft.fft2(np.where(land & np.isfinite(day), day, 0.0) * taper)) ** 2
+    rings = np.arange(1, size // 2 + 1)
+    power = np.array([total[ring == number].mean() for number in rings]) / (len(maps) * height * width)
+    return size / rings, power
+
+
+def spectrum_rows(*, observed, forecasts, lead_times, land):
+    """Rows of `spectrum.csv`: power of each forecaster and of the observation by wavelength, on the same cells and days."""
+    rows = []
+    for lead, lead_time in enumerate(lead_times):
+        gaps = np.isnan(observed[:, lead])
+        for name, values in {"observed": observed, **forecasts}.items():
+            shown = np.where(gaps | ~land, np.nan, values[:, lead])
+            count = np.maximum(np.isfinite(shown).sum(axis=0), 1)
+            mean = np.where(np.isfinite(shown), shown, 0.0).sum(axis=0) / count
+            wavelength, power = power_spectrum(shown - mean, land)
+            rows += [{"forecaster": name, "lead_time": lead_time, "wavelength": length, "power": value}
+                     for length, value in zip(wavelength, power)]
+    return rows
+
+
+def write_where_it_helps(run, *, observed, forecasts, parts, history, lead_times, land, title, members=None):
+    """Write regions.csv, events.csv, spectrum.csv of a run and draw regions.png, events.png, spectrum.png."""
+    from utils.draw_regions import draw_events, draw_regions, draw_spectrum
+
+    regions = region_rows(observed=observed, forecasts=forecasts, parts=parts, lead_times=lead_times, land=land)
+    events = event_rows(observed=observed, forecasts=forecasts, history=history, lead_times=lead_times, land=land,
+                        members=members)
+    model = next(iter(forecasts))
+    detail = spectrum_rows(observed=observed, lead_times=lead_times, land=land,
+                           forecasts={name: forecasts[name] for name in (model, "damped_persistence")})
+    write_csv(run.path("regions.csv"), REGION_COLUMNS, regions)
+    write_csv(run.path("events.csv"), EVENT_COLUMNS, events)
+    write_csv(run.path("spectrum.csv"), ("forecaster", "lead_time", "wavelength", "power"), detail)
+    draw_regions(run.path("regions.png"), regions, title)
+    draw_events(run.path("events.png"), events, title)
+    draw_spectrum(run.path("spectrum.png"), detail, title)
+
+
+def _share(chosen):
+    return float(chosen.mean()) if chosen.size else np.nan
+
+
+def _ratio_of(part, whole):
+    return float(part / whole) if whole else np.nan
+
+
+def _percentile(history, land, percentile):
+    """Percentile [H, W] of each land cell's values; NaN elsewhere, where no event is ever counted."""
+    limits = np.full(land.shape, np.nan, np.float32)
+    limits[land] = np.nanpercentile(history[:, land], percentile, axis=0)
+    return limits
