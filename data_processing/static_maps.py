@@ -21,6 +21,7 @@ CHANNELS = tuple(f"{name} {what}" for name in VARIABLES for what in ("mean", "sp
 KEPT_DAYS = (3, 8)  # after three days a satellite has been back, after eight on the same track
 PRIOR_PAIRS = 30.0  # weight of all cells' common slope beside the cell's own, in pairs of days
 RISE_DAYS = 3
+FLAT = 1e-6  # mean square below which a cell's values do not vary beyond rounding
 
 
 def static_maps(carried, age, land, days, time, source):
@@ -107,8 +108,8 @@ def _shrunk_slope(x, y, land):
     pairs = np.isfinite(x) & np.isfinite(y)
     x, y = np.where(pairs, x, 0.0), np.where(pairs, y, 0.0)
     product, square, count = (x * y).sum(axis=0), (x * x).sum(axis=0), pairs.sum(axis=0)
-    if not (square[land] > 0).any():
+    usual = square[land].sum() / max(count[land].sum(), 1)
+    if usual < FLAT:
         return np.zeros(land.shape)
     common = product[land].sum() / square[land].sum()
-    usual = square[land].sum() / count[land].sum()
     return (product + PRIOR_PAIRS * usual * common) / (square + PRIOR_PAIRS * usual)

@@ -94,11 +94,11 @@ def test_targets_outside_the_training_days_are_missing(prepared):
 def test_one_epoch_uses_every_window_once_or_one_in_stride(prepared):
     settings, record, splits = prepared()
     init_days = splits.train - settings.lead_time
-    ends = np.sort(np.concatenate([ends for _, ends in epoch_batches([(record, splits.train)], [1], 4)]))
+    ends = np.sort(np.concatenate([ends for _, ends in epoch_batches(record, splits.train, 1, 4)]))
     np.testing.assert_array_equal(ends, init_days)
     for seed in range(20):
         torch.manual_seed(seed)
-        ends = np.sort(np.concatenate([ends for _, ends in epoch_batches([(record, splits.train)], [15], 4)]))
+        ends = np.sort(np.concatenate([ends for _, ends in epoch_batches(record, splits.train, 15, 4)]))
         assert len(ends) == len(init_days) // 15 and (np.diff(ends) == 15).all() and set(ends) <= set(init_days)
 
 

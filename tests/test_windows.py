@@ -22,7 +22,7 @@ def arange_in_time(days, rows, columns, days_before=0):
 @pytest.mark.parametrize("first_day", ["2015-04-01", "2019-04-01"])  # the second record holds 2020-02-29
 def test_fault_01_target_is_lead_time_after_last_input(lead_time, first_day):
     time = day_axis(first_day, 800)
-    splits = split_days(time, lead_time=lead_time, input_days=lead_time)
+    splits = split_days(time, lead_times=(lead_time,), input_days=lead_time)
     values = arange_in_time(time.size, 2, 3, days_before=lead_time - 1)
     view = window_view(values, lead_time)
     assert len(view) == time.size

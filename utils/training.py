@@ -265,10 +265,10 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
     start = [(value, value.detach().clone()) for value in network.parameters() if pull and value.requires_grad]
     torch.manual_seed(settings.seed)
     optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
-    strides = [max(1, record.input_days // 2) if network.every_day else 1 for record, _ in sources]
-    if settings.epochs:
-        epoch_steps = sum(math.ceil(epoch_windows(targets, stride) / settings.batch_size)
-                          for (_, targets), stride in zip(sources, strides))
+    record, targets = sources[0]
+    stride = max(1, record.input_days // 2) if network.every_day else 1
+    if settings.epochs:  # passes over the training days of the first record, also where windows are drawn from several
+        epoch_steps = math.ceil(epoch_windows(targets, stride) / settings.batch_size)
         target_steps = steps or settings.epochs * epoch_steps
     else:
         target_steps = steps or settings.steps
@@ -305,8 +305,8 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
             started = clock.monotonic()
             losses = []
             network.train()
-            if settings.epochs:
-                batches = epoch_batches(sources, strides, settings.batch_size)
+            if settings.epochs and len(sources) == 1:
+                batches = epoch_batches(*sources[0], stride, settings.batch_size)
             else:
                 batches = random_batches(sources, epoch_steps, settings.batch_size)
             for source, init_days in batches[:target_steps - progress["step"]]:
@@ -348,29 +348,26 @@ def epoch_windows(targets, stride):
     return max(1, len(targets) // stride)
 
 
-def epoch_batches(sources, strides, batch_size):
+def epoch_batches(record, targets, stride, batch_size):
     """Batches of one epoch in random order.
 
     Parameters
     ----------
-    sources : list of (Record, int ndarray)
-    strides : list of int
-        Days between the windows of each source; a random first day each epoch. 1 = every window.
+    record : Record
+    targets : int ndarray
+    stride : int
+        Days between the windows; a random first day each epoch. 1 = every window.
     batch_size : int
 
     Returns
     -------
     list of (int, int ndarray)
-        Number of the source and the last input days of one batch.
+        Number of the source, 0, and the last input days of one batch.
     """
-    batches = []
-    for number, ((record, targets), stride) in enumerate(zip(sources, strides)):
-        init_days = np.asarray(targets) - record.lead_times[-1]
-        latest = len(init_days) - 1 - int(torch.randint(min(stride, len(init_days)), ()))
-        order = torch.randperm(epoch_windows(targets, stride)).numpy()
-        ends = init_days[latest - stride * order]
-        batches += [(number, ends[start:start + batch_size]) for start in range(0, len(ends), batch_size)]
-    return [batches[index] for index in torch.randperm(len(batches))]
+    init_days = np.asarray(targets) - record.lead_times[-1]
+    latest = len(init_days) - 1 - int(torch.randint(min(stride, len(init_days)), ()))
+    ends = init_days[latest - stride * torch.randperm(epoch_windows(targets, stride)).numpy()]
+    return [(0, ends[start:start + batch_size]) for start in range(0, len(ends), batch_size)]
 
 
 def random_batches(sources, count, batch_size):
