@@ -34,7 +34,7 @@ class Settings:
     # transfer
     source_cube: str | None = None  # cube to pre-train on: a path, or "twin" (default where cube is "twin")
     further_cubes: tuple[str, ...] = ()  # more cubes to pre-train on: the union of all is learned from
-    worlds: int | None = None  # synthetic worlds with other soils and climates to pre-train on; default 5, 0 for the paper's form
+    worlds: int | None = None  # synthetic worlds to pre-train on; default 8, 0 for the paper's form
     source_until: str | None = None  # last source day to learn from; default the day before the target's validation
     pretrained: str | None = None  # a finished run, or its model.pt, to start from, instead of source_cube's
     scaling_from: Literal["target", "source"] = "target"  # whose mean and spread; "source" by cell needs equal grids
@@ -42,7 +42,7 @@ class Settings:
     freeze: tuple[str, ...] = ()  # parts that stay as pre-trained: encoder, recurrent, head
     learning_rate_scale: dict[str, float] = field(default_factory=dict)  # factor by part, such as encoder 0.1
     pull: float = 0.0  # of the weights towards the pre-trained ones (L2-SP)
-    hold_back: bool | None = None  # go only part of the way, as validation and length of the record allow; default yes, no for the paper's
+    hold_back: bool | None = None  # go only as far as validation and record allow; default yes, no for the paper's
     # data
     cube: str = "twin"  # path of a daily cube, or "twin": the synthetic twin of SMAP L4
     test_from: str | None = None  # first test day; default the last 365 days (last quarter of a record under 3 years)
@@ -62,7 +62,7 @@ class Settings:
     dropout: float = 0.0  # of the local head
     scaling: Literal["cell", "global"] | None = None  # each cell's own mean and spread, or (the paper's form) one pair
     # training
-    steps: int = 1200  # of the optimizer, where epochs is not given
+    steps: int = 1500  # of the optimizer, where epochs is not given
     epochs: int | None = None  # passes over the training days, instead of steps; default 30 for the paper's form
     patience: int = 10  # epochs without a better validation before training stops
     refit: bool | None = None  # train once more on training + validation days; default if they are under two years

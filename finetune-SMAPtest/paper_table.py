@@ -8,7 +8,8 @@ Writes  results/finetune-SMAPtest/paper_table/<name>/: table.csv, table.md, tabl
 Run     python finetune-SMAPtest/paper_table.py --quick
         python finetune-SMAPtest/paper_table.py --cube smap.nc --source-cube era5_land.nc
 
-Expect  the quick form (one member, short trainings, the paper's forms for a single epoch) 10 minutes on two cores
+Expect  the quick form (one member, a year to learn from, short trainings, the paper's forms for a single epoch and the first
+        lead time) 10 minutes on two cores
 """
 import sys
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Settings:
     lead_times: tuple[int, ...] = (3, 5, 7)  # days
     forms: tuple[str, ...] = FORMS  # networks, each with its head
     seeds: int = 3  # members of each network
-    quick: bool = False  # one member and short trainings: tells that all works, not who is best
+    quick: bool = False  # one member, short records and trainings: tells that all works, not who is best
     # output
     device: str = "cpu"  # "cpu" or "cuda"
     name: str | None = None  # of the study; default the cube's name

@@ -60,6 +60,13 @@ def real_cube():
     return path
 
 
+@pytest.fixture
+def coarse_figures(monkeypatch):
+    """Figures at a quarter of their resolution, for tests that run whole scripts in this process."""
+    from utils import drawmap
+    monkeypatch.setattr(drawmap, "DOTS_PER_INCH", drawmap.DOTS_PER_INCH // 4)
+
+
 @dataclass(frozen=True)
 class Experiment:
     """Settings as the scripts have them, small enough for a test."""

@@ -130,7 +130,8 @@ def test_missing_day_is_seen_as_missing_not_as_a_value(weather):
 
 def test_paper_form_has_the_published_number_of_weights():
     with torch.device("meta"):
-        dense, conv = (make_convlstm(complete(Experiment(head=head), learning_rate=5e-3, paper_hidden=PAPER_HIDDEN), grid(52, 65)) for head in ("dense", "conv"))
+        dense, conv = (make_convlstm(complete(Experiment(head=head), learning_rate=5e-3, paper_hidden=PAPER_HIDDEN), grid(52, 65))
+                       for head in ("dense", "conv"))
     assert count(dense.recurrent) == count(conv.recurrent) == 4944
     assert count(dense) == 4944 + 4 * 3380 * 3380 + 3380
     assert count(conv) == 4944 + 5 + 3380 * 3380 + 3380

@@ -1,4 +1,4 @@
-"""CNN, LSTM and 3-D convolution with LSTM: shapes, sizes, order of days, leaks; what tests/test_convlstm.py asks of the ConvLSTM."""
+"""CNN, LSTM and 3-D convolution with LSTM: shapes, sizes, order of days, leaks; the ConvLSTM has tests/test_convlstm.py."""
 import importlib
 from dataclasses import replace
 

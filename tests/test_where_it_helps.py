@@ -38,7 +38,8 @@ def test_region_scores_and_shares_of_cells():
     reference = observed + 0.02
     forecast = observed + np.array([[0.01, 0.019], [0.03, 5.0]], np.float32)
     rows = region_rows(observed=observed, forecasts={"net": forecast, "damped_persistence": reference},
-                       parts={"all": np.ones((1, 1, 1, 1), bool), "none": np.zeros((1, 1, 1, 1), bool)}, lead_times=[3], land=LAND)
+                       parts={"all": np.ones((1, 1, 1, 1), bool), "none": np.zeros((1, 1, 1, 1), bool)},
+                        lead_times=[3], land=LAND)
     assert [row["forecaster"] for row in rows] == ["net", "damped_persistence"]
     net = rows[0]
     assert net["n"] == 120 and net["cells"] == 3

@@ -3,7 +3,8 @@ import matplotlib
 import numpy as np
 from scipy.special import ndtr
 
-from utils.drawmap import DOUBLE_COLUMN, FORECAST_COLOUR, PAPER_STYLE, place_axes, new_figure, save_figure, wrap_title, write_title
+from utils.drawmap import (DOUBLE_COLUMN, FORECAST_COLOUR, PAPER_STYLE, new_figure, place_axes, save_figure, wrap_title,
+                           write_title)
 from utils.ensembles import SPREAD_BINS
 
 CHANCES = np.linspace(0.1, 0.95, 18)

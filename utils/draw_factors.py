@@ -27,13 +27,14 @@ def draw_factors(path, rows, title):
     for panel, method in enumerate(methods):
         own = [row for row in rows if row["method"] == method]
         inputs = list(dict.fromkeys(row["input"] for row in own))
-        by_lead = {f"{lead} days": {row["input"]: row["increase"] for row in own if (row["part"], row["lead_time"]) == ("all", lead)}
+        by_lead = {f"{lead} days": {row["input"]: row["increase"] for row in own
+                                    if (row["part"], row["lead_time"]) == ("all", lead)}
                    for lead in sorted({row["lead_time"] for row in own})}
         by_part = {part: {row["input"]: row["increase"] for row in own if (row["part"], row["lead_time"]) == (part, longest)}
                    for part in dict.fromkeys(row["part"] for row in own) if part != "all"}
         for column, series in enumerate((by_lead, by_part)):
-            axes = place_axes(figure, left + column * (width + gap), bottom + (len(methods) - 1 - panel) * (height + bottom + 6), width,
-                         height)
+            axes = place_axes(figure, left + column * (width + gap),
+                              bottom + (len(methods) - 1 - panel) * (height + bottom + 6), width, height)
             thick = 0.8 / len(series)
             for number, (label, values) in enumerate(series.items()):
                 places = np.arange(len(inputs))[::-1] + 0.4 - (number + 0.5) * thick

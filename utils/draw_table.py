@@ -9,6 +9,7 @@ from utils.drawmap import (DOUBLE_COLUMN, FORECAST_COLOUR, PAPER_STYLE, REFERENC
                            map_frame)
 
 LARGEST_GAIN = 0.3  # of the colour scale
+LOWEST_SKILL = -0.5  # of the axis: where a form is worse, its number stands at the edge
 
 
 def read_values(run, lead_time):
@@ -27,19 +28,23 @@ def draw_scatters(path, runs, lead_times, title):
     figure = new_figure(max(left + len(lead_times) * (side + gap) + 4, 100.0),
                          bottom + len(shown) * (side + gap) + 6 + 4 * len(lines))
     top = bottom + len(shown) * (side + gap)
+    first = next(iter(next(iter(shown.values())).values()))
+    limits = 0.0, np.ceil(10 * np.nanmax(read_values(first, first.lead_times[0])[1])) / 10
     for row, (form, of_lead) in enumerate(shown.items()):
         for column, lead_time in enumerate(lead_times):
+            if lead_time not in of_lead:
+                continue
             run = of_lead[lead_time]
             forecast, observed, *_ = read_values(run, lead_time)
             valid = np.isfinite(forecast) & np.isfinite(observed)
             x, y = observed[valid].astype(np.float64), forecast[valid].astype(np.float64)
-            limits = 0.0, 0.6
             axes = place_axes(figure, left + column * (side + gap), top - (row + 1) * (side + gap) + gap, side, side)
             axes.hexbin(x, y, gridsize=45, extent=(*limits, *limits), mincnt=1, norm=LogNorm(), cmap="viridis_r", linewidths=0.1)
             axes.plot(limits, limits, color="black", linestyle="--", linewidth=0.7)
             error = ((x - y) ** 2).mean()
             axes.text(0.04, 0.96, f"RMSE {np.sqrt(error):.4f}\nR² {1 - error / x.var():.3f}", transform=axes.transAxes, va="top")
-            axes.set(xlim=limits, ylim=limits, xticks=[0, 0.2, 0.4, 0.6], yticks=[0, 0.2, 0.4, 0.6])
+            ticks = np.arange(0, limits[1] + 0.01, 0.1 if limits[1] < 0.5 else 0.2)
+            axes.set(xlim=limits, ylim=limits, xticks=ticks, yticks=ticks)
             axes.tick_params(labelleft=column == 0, labelbottom=row == len(shown) - 1)
             if row == 0:
                 axes.set_title(f"{lead_time} days ahead")
@@ -65,29 +70,33 @@ def draw_gain(path, runs, lead_times, title):
     """Maps of 1 - MSE transferred / MSE from scratch; forms that cannot be transferred have none."""
     folders = {(run.form, run.training, lead): run for run in runs if run.folder is not None for lead in run.lead_times}
     forms = [form for form in dict.fromkeys(run.form for run in runs)
-             if all((form, training, lead) in folders for training in ("scratch", "transferred") for lead in lead_times)]
+             if any((form, "transferred", lead) in folders for lead in lead_times)]
     if not forms:
         return
-    _, _, lat, lon = read_values(folders[forms[0], "scratch", lead_times[0]], lead_times[0])
+    first = next(run for run in runs if run.folder is not None)
+    _, _, lat, lon = read_values(first, first.lead_times[0])
     frame = map_frame(lat, lon)
     left, gap, bottom = 26.0, 4.0, 16.0
     width = (DOUBLE_COLUMN - left - 4) / len(lead_times) - gap
     height = width / panel_ratio(frame)
     lines = wrap_title(f"Gain by transfer, {title}", DOUBLE_COLUMN)
-    figure = new_figure(DOUBLE_COLUMN, bottom + len(forms) * (height + 9) + 4 + 4 * len(lines))
+    figure = new_figure(DOUBLE_COLUMN, bottom + len(forms) * (height + 13) + 4 + 4 * len(lines))
     for row, form in enumerate(forms):
         for column, lead_time in enumerate(lead_times):
+            if (form, "transferred", lead_time) not in folders:
+                continue
             errors = []
             for training in ("transferred", "scratch"):
                 forecast, observed, *_ = read_values(folders[form, training, lead_time], lead_time)
                 squares, valid = (forecast - observed) ** 2, np.isfinite(forecast - observed)
                 errors.append(np.where(valid, squares, 0).sum(axis=0, dtype=np.float64))
             gain = 1 - np.divide(*errors, out=np.full(errors[0].shape, np.nan), where=errors[1] > 0)
-            axes = map_axes(figure, frame, left + column * (width + gap), bottom + (len(forms) - 1 - row) * (height + 9),
+            axes = map_axes(figure, frame, left + column * (width + gap), bottom + (len(forms) - 1 - row) * (height + 13),
                              width, height, label_latitudes=column == 0)
             mesh = draw_cells(axes, frame, gain, SKILL_COLOURS, Normalize(-LARGEST_GAIN, LARGEST_GAIN))
             better = 100 * np.mean(gain[np.isfinite(gain)] > 0)
-            axes.set_title(f"{lead_time} days: {1 - errors[0].sum() / errors[1].sum():+.3f}, better in {better:.0f} % of cells")
+            axes.set_title(f"{lead_time} days: gain {100 * (1 - errors[0].sum() / errors[1].sum()):+.1f} %\n"
+                           f"better in {better:.0f} % of cells")
             if column == 0:
                 axes.text(-0.26, 0.5, form, transform=axes.transAxes, rotation="vertical", ha="center", va="center")
     colour_bar(figure, mesh, left + 20, 8.0, DOUBLE_COLUMN - left - 44, "1 − MSE transferred / MSE from scratch", "both")
@@ -100,10 +109,10 @@ def draw_skill(path, rows, title):
     """Skill of every network against damped persistence with its 95 % interval, by lead time."""
     lead_times = sorted({row["lead_time"] for row in rows})
     forms = list(dict.fromkeys(row["form"] for row in rows if row["training"]))
-    left, gap, bottom = 42.0, 5.0, 14.0
+    left, gap, bottom = 34.0, 5.0, 16.0
     width, height = (DOUBLE_COLUMN - left - 4) / len(lead_times) - gap, 6.5 * len(forms)
     lines = wrap_title(f"Skill against damped persistence, {title}", DOUBLE_COLUMN)
-    figure = new_figure(DOUBLE_COLUMN, bottom + height + 12 + 4 * len(lines))
+    figure = new_figure(DOUBLE_COLUMN, bottom + height + 7 + 4 * len(lines))
     for column, lead_time in enumerate(lead_times):
         axes = place_axes(figure, left + column * (width + gap), bottom, width, height)
         for training, colour, shift in (("scratch", REFERENCE_COLOUR, 0.15), ("transferred", FORECAST_COLOUR, -0.15)):
@@ -113,16 +122,21 @@ def draw_skill(path, rows, title):
             ends = np.array([[row["skill_low"], row["skill_high"]] for row in chosen]).reshape(-1, 2).T
             axes.errorbar(skill, places, xerr=np.abs(ends - skill), fmt="o", color=colour, markersize=3, linewidth=1,
                           label="from scratch" if training == "scratch" else training)
+            for place, value in zip(places, skill):
+                if value < LOWEST_SKILL:
+                    axes.annotate(f"◂ {value:.1f}", (0.02, place), xycoords=("axes fraction", "data"), color=colour,
+                                  va="center")
         for row in rows:
             if row["form"] == "ceiling" and row["lead_time"] == lead_time:
                 axes.axvline(row["skill_damped_persistence"], color="black", linestyle=":", linewidth=0.9, label="ceiling")
         axes.axvline(0, color="0.5", linewidth=0.7)
-        axes.set(title=f"{lead_time} days ahead", ylim=(-0.6, len(forms) - 0.4), xlabel="1 − MSE / MSE of damped persistence")
-        low = min([-0.1] + [max(row["skill_low"], -1.0) for row in rows if row["lead_time"] == lead_time and row["training"]
-                            and "rmse" in row])
-        axes.set_xlim(left=low - 0.05)
+        axes.set(title=f"{lead_time} days ahead", ylim=(-0.6, len(forms) - 0.4))
+        axes.set_xlim(left=max(axes.get_xlim()[0], LOWEST_SKILL))
+        axes.locator_params(axis="x", nbins=5)
         axes.set_yticks(range(len(forms)), forms[::-1] if column == 0 else [""] * len(forms))
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower right", ncols=3, borderaxespad=0.2)
+    figure.text(left / DOUBLE_COLUMN, 6.5 / (bottom + height + 7 + 4 * len(lines)),
+                "skill: 1 − MSE / MSE of damped persistence; bars: 95 %")
     write_title(figure, lines)
     save_figure(path, figure)

@@ -18,7 +18,7 @@ from data_processing.files import write_csv
 from data_processing.record import INPUTS, Record, open_record
 from data_processing.splits import Splits, split_cube
 from utils.baselines import cell_mean
-from utils.batches import make_batch
+from utils.batches import antecedent_channels, make_batch
 from utils.members import read_forecast
 from utils.runs import cube_label, find_cube, is_finished, read_json
 from utils.study import DOMAIN_OF, load_script, run_or_reuse
@@ -64,7 +64,8 @@ def open_run(folder):
     """
     folder = Path(folder).absolute()
     if not (is_finished(folder) and (folder / "model.pt").exists()):
-        raise UserError(f"{folder} is no finished run with a model.pt; name a run folder, of an ensemble one of its seed folders.")
+        raise UserError(f"{folder} is no finished run with a model.pt; name a run folder, of an ensemble one of its "
+                        "seed folders.")
     found = read_json(folder / "settings.json")
     parts = folder.parts[:-1] if folder.name.startswith("seed") else folder.parts
     experiment, model = parts[-4], parts[-3]
@@ -155,11 +156,11 @@ def exchanged(batch, other, name, static):
         return replace(batch, season=other.season)
     if name == "place":
         return replace(batch, static=static)
-    channel = VARIABLES.index(name)
+    channels = [VARIABLES.index(name)]
     changed = {}
-    for field in ("inputs", "freshness", "antecedent"):
+    for field, chosen in (("inputs", channels), ("freshness", channels), ("antecedent", antecedent_channels(name))):
         values = getattr(batch, field).clone()
-        values[:, :, channel] = getattr(other, field)[:, :, channel]
+        values[:, :, chosen] = getattr(other, field)[:, :, chosen]
         changed[field] = values
     return replace(batch, **changed)
 

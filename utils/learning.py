@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 
 from data_processing.cube import cube_days, open_cube
-from data_processing.errors import UserError
 from data_processing.files import replacing, write_csv
 from data_processing.record import open_record
 from data_processing.splits import split_cube
@@ -14,12 +13,12 @@ from utils.bootstrap import block_days, compare, interval, mean_square
 from utils.evaluation import daily_scores
 from utils.members import read_forecast
 from utils.runs import cube_label, find_cube
-from utils.study import is_made, load_script, run_or_reuse
-from utils.transfer import source_cut
+from utils.study import is_made, load_script, pretrained_briefly, run_or_reuse
+from utils.transfer import source_cut, source_of
 
 WAYS = ("scratch", "zero-shot", "fine-tuned")
 QUICK_DAYS = (45,)
-QUICK_STEPS = {"SMAPtest": {"steps": 100}, "finetune-SMAPtest": {"steps": 60, "worlds": 0}}
+QUICK_STEPS = {"ERA5test": {"steps": 200, "worlds": 0}, "SMAPtest": {"steps": 100}, "finetune-SMAPtest": {"steps": 60}}
 LEARNING_COLUMNS = ("forecaster", "train_days", "lead_time", "cells", "n", "mse", "rmse", "rmse_low", "rmse_high", "r2",
                     "skill_damped_persistence", "skill_damped_persistence_of_all_days")
 
@@ -46,10 +45,7 @@ def make_learning_runs(settings, name):
     -------
     list of LearningRun
     """
-    source_cube = settings.source_cube or ("twin" if settings.cube == "twin" else None)
-    if source_cube is None:
-        raise UserError(f"cube is {settings.cube}, but no source is named to pre-train on: give --source-cube (a cube's path, "
-                        "or twin).")
+    source_cube = source_of(settings)
     shared = {"cube": settings.cube, "test_from": settings.test_from, "train_until": settings.train_until,
               "lead_times": settings.lead_times, "seeds": settings.seeds, "device": settings.device,
               "results": settings.results}
@@ -64,6 +60,8 @@ def make_learning_runs(settings, name):
                 asked |= QUICK_STEPS[experiment]
             if way != "scratch":
                 asked |= {"source_cube": source_cube, "source_until": until, "zero_shot": way == "zero-shot"}
+                if settings.quick:
+                    asked |= from_short_pretraining(settings.model, asked, name)
             if way == "zero-shot":
                 asked["name"] += "-zero-shot"
             planned.append((way, days, experiment, asked))
@@ -75,6 +73,12 @@ def make_learning_runs(settings, name):
         folder = run_or_reuse(experiment, settings.model, **asked)
         runs.append(LearningRun(way, days, load_script(experiment, settings.model)["Settings"](**asked), folder))
     return runs
+
+
+def from_short_pretraining(model, asked, name):
+    """Settings that start a fine-tuning from a short pre-training instead of the source's default one."""
+    folder = pretrained_briefly(model, asked | {"name": name}, asked["source_until"], **QUICK_STEPS["ERA5test"])
+    return {"pretrained": str(folder), "source_cube": None, "source_until": None}
 
 
 def earliest_cut(settings, shared, source_cube, lengths):

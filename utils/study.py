@@ -63,6 +63,28 @@ def run_or_reuse(experiment, model, **settings):
     return folder
 
 
+def pretrained_briefly(model, asked, until, **training):
+    """Folder of a short pre-training for quick forms of a study: found, gone on with, or made now.
+
+    Parameters
+    ----------
+    model : str
+    asked : dict
+        Settings of the fine-tuning script that shall start from it; name, source_cube and those of the sequence are used.
+    until : str or None
+        Last source day that may be used (`utils.transfer.source_cut`).
+    **training
+        Settings that make it short.
+
+    Returns
+    -------
+    Path
+    """
+    kept = ("head", "lead_time", "lead_times", "embargo_days", "seeds", "device", "results", "name")
+    return run_or_reuse("ERA5test", model, cube=asked["source_cube"], source_until=until,
+                        **{name: asked[name] for name in kept if name in asked}, **training)
+
+
 def is_made(experiment, model, **settings):
     """Whether `run_or_reuse` would find a finished run."""
     return is_finished(study_folder(experiment, model, load_script(experiment, model)["Settings"](**settings)))

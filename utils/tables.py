@@ -1,24 +1,28 @@
 """The runs of the paper's table, and the table: scores, intervals, and what transfer is worth."""
 import time as clock
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import xarray as xr
 
-from data_processing.cube import open_cube
+from data_processing.cube import cube_days, open_cube
 from data_processing.errors import UserError
 from data_processing.files import replacing, write_csv
+from data_processing.splits import split_cube
 from utils.bootstrap import average, block_days, compare, determination, interval, mean_square, read_daily
-from utils.runs import find_cube, read_json
-from utils.study import is_made, run_or_reuse
+from utils.runs import find_cube
+from utils.study import is_made, load_script, pretrained_briefly, run_or_reuse
+from utils.transfer import source_cut, source_of
 
 FORMS = ("convlstm-local", "lstm-local", "cnn-local", "conv3d_lstm-local",
          "convlstm-dense", "convlstm-conv", "lstm-dense", "cnn-dense", "conv3d_lstm-dense")
 EXPERIMENT = {"scratch": "SMAPtest", "transferred": "finetune-SMAPtest"}
-QUICK_LOCAL = {"ERA5test": {"steps": 500, "worlds": 0}, "SMAPtest": {"steps": 300},
-               "finetune-SMAPtest": {"steps": 200, "worlds": 0}}
-QUICK_PAPER_EPOCHS = 1
+# the quick form: a year to learn from, four months to test on, little training
+QUICK = {"train_days": 365, "test_days": 120}
+QUICK_LOCAL = {"ERA5test": {"steps": 300, "worlds": 0}, "SMAPtest": {"steps": 200}, "finetune-SMAPtest": {"steps": 100}}
+QUICK_PAPER = {"epochs": 1}
 BASELINES = ("persistence", "damped_persistence", "climatology", "water_balance", "ceiling")
 COLUMNS = ("form", "training", "lead_time", "seeds", "weights", "n", "rmse", "rmse_low", "rmse_high", "rmse_of_seeds", "mse",
            "r2", "skill_damped_persistence", "skill_low", "skill_high", "rmse_cell_median", "r2_cell_median",
@@ -52,15 +56,13 @@ def make_runs(settings, name):
     unknown = [form for form in settings.forms if form not in FORMS]
     if unknown:
         raise UserError(f"forms names {', '.join(unknown)}; known are {', '.join(FORMS)}.")
-    source_cube = settings.source_cube or ("twin" if settings.cube == "twin" else None)
-    if source_cube is None:
-        raise UserError(f"cube is {settings.cube}, but no source is named to pre-train on: give --source-cube (a cube's path, "
-                        "or twin).")
+    source_cube = source_of(settings)
     same_grid = grids_agree(settings.cube, source_cube)
     planned = []
     for form in settings.forms:
         model, head = form.split("-")
         leads = [settings.lead_times] if head == "local" else [(lead,) for lead in settings.lead_times]
+        leads = leads[:1] if settings.quick else leads
         for training in EXPERIMENT:
             for lead_times in leads:
                 possible = head == "local" or same_grid or training == "scratch"
@@ -77,6 +79,8 @@ def make_runs(settings, name):
         done += 1
         print(f"\nrun {done} of {total}: {run.form}, {run.training}, lead {run.lead_times}; "
               f"{(clock.monotonic() - started) / 60:.0f} min so far", flush=True)
+        if settings.quick and run.training == "transferred":
+            asked |= from_short_pretraining(run.form, asked)
         folder = run_or_reuse(EXPERIMENT[run.training], run.form.split("-")[0], **asked)
         runs.append(run._replace(folder=folder))
     return runs
@@ -102,11 +106,20 @@ def run_settings(settings, name, head, training, lead_times, source_cube):
         asked["name"] = name + ("" if head == "local" else f"-{head}")
     if training == "transferred":
         asked["source_cube"] = source_cube
-    if settings.quick and head == "local":
-        asked |= QUICK_LOCAL[EXPERIMENT[training]]
-    elif settings.quick:
-        asked["epochs"] = QUICK_PAPER_EPOCHS
+    if settings.quick:
+        asked |= QUICK | (QUICK_LOCAL[EXPERIMENT[training]] if head == "local" else QUICK_PAPER)
     return asked
+
+
+def from_short_pretraining(form, asked):
+    """Settings that start a fine-tuning from a short pre-training instead of the source's default one."""
+    model, head = form.split("-")
+    script = load_script("finetune-SMAPtest", model)
+    _, splits = split_cube(find_cube(asked["cube"], "smap_l4").path, replace(script["Settings"](**asked), input_days=1))
+    source = open_cube(find_cube(asked["source_cube"], "era5_land").path, check_values=False)
+    short = QUICK_LOCAL["ERA5test"] if head == "local" else QUICK_PAPER
+    folder = pretrained_briefly(model, asked, source_cut(cube_days(source), splits), **QUICK, **short)
+    return {"pretrained": str(folder), "source_cube": None}
 
 
 def collect_rows(runs, lead_times):
@@ -249,9 +262,3 @@ def print_table(rows, title):
         cells = table_cells(row, str)
         print(f"{row['form']:<28}{row['training']:<13}{row['lead_time']:>4}  {row['rmse']:.4f}  "
               f"{row['skill_damped_persistence']:>6.3f}  {cells[8]}")
-
-
-def first_settings(folder):
-    """The settings of a run, or of the first member of an ensemble."""
-    path = folder / "settings.json"
-    return read_json(path if path.exists() else sorted(folder.glob("seed*/settings.json"))[0])

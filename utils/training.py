@@ -197,7 +197,7 @@ def choose_share(network, start, record, splits, device):
     """How far fine-tuning may go: by what the validation says, and by how much of a year the record has seen.
 
     A record of one season cannot tell what its weights do to the others: of the way that the validation likes best, a
-    record of n days goes n / 365, and the whole of it from a year on.
+    record of n days goes (n / 365)^2, and the whole of it from a year on.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ def choose_share(network, start, record, splits, device):
     network.load_state_dict(tuned)
     print("validation RMSE by the share of the way from the pre-trained to the fine-tuned weights: "
           + ", ".join(f"{share:.2f} {error:.4f}" for share, error in zip(SHARES, errors)), flush=True)
-    return SHARES[int(np.argmin(errors))] * min(1.0, np.count_nonzero(splits.history_days) / YEAR)
+    return SHARES[int(np.argmin(errors))] * min(1.0, np.count_nonzero(splits.history_days) / YEAR) ** 2
 
 
 def fit(network, sources, settings, run, *, validation=None, steps=None, phase="fit"):

@@ -15,7 +15,8 @@ from utils.runs import find_cube, is_finished, plain, read_json, run_folder, run
 
 MODEL_FORMAT = 2
 ANY_GRID = "only head = 'local' with scaling_from = 'target' (or scaling = 'global') goes from one grid to another"
-SHARED = ("lead_time", "lead_times", "input_days", "max_gap_days", "scaling", "drop_inputs")  # of both runs, besides the architecture
+# settings of both runs, besides those of the architecture
+SHARED = ("lead_time", "lead_times", "input_days", "max_gap_days", "scaling", "drop_inputs")
 OF_SOURCE = ("further_cubes", "worlds")  # of the pre-training, which fine-tuning hands on
 
 
@@ -103,6 +104,8 @@ def pretrained_model(settings, model, architecture, splits, record):
     else:
         path, source_sha256 = _source_model(settings, model, shared, splits, record)
     found = load_model(path)
+    if not settings.pretrained:
+        shared |= {name: getattr(settings, name) for name in OF_SOURCE}
     differences = setting_differences(found["settings"], json.loads(json.dumps(shared)), names=list(shared))
     if source_sha256 not in (None, found["cube_sha256"]):
         differences.append("its cube had other content")
@@ -119,10 +122,7 @@ def pretrained_model(settings, model, architecture, splits, record):
 
 def _source_model(settings, model, shared, splits, record):
     """Path of the weights pre-trained on `source_cube`, made when they do not exist, and the cube's checksum."""
-    source_cube = settings.source_cube or ("twin" if settings.cube == "twin" else None)
-    if source_cube is None:
-        raise UserError(f"cube is {settings.cube}, but no source is named to pre-train on: give --source-cube (a "
-                        "cube's path, or twin), or --pretrained (a finished run).")
+    source_cube = source_of(settings)
     source_file = find_cube(source_cube, "era5_land")
     source = open_cube(source_file.path)
     grid = {"lat": source["lat"].values, "lon": source["lon"].values}
@@ -140,6 +140,15 @@ def _source_model(settings, model, shared, splits, record):
                                           results=settings.results, device=settings.device, seed=settings.seed,
                                           seeds=settings.seeds, resume=settings.resume and started))
     return folder / "model.pt", checksum(source_file.path)
+
+
+def source_of(settings):
+    """The cube to pre-train on, a path or "twin"; a UserError where none is named and the target is not the twin."""
+    source_cube = settings.source_cube or ("twin" if settings.cube == "twin" else None)
+    if source_cube is None:
+        raise UserError(f"cube is {settings.cube}, but no source is named to pre-train on: give --source-cube (a cube's path, "
+                        "or twin).")
+    return source_cube
 
 
 def source_cut(source_time, splits, asked=None):

@@ -1,0 +1,212 @@
+"""The studies as people run them: the paper's table, the learning curve, what a forecast rests on, members and lead times."""
+import csv
+import runpy
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from data_processing.errors import UserError
+from tests.conftest import ROOT
+from utils import factors, learning, tables
+from utils.evaluation import METRIC_COLUMNS
+
+pytestmark = pytest.mark.usefixtures("coarse_figures")
+SHORT = {"steps": 4, "hidden": (4,)}
+MODELS = ("cnn", "lstm", "conv3d_lstm")
+
+
+def load(script):
+    """Names of a script's module."""
+    return runpy.run_path(str(ROOT / script))
+
+
+def call(script, **settings):
+    """Run a script in this process."""
+    loaded = load(script)
+    loaded["main"](loaded["Settings"](**settings))
+
+
+def read_csv(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def source(weather_cube):
+    return str(weather_cube(name="source", first="2012-01-01", days=900, seed=1, columns=6))
+
+
+@pytest.fixture
+def target(weather_cube):
+    return str(weather_cube(name="target", first="2015-06-01", days=700, seed=2))
+
+
+@pytest.fixture
+def shortest(monkeypatch):
+    """Quick forms that are quicker still: these tests are about the tables, not the networks."""
+    for module, name in ((tables, "QUICK_LOCAL"), (learning, "QUICK_STEPS")):
+        monkeypatch.setattr(module, name, {folder: {**SHORT, **({"worlds": 0} if folder == "ERA5test" else {})}
+                                           for folder in ("ERA5test", "SMAPtest", "finetune-SMAPtest")})
+
+
+# ------------------------------------------------------------------------------------------------ the paper's table
+def test_paper_table_holds_every_form_and_what_transfer_is_worth(source, target, tmp_path, shortest, capsys):
+    settings = {"cube": target, "source_cube": source, "results": str(tmp_path / "results"), "quick": True,
+                "lead_times": (3, 5), "forms": ("lstm-local", "cnn-dense")}
+    call("finetune-SMAPtest/paper_table.py", **settings)
+    folder = tmp_path / "results/finetune-SMAPtest/paper_table/target-quick"
+    assert {path.name for path in folder.iterdir()} == {"table.csv", "table.md", "table.tex", "scatter.png", "gain.png",
+                                                        "skill.png"}
+    rows = {(row["form"], row["training"], row["lead_time"]): row for row in read_csv(folder / "table.csv")}
+    for lead_time in ("3", "5"):
+        scratch, transferred = (rows["lstm-local", training, lead_time] for training in ("scratch", "transferred"))
+        assert float(transferred["gain_by_transfer"]) == pytest.approx(1 - float(transferred["mse"]) / float(scratch["mse"]), rel=1e-4)
+        assert float(transferred["gain_low"]) <= float(transferred["gain_by_transfer"]) <= float(transferred["gain_high"])
+        damped = rows["damped_persistence", "", lead_time]
+        assert float(scratch["skill_damped_persistence"]) == pytest.approx(1 - float(scratch["mse"]) / float(damped["mse"]),
+                                                                                rel=1e-4)
+        assert float(scratch["rmse"]) ** 2 == pytest.approx(float(scratch["mse"]))
+        assert scratch["n"] == transferred["n"] == damped["n"] == str(120 * 20)
+    assert rows["cnn-dense", "transferred", "3"]["remark"] == tables.NO_TRANSFER  # 4 x 6 cells there, 4 x 5 here
+    assert "**" in (folder / "table.md").read_text() and r"\textbf{" in (folder / "table.tex").read_text()
+    models = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("model.pt")}
+    capsys.readouterr()
+    call("finetune-SMAPtest/paper_table.py", **settings)
+    assert "3 runs, 3 of them are made already" in capsys.readouterr().out
+    assert models == {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("model.pt")}
+
+
+def test_study_refuses_an_unknown_form_and_a_missing_source(target, tmp_path):
+    shared = {"cube": target, "results": str(tmp_path / "results")}
+    with pytest.raises(UserError, match="forms names gru; known are"):
+        call("finetune-SMAPtest/paper_table.py", forms=("gru",), source_cube=target, **shared)
+    with pytest.raises(UserError, match="no source is named to pre-train on"):
+        call("finetune-SMAPtest/learning_curve.py", **shared)
+
+
+def test_study_refuses_to_reuse_a_run_that_was_made_otherwise(source, target, tmp_path, shortest):
+    settings = {"cube": target, "results": str(tmp_path), "quick": True, "source_cube": source, "lead_times": (3,),
+                "forms": ("lstm-local",)}
+    call("SMAPtest/lstm.py", cube=target, results=str(tmp_path), name="target-quick", **SHORT)
+    with pytest.raises(UserError, match="holds a run that was made otherwise: .*another --name"):
+        call("finetune-SMAPtest/paper_table.py", **settings)
+
+
+# ---------------------------------------------------------------------------------------------- the learning curve
+def test_learning_curve_scores_every_way_on_the_same_values(source, target, tmp_path, shortest):
+    call("finetune-SMAPtest/learning_curve.py", cube=target, source_cube=source, results=str(tmp_path), quick=True,
+         model="lstm", lead_times=(1, 3))
+    folder = tmp_path / "finetune-SMAPtest/learning_curve/target-quick"
+    rows = read_csv(folder / "learning_curve.csv")
+    assert (folder / "learning_curve.png").exists() and "| 3 | 45 |" in (folder / "learning_curve.md").read_text()
+    found = {(row["forecaster"], row["train_days"], row["lead_time"]): row for row in rows}
+    assert {key[0] for key in found} == {*learning.WAYS, "persistence", "damped_persistence", "climatology", "water_balance"}
+    assert {key[1:] for key in found} == {(days, lead) for days in ("0", "45") for lead in ("1", "3")}
+    for days in ("0", "45"):
+        assert len({row["n"] for row in rows if row["train_days"] == days}) == 1
+    one, damped = found["zero-shot", "45", "3"], found["damped_persistence", "45", "3"]
+    assert float(one["skill_damped_persistence"]) == pytest.approx(1 - float(one["mse"]) / float(damped["mse"]), rel=1e-4)
+    # the share of the way that 45 days allow is (45 / 365)^2: hardly any
+    assert float(found["fine-tuned", "45", "3"]["rmse"]) == pytest.approx(float(one["rmse"]), rel=0.005)
+
+
+# ------------------------------------------------------------------------------------------ what a forecast rests on
+class LastValue(torch.nn.Module):
+    """Forecasts the last soil moisture: nothing else can matter."""
+
+    every_day = any_grid = True
+
+    def forward(self, batch, every_day=False):
+        return batch.inputs[:, -1:, None, 1]
+
+
+def test_exchange_of_an_input_harms_only_forecasts_that_rest_on_it(weather_cube):
+    from data_processing.cube import open_cube
+    from data_processing.record import open_record, scale_record
+    from data_processing.splits import split_cube
+    from tests.conftest import Experiment
+    path = weather_cube(days=500)
+    cube, splits = split_cube(path, Experiment(input_days=5))
+    record = scale_record(open_record(open_cube(path), "weather", splits, max_gap_days=10), splits.fit_days, scaling="cell")
+    run = factors.OpenedRun("SMAPtest", "lstm", None, SimpleNamespace(), LastValue(), record, splits, "weather")
+    rows = {(row["input"], row["part"]): row for row in factors.permutation_rows(run, repeats=2, seed=0)}
+    assert rows["soil_moisture", "all"]["increase"] > 0.5
+    for name in ("precipitation", "soil_temperature", "season", "place"):
+        assert rows[name, "all"]["increase"] == 0.0
+    every = rows["soil_moisture", "all"]
+    halves = [rows["soil_moisture", part] for part in ("dry half", "wet half")]
+    assert sum(half["n"] for half in halves) == every["n"]
+    assert sum(half["n"] * half["mse"] for half in halves) / every["n"] == pytest.approx(every["mse"])
+
+
+def test_permuted_blocks_keep_every_day_and_leave_none_in_its_place():
+    order = factors.permuted_blocks(np.random.default_rng(0), 95, 30)
+    assert sorted(order) == list(range(95)) and (order != np.arange(95)).all()
+    assert (np.diff(order) == 1).sum() >= 95 - 4 - 1
+
+
+def test_factor_importance_of_a_finished_run(target, tmp_path, capsys):
+    call("SMAPtest/lstm.py", cube=target, results=str(tmp_path), lead_times=(1, 3), test_days=60, **SHORT)
+    folder = tmp_path / "SMAPtest/lstm/target/lead1_3"
+    call("finetune-SMAPtest/factor_importance.py", run=str(folder), repeats=1, results=str(tmp_path))
+    rows = read_csv(folder / "factor_importance.csv")
+    assert {(row["input"], row["lead_time"]) for row in rows} == {
+        (name, lead) for name in ("precipitation", "soil_moisture", "soil_temperature", "season", "place") for lead in "13"}
+    assert (folder / "factor_importance.png").exists()
+    with pytest.raises(UserError, match="no finished run with a model.pt"):
+        call("finetune-SMAPtest/factor_importance.py", run=str(tmp_path / "nowhere"))
+
+
+@pytest.mark.slow
+def test_training_without_each_input_is_scored_beside_the_run_with_all(target, tmp_path):
+    call("SMAPtest/lstm.py", cube=target, results=str(tmp_path), test_days=60, **SHORT)
+    folder = tmp_path / "SMAPtest/lstm/target/lead3"
+    call("finetune-SMAPtest/factor_importance.py", run=str(folder), repeats=1, drop_one=True, results=str(tmp_path))
+    rows = [row for row in read_csv(folder / "factor_importance.csv") if row["method"] == "drop one" and row["part"] == "all"]
+    assert len(rows) == 5
+    for row in rows:
+        without = read_csv(tmp_path / f"SMAPtest/lstm/target-without-{row['input']}/lead3/metrics.csv")[0]
+        assert float(row["mse"]) == pytest.approx(float(without["mse_pooled"]), rel=1e-5)
+
+
+# ----------------------------------------------------------------------------------------------------- every script
+@pytest.mark.parametrize("model", MODELS)
+def test_every_network_is_pretrained_and_fine_tuned_in_our_form(model, source, target, tmp_path):
+    shared = {"results": str(tmp_path), "test_days": 60, **SHORT}
+    call(f"SMAPtest/{model}.py", cube=target, **shared)
+    call(f"finetune-SMAPtest/{model}.py", cube=target, source_cube=source, worlds=0, **shared)
+    for experiment, name in (("ERA5test", "source"), ("SMAPtest", "target"), ("finetune-SMAPtest", "target")):
+        rows = read_csv(tmp_path / experiment / model / name / "lead3/metrics.csv")
+        assert rows[0]["forecaster"] == model and tuple(rows[0]) == METRIC_COLUMNS
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_network_trains_in_the_papers_form(model, target, tmp_path):
+    call(f"SMAPtest/{model}.py", cube=target, results=str(tmp_path), head="dense", epochs=1, test_days=60)
+    assert read_csv(tmp_path / f"SMAPtest/{model}/target-dense/lead3/metrics.csv")[0]["forecaster"] == model
+
+
+def test_members_and_their_mean_stand_in_one_table_and_the_spread_in_the_forecast(target, tmp_path, capsys):
+    settings = {"cube": target, "results": str(tmp_path), "lead_times": (1, 4), "seeds": 2, "test_days": 60, **SHORT}
+    call("SMAPtest/lstm.py", **settings)
+    folder = tmp_path / "SMAPtest/lstm/target/lead1_4"
+    rows = {(row["forecaster"], row["lead_time"]): row for row in read_csv(folder / "metrics.csv")}
+    members, values = [], {}
+    for number in (0, 1):
+        with xr.open_dataset(folder / f"seed{number}/forecast.nc") as file:
+            members.append(file["forecast"].values)
+    with xr.open_dataset(folder / "forecast.nc") as file:
+        values = {name: file[name].values for name in ("forecast", "spread", "quantile", "observed")}
+    np.testing.assert_allclose(values["forecast"], np.mean(members, axis=0), atol=1e-6)
+    assert (values["quantile"][0] <= values["forecast"] + 1e-6).all()
+    for lead, lead_time in enumerate(("1", "4")):
+        names = ("lstm_ensemble", "lstm_seed0", "lstm_seed1")
+        mse = [float(rows[name, lead_time]["mse_pooled"]) for name in names]
+        assert mse[0] <= np.mean(mse[1:]) + 1e-12  # the mean is never worse than its members on average
+        of_lead = np.isfinite(values["forecast"][:, lead]) & np.isfinite(values["observed"][:, lead])
+        assert of_lead.sum() == int(rows["lstm_ensemble", lead_time]["n"])
+    with pytest.raises(UserError, match="holds a finished ensemble"):
+        call("SMAPtest/lstm.py", **settings)
