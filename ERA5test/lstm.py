@@ -52,8 +52,8 @@ class Settings:
     scaling: Literal["cell", "global"] | None = None  # each cell's own mean and spread, or (the paper's form) one pair
     # training
     satellite_view: bool | None = None  # learn also from the source as a satellite sees it; not for the paper's form
-    worlds: int | None = None  # learn also from synthetic worlds; default 8, 0 for the paper's form
-    steps: int = 8000  # of the optimizer, where epochs is not given
+    worlds: int | None = None  # learn also from synthetic worlds; default 5, 0 for the paper's form
+    steps: int = 5000  # of the optimizer, where epochs is not given
     epochs: int | None = None  # passes over the training days, instead of steps; default 30 for the paper's form
     patience: int = 10  # epochs without a better validation before training stops
     refit: bool | None = None  # train once more on training + validation days; default if they are under two years

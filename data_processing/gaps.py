@@ -2,15 +2,13 @@
 
 import numpy as np
 
-from data_processing.cube import SOIL_MOISTURE, VARIABLES
+from data_processing.cube import VARIABLES
 from data_processing.errors import UserError
 
 CARRIED = ("soil_moisture", "soil_temperature")  # states; rain of another day says nothing about this day's
 NO_VALUE = 255  # age where nothing was observed within max_gap_days
 LONGEST_GAP = NO_VALUE - 1
 MEMORY_DAYS = 60.0  # e-folding time of the antecedent means: the deeper soil's
-LONG_MEMORY_DAYS = 365.0  # of soil moisture's second one: what the place has been like since the record began
-ANTECEDENT = (*VARIABLES, "soil_moisture", "soil_moisture")  # variable of each channel of `antecedent_means`
 
 
 def carry_forward(values, max_gap_days):
@@ -45,11 +43,10 @@ def carry_forward(values, max_gap_days):
 
 
 def antecedent_means(values):
-    """What the days before have been like: means of all values up to each day, older ones counting less.
+    """What the days before have been like: the mean of all values up to each day, older ones counting less.
 
-    A value loses its weight with an e-folding time of MEMORY_DAYS, so that a network that looks back some weeks knows of the
-    months before; soil moisture's also with one of LONG_MEMORY_DAYS: where a short record's mean is that of one season, the
-    days that have come since correct it.
+    A value loses its weight with an e-folding time of MEMORY_DAYS; so a network that looks back some weeks knows of the
+    months before.
 
     Parameters
     ----------
@@ -58,25 +55,15 @@ def antecedent_means(values):
 
     Returns
     -------
-    float32 [T, len(ANTECEDENT), H, W]
-        From the values of this and earlier days only: the mean of each variable, in its unit; the long mean of soil
-        moisture, m3 m-3; how many values it stands for. Means are NaN before the first value.
+    float32 [T, 3, H, W]
+        In the unit of `values`, from the values of this and earlier days only; NaN before the first one.
     """
-    means = np.empty((len(values), len(ANTECEDENT), *values.shape[2:]), np.float32)
-    means[:, :len(VARIABLES)], _ = _fading_means(values, MEMORY_DAYS)
-    means[:, -2], means[:, -1] = _fading_means(values[:, SOIL_MOISTURE], LONG_MEMORY_DAYS)
-    return means
-
-
-def _fading_means(values, memory_days):
-    """Means and weights (a value of today counts 1) of the values [T, ...] up to each day."""
-    kept = np.float32(np.exp(-1.0 / memory_days))
-    means, weights = np.empty_like(values), np.empty_like(values)
+    kept = np.float32(np.exp(-1.0 / MEMORY_DAYS))
+    means = np.empty_like(values)
     total, weight = np.zeros(values.shape[1:], np.float32), np.zeros(values.shape[1:], np.float32)
     for day, today in enumerate(values):
         observed = ~np.isnan(today)
         total = kept * total + np.where(observed, today, 0)
         weight = kept * weight + observed
         means[day] = np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 1e-6)
-        weights[day] = weight
-    return means, weights
+    return means

@@ -26,7 +26,7 @@ class Record:
     land: np.ndarray  # bool [H, W]
     carried: np.ndarray  # float32 [input_days - 1 + T, 3, H, W]; missing days stand before the record
     age: np.ndarray  # uint8, the same shape
-    antecedent: np.ndarray  # float32 [input_days - 1 + T, 5, H, W]; `data_processing.gaps.antecedent_means`
+    antecedent: np.ndarray  # float32, the same shape; `data_processing.gaps.antecedent_means`
     input_days: int
     lead_times: tuple[int, ...]  # days, ascending
     scaler: Scaler | None = None
@@ -45,7 +45,7 @@ class Record:
 
     @property
     def antecedent_windows(self):
-        """View [T, input_days, 5, H, W]."""
+        """View [T, input_days, 3, H, W]."""
         return window_view(self.antecedent, self.input_days)
 
     def observed(self, days=slice(None)):
@@ -142,27 +142,6 @@ def whole_record(cube, name, splits, max_gap_days, until=None, hidden=()):
                   land=land_mask(values[before:], np.ones(len(time), bool)), carried=carried, age=age,
                   antecedent=antecedent_means(values), input_days=splits.input_days, lead_times=splits.lead_times,
                   hidden=tuple(hidden))
-
-
-def cut_days(record, first, count):
-    """A record as if it had begun on a day: what lies before is not remembered.
-
-    Parameters
-    ----------
-    record : Record
-    first, count : int
-        Index of the first day, and number of days.
-
-    Returns
-    -------
-    Record
-        Not scaled.
-    """
-    kept = slice(first, first + count + record.input_days - 1)
-    carried, age = record.carried[kept], record.age[kept]
-    values = np.where(age == 0, carried, np.float32(np.nan))
-    return replace(record, time=record.time[first:first + count], carried=carried, age=age,
-                   antecedent=antecedent_means(values), scaler=None, static=None)
 
 
 def scale_record(record, days, *, scaling, scaler=None):

@@ -34,7 +34,7 @@ class Settings:
     # transfer
     source_cube: str | None = None  # cube to pre-train on: a path, or "twin" (default where cube is "twin")
     further_cubes: tuple[str, ...] = ()  # more cubes to pre-train on: the union of all is learned from
-    worlds: int | None = None  # synthetic worlds to pre-train on; default 8, 0 for the paper's form
+    worlds: int | None = None  # synthetic worlds to pre-train on; default 5, 0 for the paper's form
     source_until: str | None = None  # last source day to learn from; default the day before the target's validation
     pretrained: str | None = None  # a finished run, or its model.pt, to start from, instead of source_cube's
     scaling_from: Literal["target", "source"] = "target"  # whose mean and spread; "source" by cell needs equal grids
@@ -62,7 +62,7 @@ class Settings:
     dropout: float = 0.0  # of the local head
     scaling: Literal["cell", "global"] | None = None  # each cell's own mean and spread, or (the paper's form) one pair
     # training
-    steps: int = 1500  # of the optimizer, where epochs is not given
+    steps: int = 1200  # of the optimizer, where epochs is not given
     epochs: int | None = None  # passes over the training days, instead of steps; default 30 for the paper's form
     patience: int = 10  # epochs without a better validation before training stops
     refit: bool | None = None  # train once more on training + validation days; default if they are under two years

@@ -177,6 +177,7 @@ def test_training_without_each_input_is_scored_beside_the_run_with_all(target, t
 def test_every_network_is_pretrained_and_fine_tuned_in_our_form(model, source, target, tmp_path):
     shared = {"results": str(tmp_path), "test_days": 60, **SHORT}
     call(f"SMAPtest/{model}.py", cube=target, **shared)
+    call(f"ERA5test/{model}.py", cube=source, worlds=0, **shared)
     call(f"finetune-SMAPtest/{model}.py", cube=target, source_cube=source, worlds=0, **shared)
     for experiment, name in (("ERA5test", "source"), ("SMAPtest", "target"), ("finetune-SMAPtest", "target")):
         rows = read_csv(tmp_path / experiment / model / name / "lead3/metrics.csv")

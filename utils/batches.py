@@ -5,9 +5,8 @@ import numpy as np
 import torch
 
 from data_processing.cube import VARIABLES
-from data_processing.gaps import ANTECEDENT, NO_VALUE
+from data_processing.gaps import NO_VALUE
 from data_processing.season import season_terms
-from data_processing.static_maps import USUAL_COUNT
 from data_processing.windows import gather
 
 
@@ -25,9 +24,8 @@ class Batch:
         Cosine and sine of the day of the year.
     static : Tensor [S, H, W]
         Maps of the place (`data_processing.static_maps`), 0 at sea.
-    antecedent : Tensor [N, D, 5, H, W]
-        Scaled means of the days up to each day (`data_processing.gaps.antecedent_means`), 0 where nothing was observed, and
-        how many values stand behind the long one, as a logarithm.
+    antecedent : Tensor [N, D, 3, H, W]
+        Scaled means of the days up to each day (`data_processing.gaps.antecedent_means`); 0 where nothing was observed.
     asked : bool Tensor [H, W]
         Cells whose forecast is asked for: the land, or a part of it in training.
     """
@@ -61,34 +59,20 @@ def make_batch(record, init_days, device, asked=None):
     missing = (age == NO_VALUE) | ~record.land
     values[missing] = 0.0
     freshness = np.where(missing, 0.0, 1.0 / (1.0 + age)).astype(np.float32)
-    antecedent = scaled_antecedent(record, init_days)
+    antecedent = np.nan_to_num(record.scaler.scale(gather(record.antecedent_windows, init_days)), copy=False)
+    antecedent *= record.land
     dates = record.time[0] + input_day_indices(record, init_days)
     season = season_terms(dates.ravel(), harmonics=1)[:, 1:].reshape(*dates.shape, 2).astype(np.float32)
     asked = record.land if asked is None else asked
     static = record.static
     for name in record.hidden:
         if name in VARIABLES:
-            values[:, :, VARIABLES.index(name)] = freshness[:, :, VARIABLES.index(name)] = 0.0
-            antecedent[:, :, antecedent_channels(name)] = 0.0
+            for array in (values, freshness, antecedent):
+                array[:, :, VARIABLES.index(name)] = 0.0
     season = np.zeros_like(season) if "season" in record.hidden else season
     static = np.zeros_like(static) if "place" in record.hidden else static
     return Batch(*(torch.from_numpy(array).to(device)
                    for array in (values, freshness, season, static, antecedent, asked)))
-
-
-def scaled_antecedent(record, init_days):
-    """The means of the days before the windows' days as a network sees them, float32 [N, D, 5, H, W]."""
-    means = gather(record.antecedent_windows, init_days)
-    variables = len(VARIABLES)
-    scaled = np.concatenate([record.scaler.scale(means[:, :, :variables]),
-                             record.scaler.scale_soil_moisture(means[:, :, variables])[:, :, None],
-                             np.log((1 + means[:, :, variables + 1:]) / (1 + USUAL_COUNT))], axis=2)
-    return np.where(record.land, np.nan_to_num(scaled, copy=False), np.float32(0))
-
-
-def antecedent_channels(name):
-    """Channels of `Batch.antecedent` that come from a variable, list of int."""
-    return [channel for channel, variable in enumerate(ANTECEDENT) if variable == name]
 
 
 def input_day_indices(record, init_days):

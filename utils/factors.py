@@ -18,7 +18,7 @@ from data_processing.files import write_csv
 from data_processing.record import INPUTS, Record, open_record
 from data_processing.splits import Splits, split_cube
 from utils.baselines import cell_mean
-from utils.batches import antecedent_channels, make_batch
+from utils.batches import make_batch
 from utils.members import read_forecast
 from utils.runs import cube_label, find_cube, is_finished, read_json
 from utils.study import DOMAIN_OF, load_script, run_or_reuse
@@ -156,11 +156,11 @@ def exchanged(batch, other, name, static):
         return replace(batch, season=other.season)
     if name == "place":
         return replace(batch, static=static)
-    channels = [VARIABLES.index(name)]
+    channel = VARIABLES.index(name)
     changed = {}
-    for field, chosen in (("inputs", channels), ("freshness", channels), ("antecedent", antecedent_channels(name))):
+    for field in ("inputs", "freshness", "antecedent"):
         values = getattr(batch, field).clone()
-        values[:, :, chosen] = getattr(other, field)[:, :, chosen]
+        values[:, :, channel] = getattr(other, field)[:, :, channel]
         changed[field] = values
     return replace(batch, **changed)
 

@@ -2,21 +2,19 @@
 
 A short record's mean and spread are uncertain, and those of one season say little about the others. So that a network
 learns what they are worth, most of the records that it is pre-trained on are scaled by the statistics of a random stretch of
-their days, and it is told how long the stretch was and in which season it lay (`data_processing.static_maps`). After a
-stretch that is short the record goes on for a year, as that of a new satellite does whose first forecasts are asked for.
+their days, and it is told how long the stretch was and in which season it lay (`data_processing.static_maps`).
 """
 import numpy as np
 
 from data_processing.cube import open_cube
 from data_processing.files import PROJECT
-from data_processing.record import cut_days, scale_record, whole_record
+from data_processing.record import scale_record, whole_record
 from data_processing.satellite import satellite_view
 from data_processing.twin_worlds import world_path
 from utils.runs import find_cube
 
 STRETCHES = 6  # statistics that are drawn for each view of a record
 SHORTEST_STRETCH, LONGEST_STRETCH = 25, 1100  # days
-YEAR = 365  # days
 WHOLE_SHARE = 0.25  # of the statistics are those of the whole record
 
 
@@ -52,36 +50,10 @@ def pretraining_sources(record, splits, settings):
         views.append((other, days, np.arange(splits.lead_time, len(other.time))))
     sources = []
     for view, days, targets in views:
-        sources.append((scale_record(view, days, scaling=settings.scaling), targets))
-        for _ in range(1, STRETCHES if splits_allow(days) else 1):
-            shown = random_stretch(random, days)
-            sources.append(new_satellite(view, shown, targets, settings.scaling))
+        for stretch in range(STRETCHES if splits_allow(days) else 1):
+            shown = random_stretch(random, days) if stretch else days
+            sources.append((scale_record(view, shown, scaling=settings.scaling), targets))
     return sources
-
-
-def new_satellite(record, shown, targets, scaling):
-    """A record with the statistics of the days `shown`, and its targets; it ends YEAR days after them if they are few.
-
-    Parameters
-    ----------
-    record : Record
-    shown : bool [T]
-        Consecutive days.
-    targets : int ndarray
-        Days of the record to learn from.
-    scaling : str
-
-    Returns
-    -------
-    (Record, int ndarray)
-    """
-    if np.count_nonzero(shown) <= YEAR:
-        first = np.flatnonzero(shown)[0]
-        last = np.flatnonzero(shown)[-1] + YEAR
-        targets = targets[(targets >= first + record.lead_times[-1]) & (targets <= last)] - first
-        record = cut_days(record, first, min(last + 1, len(record.time)) - first)
-        shown = shown[first:last + 1]
-    return scale_record(record, shown, scaling=scaling), targets
 
 
 def splits_allow(days):

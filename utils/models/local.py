@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from data_processing.cube import SOIL_MOISTURE, VARIABLES
-from data_processing.gaps import ANTECEDENT
 from data_processing.satellite import KM_PER_DEGREE
 from data_processing.static_maps import CHANNELS
 
@@ -88,7 +87,7 @@ class LocalNetwork(nn.Module):
 
     def __init__(self, form, width, dropout, around, lead_times):
         super().__init__()
-        day_channels = 2 * len(VARIABLES) + len(ANTECEDENT) + 2  # values, freshness, antecedent means, season
+        day_channels = 3 * len(VARIABLES) + 2  # values, freshness, antecedent means, season
         self.encoder = nn.ModuleDict({"place": nn.Linear(len(CHANNELS), width, bias=False)})
         if form.looks_around:
             self.encoder["around"] = LookAround(form.looks_back, around)
