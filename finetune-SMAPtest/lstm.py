@@ -62,12 +62,12 @@ class Settings:
     dropout: float = 0.0  # of the local head
     scaling: Literal["cell", "global"] | None = None  # each cell's own mean and spread, or (the paper's form) one pair
     # training
-    steps: int = 1200  # of the optimizer, where epochs is not given
+    steps: int = 800  # of the optimizer, where epochs is not given
     epochs: int | None = None  # passes over the training days, instead of steps; default 30 for the paper's form
     patience: int = 10  # epochs without a better validation before training stops
     refit: bool | None = None  # train once more on training + validation days; default if they are under two years
     batch_size: int | None = None  # windows; default 2, and learning from each of their days; 32 for the paper's form
-    learning_rate: float | None = None  # highest of a rise and fall; default 1.5e-3, 1e-3 for the paper's form
+    learning_rate: float | None = None  # highest of a rise and fall; default 1e-3, 1e-3 for the paper's form
     weight_decay: float = 0.01  # of AdamW
     seed: int = 0  # of the start weights, the order of the windows and the dropout
     seeds: int = 1  # members of an ensemble, from this seed on
@@ -84,7 +84,7 @@ def main(settings):
 
 
 def train_and_test(settings):
-    settings = complete(settings, learning_rate=1.5e-3, paper_hidden=PAPER_HIDDEN)
+    settings = complete(settings, learning_rate=1e-3, paper_hidden=PAPER_HIDDEN)
     cube_file = find_cube(settings.cube, "smap_l4")
     cube, splits = split_cube(cube_file.path, settings)
     run = start_run("finetune-SMAPtest", "lstm", settings, cube_file, cube, splits)

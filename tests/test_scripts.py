@@ -1,6 +1,7 @@
 """The scripts as people run them: what they leave behind, what they refuse, and that they can be trusted."""
 import ast
 import csv
+import functools
 import json
 import os
 import runpy
@@ -300,7 +301,18 @@ def test_same_seed_gives_the_same_metrics_and_another_seed_others(target, tmp_pa
     assert tables[0] == tables[1] != tables[2]
 
 
-def test_pretraining_sees_nothing_of_the_targets_validation_and_test_days(target, tmp_path):
+@pytest.fixture
+def short_pretraining(monkeypatch):
+    """Fine-tuning scripts make the run that they start from with its default number of steps: here with few."""
+    run_path = runpy.run_path
+
+    def shortened(path):
+        names = run_path(path)
+        return names | {"Settings": functools.partial(names["Settings"], steps=10)} if "ERA5test" in path else names
+    monkeypatch.setattr(runpy, "run_path", shortened)
+
+
+def test_pretraining_sees_nothing_of_the_targets_validation_and_test_days(target, tmp_path, short_pretraining):
     """The source overlaps the target; what comes after the target's validation start is replaced by noise."""
     values = weather_values(1200, 4, 5, seed=1)
     folders = []
@@ -347,27 +359,46 @@ def test_test_days_never_move_the_weights(target, tmp_path):
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def test_killed_run_resumes_to_the_same_numbers(source, target, tmp_path):
-    """SIGKILL once while pre-training and once while fine-tuning."""
+def test_killed_run_resumes_to_the_same_numbers(target, tmp_path):
+    settings = {"cube": target, "hidden": (16,), "epochs": 8}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    call("SMAPtest/convlstm.py", **settings | {"cube": str(target), "results": str(whole)})
+    run_until_epoch("SMAPtest/convlstm.py", broken / "SMAPtest/convlstm/target/lead3", 2, results=broken, **settings)
+    unasked = run("SMAPtest/convlstm.py", tmp_path, results=broken, **settings)
+    assert unasked.returncode == 2 and "--resume" in unasked.stderr
+    assert run("SMAPtest/convlstm.py", tmp_path, results=broken, resume=True, **settings).returncode == 0
+    assert_same_run(whole, broken, "SMAPtest/convlstm/target/lead3")
+
+
+@pytest.mark.slow
+def test_run_killed_while_pretraining_and_while_fine_tuning_resumes_to_the_same_numbers(source, target, tmp_path):
     settings = {"cube": target, "source_cube": source, "hidden": (16,), "epochs": 8}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert run("finetune-SMAPtest/convlstm.py", tmp_path, results=whole, **settings).returncode == 0
-    for log in ("ERA5test/convlstm/source/lead3", "finetune-SMAPtest/convlstm/target/lead3"):
+    folders = ("ERA5test/convlstm/source/lead3", "finetune-SMAPtest/convlstm/target/lead3")
+    for folder in folders:
         resume = {"resume": True} if broken.exists() else {}
-        process = subprocess.Popen(command("finetune-SMAPtest/convlstm.py", results=broken, **settings, **resume),
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for_epochs(broken / log / "training_log.csv", 2)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert not (broken / log / "metrics.csv").exists()
-    unasked = run("finetune-SMAPtest/convlstm.py", tmp_path, results=broken, **settings)
-    assert unasked.returncode == 2 and "--resume" in unasked.stderr
+        run_until_epoch("finetune-SMAPtest/convlstm.py", broken / folder, 2, results=broken, **settings, **resume)
     assert run("finetune-SMAPtest/convlstm.py", tmp_path, results=broken, resume=True, **settings).returncode == 0
-    for folder in ("ERA5test/convlstm/source/lead3", "finetune-SMAPtest/convlstm/target/lead3"):
-        assert (whole / folder / "metrics.csv").read_bytes() == (broken / folder / "metrics.csv").read_bytes()
-        logs = [[{name: value for name, value in row.items() if name != "seconds"}
-                 for row in read_csv(base / folder / "training_log.csv")] for base in (whole, broken)]
-        assert logs[0] == logs[1]
+    for folder in folders:
+        assert_same_run(whole, broken, folder)
+
+
+def run_until_epoch(script, folder, epoch, /, **settings):
+    """Run a script as a process and kill it after some epochs of the run in `folder`."""
+    process = subprocess.Popen(command(script, **settings), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for_epochs(folder / "training_log.csv", epoch)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "metrics.csv").exists()
+
+
+def assert_same_run(whole, broken, folder):
+    """Metrics and logs (but for the seconds) are the same."""
+    assert (whole / folder / "metrics.csv").read_bytes() == (broken / folder / "metrics.csv").read_bytes()
+    logs = [[{name: value for name, value in row.items() if name != "seconds"}
+             for row in read_csv(base / folder / "training_log.csv")] for base in (whole, broken)]
+    assert logs[0] == logs[1]
 
 
 def wait_for_epochs(log, epochs):
@@ -377,7 +408,7 @@ def wait_for_epochs(log, epochs):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("script", ["ERA5test/convlstm.py", "SMAPtest/convlstm.py", "finetune-SMAPtest/convlstm.py"])
+@pytest.mark.parametrize("script", ["ERA5test/cnn.py", "SMAPtest/lstm.py", "finetune-SMAPtest/conv3d_lstm.py"])
 def test_help_names_every_setting(script, tmp_path):
     shown = run(script, tmp_path, help=True)
     assert shown.returncode == 0

@@ -48,6 +48,6 @@ def draw_ensemble(path, *, observed, forecast, spread, counts, title):
         axes = place_axes(figure, left + 2 * (side + gap), bottom, side, side)
         axes.bar(np.arange(len(counts)), counts / counts.sum(), color=FORECAST_COLOUR, width=0.9)
         axes.axhline(1 / len(counts), color="black", linestyle="--", linewidth=0.7)
-        axes.set(xlabel="rank of the observation among the members", ylabel="share", xticks=range(len(counts)))
+        axes.set(xlabel="rank among the members", ylabel="share", xticks=range(len(counts)))
     write_title(figure, lines)
     save_figure(path, figure)

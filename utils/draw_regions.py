@@ -21,12 +21,12 @@ def draw_regions(path, rows, title):
     shown = [name for name in (model, "water_balance", "ceiling") if any(row["forecaster"] == name for row in rows)]
     for name in shown:
         chosen = [row for row in rows if row["forecaster"] == name and row["lead_time"] == lead_time]
-        axes.plot([row["skill_damped_persistence"] for row in chosen], [places[row["region"]] for row in chosen], linestyle="none",
-                  marker={"ceiling": "|", "water_balance": "s"}.get(name, "o"), markersize=7 if name == "ceiling" else 4,
+        axes.plot([row["skill_damped_persistence"] for row in chosen], [places[row["region"]] for row in chosen],
+                  linestyle="none", marker={"ceiling": "|", "water_balance": "s"}.get(name, "o"), markersize=7 if name == "ceiling" else 4,
                   color=OTHER_COLOURS.get(name, FORECAST_COLOUR), label=name.replace("_", " "))
     axes.axvline(0, color="0.5", linewidth=0.7)
     axes.set_yticks(list(places.values()), list(places))
-    axes.set(ylim=(-0.7, len(parts) - 0.3), xlabel=f"skill, 1 − MSE / MSE of damped persistence, {lead_time} days ahead")
+    axes.set(ylim=(-0.7, len(parts) - 0.3), xlabel=f"skill against damped persistence, {lead_time} days")
     figure.legend(*axes.get_legend_handles_labels(), loc="lower center", ncols=3, borderaxespad=0.2)
     write_title(figure, lines)
     save_figure(path, figure)
@@ -43,15 +43,16 @@ def draw_events(path, rows, title):
     for panel, event in enumerate(("dry", "wet")):
         axes = place_axes(figure, left + panel * (side + gap), bottom, side, side)
         for row in rows:
-            if row["event"] == event and row["lead_time"] == lead_time and not row["forecaster"].startswith(f"{model}_seed"):
+            if row["event"] == event and row["lead_time"] == lead_time and "_seed" not in row["forecaster"]:
                 colour = {model: FORECAST_COLOUR, "damped_persistence": REFERENCE_COLOUR}.get(
                     row["forecaster"], OTHER_COLOURS.get(row["forecaster"], "0.5"))
                 axes.plot(row["false_alarm_ratio"], row["hit_rate"], marker="o" if row["forecaster"] == model else "s",
                           markersize=5 if row["forecaster"] == model else 4, linestyle="none", color=colour,
                           label=row["forecaster"].replace("_", " "))
-        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), title=f"{event}: {'below 10th' if event == 'dry' else 'above 90th'} percentile",
+        threshold = {"dry": "< 10th", "wet": "> 90th"}[event]
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), title=f"{event}: {threshold} percentile",
                  xlabel="false alarm ratio", ylabel="hit rate" if panel == 0 else "")
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="lower center", ncols=3, borderaxespad=0.3)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="lower center", ncols=2, borderaxespad=0.3)
     write_title(figure, lines)
     save_figure(path, figure)
 

@@ -13,7 +13,7 @@ from utils.bootstrap import block_days, compare, interval, mean_square
 from utils.evaluation import daily_scores
 from utils.members import read_forecast
 from utils.runs import cube_label, find_cube
-from utils.study import is_made, load_script, pretrained_briefly, run_or_reuse
+from utils.study import from_short_pretraining, is_made, load_script, run_or_reuse
 from utils.transfer import source_cut, source_of
 
 WAYS = ("scratch", "zero-shot", "fine-tuned")
@@ -61,7 +61,7 @@ def make_learning_runs(settings, name):
             if way != "scratch":
                 asked |= {"source_cube": source_cube, "source_until": until, "zero_shot": way == "zero-shot"}
                 if settings.quick:
-                    asked |= from_short_pretraining(settings.model, asked, name)
+                    asked |= from_short_pretraining(settings.model, asked | {"name": name}, until, **QUICK_STEPS["ERA5test"])
             if way == "zero-shot":
                 asked["name"] += "-zero-shot"
             planned.append((way, days, experiment, asked))
@@ -73,12 +73,6 @@ def make_learning_runs(settings, name):
         folder = run_or_reuse(experiment, settings.model, **asked)
         runs.append(LearningRun(way, days, load_script(experiment, settings.model)["Settings"](**asked), folder))
     return runs
-
-
-def from_short_pretraining(model, asked, name):
-    """Settings that start a fine-tuning from a short pre-training instead of the source's default one."""
-    folder = pretrained_briefly(model, asked | {"name": name}, asked["source_until"], **QUICK_STEPS["ERA5test"])
-    return {"pretrained": str(folder), "source_cube": None, "source_until": None}
 
 
 def earliest_cut(settings, shared, source_cube, lengths):

@@ -63,14 +63,14 @@ def run_or_reuse(experiment, model, **settings):
     return folder
 
 
-def pretrained_briefly(model, asked, until, **training):
-    """Folder of a short pre-training for quick forms of a study: found, gone on with, or made now.
+def from_short_pretraining(model, asked, until, **training):
+    """Settings that start a fine-tuning from a short pre-training, made or reused, instead of the source's default one.
 
     Parameters
     ----------
     model : str
     asked : dict
-        Settings of the fine-tuning script that shall start from it; name, source_cube and those of the sequence are used.
+        Settings of the fine-tuning script; name, source_cube and those of the sequence are used.
     until : str or None
         Last source day that may be used (`utils.transfer.source_cut`).
     **training
@@ -78,11 +78,12 @@ def pretrained_briefly(model, asked, until, **training):
 
     Returns
     -------
-    Path
+    dict
     """
     kept = ("head", "lead_time", "lead_times", "embargo_days", "seeds", "device", "results", "name")
-    return run_or_reuse("ERA5test", model, cube=asked["source_cube"], source_until=until,
-                        **{name: asked[name] for name in kept if name in asked}, **training)
+    folder = run_or_reuse("ERA5test", model, cube=asked["source_cube"], source_until=until,
+                          **{name: asked[name] for name in kept if name in asked}, **training)
+    return {"pretrained": str(folder), "source_cube": None, "source_until": None}
 
 
 def is_made(experiment, model, **settings):

@@ -13,7 +13,7 @@ from data_processing.files import replacing, write_csv
 from data_processing.splits import split_cube
 from utils.bootstrap import average, block_days, compare, determination, interval, mean_square, read_daily
 from utils.runs import find_cube
-from utils.study import is_made, load_script, pretrained_briefly, run_or_reuse
+from utils.study import from_short_pretraining, is_made, load_script, run_or_reuse
 from utils.transfer import source_cut, source_of
 
 FORMS = ("convlstm-local", "lstm-local", "cnn-local", "conv3d_lstm-local",
@@ -77,11 +77,13 @@ def make_runs(settings, name):
             runs.append(run)
             continue
         done += 1
+        model, head = run.form.split("-")
         print(f"\nrun {done} of {total}: {run.form}, {run.training}, lead {run.lead_times}; "
               f"{(clock.monotonic() - started) / 60:.0f} min so far", flush=True)
         if settings.quick and run.training == "transferred":
-            asked |= from_short_pretraining(run.form, asked)
-        folder = run_or_reuse(EXPERIMENT[run.training], run.form.split("-")[0], **asked)
+            short = QUICK_LOCAL["ERA5test"] if head == "local" else QUICK_PAPER
+            asked |= from_short_pretraining(model, asked, source_until(model, asked), **QUICK, **short)
+        folder = run_or_reuse(EXPERIMENT[run.training], model, **asked)
         runs.append(run._replace(folder=folder))
     return runs
 
@@ -111,15 +113,11 @@ def run_settings(settings, name, head, training, lead_times, source_cube):
     return asked
 
 
-def from_short_pretraining(form, asked):
-    """Settings that start a fine-tuning from a short pre-training instead of the source's default one."""
-    model, head = form.split("-")
+def source_until(model, asked):
+    """Last source day that the fine-tuning with these settings may start from; see `utils.transfer.source_cut`."""
     script = load_script("finetune-SMAPtest", model)
     _, splits = split_cube(find_cube(asked["cube"], "smap_l4").path, replace(script["Settings"](**asked), input_days=1))
-    source = open_cube(find_cube(asked["source_cube"], "era5_land").path, check_values=False)
-    short = QUICK_LOCAL["ERA5test"] if head == "local" else QUICK_PAPER
-    folder = pretrained_briefly(model, asked, source_cut(cube_days(source), splits), **QUICK, **short)
-    return {"pretrained": str(folder), "source_cube": None}
+    return source_cut(cube_days(open_cube(find_cube(asked["source_cube"], "era5_land").path, check_values=False)), splits)
 
 
 def collect_rows(runs, lead_times):

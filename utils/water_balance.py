@@ -67,8 +67,8 @@ def water_balance(record, targets, lead_time, history_days, mean):
 def balance_terms(record, land, centre, season_known):
     """Function of a day that gives what is known of each cell at its end, float64 [cells, terms]; NaN: nothing.
 
-    The terms: 1; the last departure from the mean, its square with its sign (losses grow with wetness); log-rain since it was seen and of the
-    RECENT_DAYS before; cosine and sine of the season.
+    The terms: 1; the last departure from the mean, its square with its sign (losses grow with wetness); log-rain since it was
+    seen and of the RECENT_DAYS before; cosine and sine of the season.
     """
     before = record.input_days - 1
     rain = np.log1p(np.nan_to_num(record.carried[before:, RAIN_CHANNEL][:, land]))
