@@ -6,12 +6,14 @@ import numpy as np
 from data_processing.cube import SOIL_MOISTURE, VARIABLES, cube_days, cube_values, land_mask
 from data_processing.errors import UserError
 from data_processing.gaps import antecedent_means, carry_forward
+from data_processing.motion import rain_motion
 from data_processing.scaling import Scaler, fit_scaler
 from data_processing.splits import cut_record
 from data_processing.static_maps import static_maps
 from data_processing.windows import window_view
 
 
+RAIN = VARIABLES.index("precipitation")
 INPUTS = (*VARIABLES, "season", "place")  # what a forecast may rest on
 
 
@@ -27,6 +29,7 @@ class Record:
     carried: np.ndarray  # float32 [input_days - 1 + T, 3, H, W]; missing days stand before the record
     age: np.ndarray  # uint8, the same shape
     antecedent: np.ndarray  # float32, the same shape; `data_processing.gaps.antecedent_means`
+    motion: np.ndarray  # float32 [input_days - 1 + T, 2, H, W]; `data_processing.motion.rain_motion`
     input_days: int
     lead_times: tuple[int, ...]  # days, ascending
     scaler: Scaler | None = None
@@ -47,6 +50,11 @@ class Record:
     def antecedent_windows(self):
         """View [T, input_days, 3, H, W]."""
         return window_view(self.antecedent, self.input_days)
+
+    @property
+    def motion_windows(self):
+        """View [T, input_days, 2, H, W]."""
+        return window_view(self.motion, self.input_days)
 
     def observed(self, days=slice(None)):
         """Observed soil moisture of some days of the record.
@@ -102,9 +110,10 @@ def open_record(cube, name, splits, *, max_gap_days, hidden=()):
     values = cube_values(cube, days_before=before)
     land = land_mask(values[before:], splits.history_days)
     carried, age = carry_forward(values, max_gap_days)
-    record = Record(name=name, time=cube_days(cube), lat=cube["lat"].values, lon=cube["lon"].values, land=land,
-                    carried=carried, age=age, antecedent=antecedent_means(values), input_days=splits.input_days,
-                    lead_times=splits.lead_times, hidden=tuple(hidden))
+    lat, lon = cube["lat"].values, cube["lon"].values
+    record = Record(name=name, time=cube_days(cube), lat=lat, lon=lon, land=land, carried=carried, age=age,
+                    antecedent=antecedent_means(values), motion=rain_motion(values[:, RAIN], lat, lon),
+                    input_days=splits.input_days, lead_times=splits.lead_times, hidden=tuple(hidden))
     for split in ("train", "validation", "test"):
         days = getattr(splits, split)
         if not (record.age[before:, SOIL_MOISTURE][days] == 0)[:, land].any():
@@ -138,10 +147,11 @@ def whole_record(cube, name, splits, max_gap_days, until=None, hidden=()):
     values = cube_values(cube, days_before=before)
     time = cube_days(cube)
     carried, age = carry_forward(values, max_gap_days)
-    return Record(name=name, time=time, lat=cube["lat"].values, lon=cube["lon"].values,
-                  land=land_mask(values[before:], np.ones(len(time), bool)), carried=carried, age=age,
-                  antecedent=antecedent_means(values), input_days=splits.input_days, lead_times=splits.lead_times,
-                  hidden=tuple(hidden))
+    lat, lon = cube["lat"].values, cube["lon"].values
+    return Record(name=name, time=time, lat=lat, lon=lon, land=land_mask(values[before:], np.ones(len(time), bool)),
+                  carried=carried, age=age, antecedent=antecedent_means(values),
+                  motion=rain_motion(values[:, RAIN], lat, lon), input_days=splits.input_days,
+                  lead_times=splits.lead_times, hidden=tuple(hidden))
 
 
 def scale_record(record, days, *, scaling, scaler=None):

@@ -11,7 +11,7 @@ from data_processing.splits import split_cube
 from tests.conftest import Experiment
 from tests.test_convlstm import count, grid, with_values
 from utils.batches import make_batch
-from utils.models.local import area_means
+from utils.models.local import LookUpstream, area_means
 from utils.models.settings import complete
 
 NAMES = ("cnn", "lstm", "conv3d_lstm")
@@ -154,6 +154,7 @@ def test_dropped_input_is_hidden_from_the_network(dropped, weather):
         assert not getattr(batch, field)[:, :, channel].any() and getattr(whole, field)[:, :, channel].any()
         others = [other for other in range(3) if other != channel]
         torch.testing.assert_close(getattr(batch, field)[:, :, others], getattr(whole, field)[:, :, others])
+    assert batch.motion.any() == (dropped != "precipitation") and whole.motion.any()
 
 
 def test_mean_of_an_area_counts_fresh_values_more_and_missing_ones_not():
@@ -162,3 +163,19 @@ def test_mean_of_an_area_counts_fresh_values_more_and_missing_ones_not():
     means = area_means(values, freshness, 3)
     assert means[0, 0, 0, 0, 0] == pytest.approx((1 + 1.5 + 3.5) / 2)
     assert means[0, 0, 0, 0, 2] == pytest.approx((1.5 + 3.5) / 1)
+
+
+def test_upstream_is_where_the_rain_comes_from():
+    """Rain moves 100 km, one column, eastward and 200 km, two rows, northward a day."""
+    upstream = LookUpstream(spacing=(100.0, 100.0))
+    torch.nn.init.zeros_(upstream.look.weight)
+    with torch.no_grad():
+        upstream.look.weight[0, 2] = 1.0  # precipitation of the day, one day's way upstream
+        upstream.look.weight[1, 5] = 1.0  # precipitation of the day before, two days' way upstream
+    rain = torch.arange(2 * 6 * 6, dtype=torch.float32).view(1, 2, 1, 6, 6)
+    values = torch.cat((rain, torch.zeros(1, 2, 2, 6, 6)), 2)
+    motion = torch.tensor([100.0, 200.0]).view(1, 1, 2, 1, 1).expand(1, 2, 2, 6, 6)
+    seen = upstream(values, torch.ones_like(values), motion, torch.tensor([5 * 6 + 4, 1 * 6 + 4]))
+    assert seen[1, 0, 0, 0] == rain[0, 1, 0, 3, 3] and seen[1, 0, 0, 1] == rain[0, 0, 0, 1, 2]
+    assert not seen[1, 0, 1, :2].any(), "beyond the map is nothing"
+    assert not seen[0, 0, :, 1].any(), "before the window is nothing"

@@ -26,6 +26,8 @@ class Batch:
         Maps of the place (`data_processing.static_maps`), 0 at sea.
     antecedent : Tensor [N, D, 3, H, W]
         Scaled means of the days up to each day (`data_processing.gaps.antecedent_means`); 0 where nothing was observed.
+    motion : Tensor [N, D, 2, H, W]
+        Of the rain, km d-1 eastward and northward (`data_processing.motion`).
     asked : bool Tensor [H, W]
         Cells whose forecast is asked for: the land, or a part of it in training.
     """
@@ -35,6 +37,7 @@ class Batch:
     season: torch.Tensor
     static: torch.Tensor
     antecedent: torch.Tensor
+    motion: torch.Tensor
     asked: torch.Tensor
 
 
@@ -61,6 +64,7 @@ def make_batch(record, init_days, device, asked=None):
     freshness = np.where(missing, 0.0, 1.0 / (1.0 + age)).astype(np.float32)
     antecedent = np.nan_to_num(record.scaler.scale(gather(record.antecedent_windows, init_days)), copy=False)
     antecedent *= record.land
+    motion = gather(record.motion_windows, init_days)
     dates = record.time[0] + input_day_indices(record, init_days)
     season = season_terms(dates.ravel(), harmonics=1)[:, 1:].reshape(*dates.shape, 2).astype(np.float32)
     asked = record.land if asked is None else asked
@@ -69,10 +73,12 @@ def make_batch(record, init_days, device, asked=None):
         if name in VARIABLES:
             for array in (values, freshness, antecedent):
                 array[:, :, VARIABLES.index(name)] = 0.0
+    if "precipitation" in record.hidden:
+        motion[:] = 0.0
     season = np.zeros_like(season) if "season" in record.hidden else season
     static = np.zeros_like(static) if "place" in record.hidden else static
     return Batch(*(torch.from_numpy(array).to(device)
-                   for array in (values, freshness, season, static, antecedent, asked)))
+                   for array in (values, freshness, season, static, antecedent, motion, asked)))
 
 
 def input_day_indices(record, init_days):

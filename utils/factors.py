@@ -151,7 +151,7 @@ def forecast_exchanged(run, targets, others, name, asked, random):
 
 
 def exchanged(batch, other, name, static):
-    """A batch with one input of another: a variable with its age and its past, the season, or the place."""
+    """A batch with one input of another: a variable with its age, its past and its motion, the season, or the place."""
     if name == "season":
         return replace(batch, season=other.season)
     if name == "place":
@@ -162,6 +162,8 @@ def exchanged(batch, other, name, static):
         values = getattr(batch, field).clone()
         values[:, :, channel] = getattr(other, field)[:, :, channel]
         changed[field] = values
+    if name == "precipitation":
+        changed["motion"] = other.motion
     return replace(batch, **changed)
 
 

@@ -10,13 +10,17 @@ import torch
 from torch import nn
 
 from data_processing.cube import SOIL_MOISTURE, VARIABLES
-from data_processing.satellite import KM_PER_DEGREE
+from data_processing.motion import spacing_km
 from data_processing.static_maps import CHANNELS
 
 # km: how far a day looks around, because rain travels, and how wide the areas are that it sees there the mean of
 REACHES = (80.0, 240.0, 480.0, 800.0)
 WIDTHS = (0.0, 200.0, 350.0, 500.0)
 AROUND_CHANNELS = 16  # what it keeps of all it sees there
+DAYS_UPSTREAM = (1, 2, 3)
+UPSTREAM_WIDTHS = (0.0, 300.0)  # km, of the areas that it sees the mean of
+UPSTREAM_CHANNELS = 16
+USUAL_MOTION = 300.0  # km d-1
 CELLS_AT_A_TIME = 512
 NEIGHBOURS = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if (row, column) != (0, 0)]
 
@@ -50,7 +54,8 @@ def make_local(form, settings, record):
     LocalNetwork
     """
     around = around_in_cells(record.lat, record.lon)
-    return LocalNetwork(form, settings.hidden[0], settings.dropout, around, len(record.lead_times))
+    spacing = spacing_km(record.lat, record.lon)
+    return LocalNetwork(form, settings.hidden[0], settings.dropout, around, spacing, len(record.lead_times))
 
 
 def around_in_cells(lat, lon):
@@ -66,10 +71,7 @@ def around_in_cells(lat, lon):
     list of (int, int)
         Reach, at least 1, and width, odd.
     """
-    spacings = [np.ptp(lat) / (len(lat) - 1)] if len(lat) > 1 else []
-    if len(lon) > 1:
-        spacings.append(np.ptp(lon) / (len(lon) - 1) * np.cos(np.radians(np.mean(lat))))
-    spacing = KM_PER_DEGREE * np.mean(spacings) if spacings else np.inf
+    spacing = np.mean([km for km in spacing_km(lat, lon) if np.isfinite(km)] or [np.inf])
     return [(max(1, round(reach / spacing)), 1 + 2 * round(width / spacing / 2))
             for reach, width in zip(REACHES, WIDTHS)]
 
@@ -85,13 +87,14 @@ class LocalNetwork(nn.Module):
     every_day = True
     any_grid = True
 
-    def __init__(self, form, width, dropout, around, lead_times):
+    def __init__(self, form, width, dropout, around, spacing, lead_times):
         super().__init__()
         day_channels = 3 * len(VARIABLES) + 2  # values, freshness, antecedent means, season
         self.encoder = nn.ModuleDict({"place": nn.Linear(len(CHANNELS), width, bias=False)})
         if form.looks_around:
             self.encoder["around"] = LookAround(form.looks_back, around)
-            day_channels += AROUND_CHANNELS
+            self.encoder["upstream"] = LookUpstream(spacing)
+            day_channels += AROUND_CHANNELS + UPSTREAM_CHANNELS
         self.encoder["day"] = nn.Linear(day_channels, width)
         if form.remembers:
             self.recurrent = Memory(width)
@@ -126,6 +129,7 @@ class LocalNetwork(nn.Module):
         day = [of_cells(batch.inputs), of_cells(batch.freshness), of_cells(batch.antecedent), season]
         if "around" in self.encoder:
             day.append(self.encoder["around"](batch.inputs, batch.freshness, asked))
+            day.append(self.encoder["upstream"](batch.inputs, batch.freshness, batch.motion, asked))
         place = self.encoder["place"](batch.static.flatten(1)[:, asked].T)
         x = torch.relu(self.encoder["day"](torch.cat(day, -1)) + place).flatten(1, 2)  # [D, N x cells, width]
         past = self.recurrent(x) if "recurrent" in self._modules else self.encoder["past"](x)
@@ -159,16 +163,49 @@ class LookAround(nn.Module):
         near = []
         for reach, width in self.around:
             areas = area_means(x, freshness, width) if width > 1 else x
-            padded = nn.functional.pad(areas, (margin,) * 4).flatten(3)
+            padded = nn.functional.pad(areas, (margin,) * 4).flatten(3).transpose(2, 3).contiguous()  # [N, D, cells, 3]
             steps = torch.tensor([reach * (row * (columns + 2 * margin) + column) for row, column in NEIGHBOURS],
                                  device=x.device)
-            near.append(padded[..., centres[:, None] + steps])
-        near = torch.cat(near, -1).permute(1, 0, 3, 2, 4).flatten(3)
-        looks = self.look(near).chunk(self.days, -1)
+            near.append(padded.index_select(2, (centres[:, None] + steps).flatten()).view(*x.shape[:2], len(asked), -1))
+        looks = self.look(torch.cat(near, -1)).transpose(0, 1).chunk(self.days, -1)
         seen = looks[0]
         for back, look in enumerate(looks[1:], start=1):
             seen = seen + torch.cat((torch.zeros_like(look[:back]), look[:-back]))
         return seen
+
+
+class LookUpstream(nn.Module):
+    """What lies upstream: where the rain of the days ahead is coming from, if it goes on as it has moved until now.
+
+    For each of DAYS_UPSTREAM it looks that many days' way against the motion of the rain, on the map of the day and, a day's
+    way farther, on that of the day before.
+    """
+
+    def __init__(self, spacing):
+        super().__init__()
+        self.spacing = spacing
+        looks = 2 * len(DAYS_UPSTREAM) * len(UPSTREAM_WIDTHS) * len(VARIABLES)
+        self.look = nn.Linear(looks + 2, UPSTREAM_CHANNELS, bias=False)
+
+    def forward(self, x, freshness, motion, asked):
+        """x, freshness : [N, D, 3, H, W], motion : [N, D, 2, H, W], asked : int [cells], flat -> [D, N, cells, UPSTREAM_CHANNELS]."""
+        height, width = x.shape[-2:]
+        motion = motion.flatten(3)[..., asked]  # [N, D, 2, cells]
+        row_km, column_km = self.spacing
+        east, north = motion[:, :, 0] / column_km, motion[:, :, 1] / row_km
+        near = [motion / USUAL_MOTION]
+        for area in UPSTREAM_WIDTHS:
+            cells = 1 + 2 * round(area / (row_km + column_km))
+            today = (area_means(x, freshness, cells) if cells > 1 else x).flatten(3)
+            before = torch.cat((torch.zeros_like(today[:, :1]), today[:, :-1]), 1)
+            for days in DAYS_UPSTREAM:
+                for maps, back in ((today, days), (before, days + 1)):
+                    row = (asked // width - back * north).round().long()
+                    column = (asked % width - back * east).round().long()
+                    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+                    index = torch.where(inside, row * width + column, 0)[:, :, None].expand(-1, -1, len(VARIABLES), -1)
+                    near.append(maps.gather(3, index) * inside[:, :, None])
+        return self.look(torch.cat(near, 2).permute(1, 0, 3, 2))
 
 
 def area_means(x, freshness, width):

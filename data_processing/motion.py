@@ -1,0 +1,120 @@
+"""Which way the rain travels: the motion of each day's rain field, estimated from the maps up to that day.
+
+As in the nowcasting of rain by its motion (Rinehart and Garvey 1978, doi:10.1038/273287a0): the motion of a place is the
+displacement at which yesterday's rain around it resembles today's best. Weather systems keep their motion for days, so that
+earlier days count as well.
+"""
+import numpy as np
+from scipy.ndimage import uniform_filter
+
+from data_processing.satellite import KM_PER_DEGREE
+
+COARSE_KM = 140.0  # the maps are averaged to about this spacing: the motion of weather is smooth
+WINDOW_KM = 2500.0  # width of the square in which maps are compared
+# km d-1 eastward and northward: what is searched, and what is expected where the maps say nothing (westerlies)
+FASTEST_EAST, FASTEST_WEST, FASTEST_NORTH = 1300.0, 600.0, 850.0
+USUAL = (230.0, 10.0)
+USUAL_SPREAD = 180.0
+EVIDENCE = 24.0  # gain in log-probability from no resemblance to a perfect one
+KEPT_EVIDENCE = 0.5  # of a day's evidence, on the day after
+BLOCK_DAYS = 256
+FLAT = 1e-6  # product of mean squares, log(1 + mm d-1)^4, below which there is nothing to compare
+
+
+def rain_motion(rain, lat, lon):
+    """Motion of the rain on each day, from this and earlier days only.
+
+    Parameters
+    ----------
+    rain : float32 [T, H, W]
+        mm d-1; NaN = missing, also at sea.
+    lat, lon : float [H], [W]
+        Cell centres, degrees, ascending.
+
+    Returns
+    -------
+    float32 [T, 2, H, W]
+        km d-1, eastward and northward, everywhere; USUAL where there is nothing to compare.
+    """
+    days, height, width = rain.shape
+    if height < 2 or width < 2:
+        return np.broadcast_to(np.float32(USUAL)[:, None, None], (days, 2, height, width)).copy()
+    row_km, column_km = spacing_km(lat, lon)
+    rows, columns = max(1, round(COARSE_KM / row_km)), max(1, round(COARSE_KM / column_km))
+    row_km, column_km = rows * row_km, columns * column_km
+    window = max(1, round(WINDOW_KM / row_km)), max(1, round(WINDOW_KM / column_km))
+    east = np.arange(-round(FASTEST_WEST / column_km), round(FASTEST_EAST / column_km) + 1)
+    north = np.arange(-round(FASTEST_NORTH / row_km), round(FASTEST_NORTH / row_km) + 1)
+    steps = [(down, right) for down in north for right in east]
+    ways = np.array([(right * column_km, down * row_km) for down, right in steps], np.float32)
+    expected = -((ways - USUAL) ** 2).sum(axis=1) / (2 * USUAL_SPREAD ** 2)
+    motion = np.empty((days, 2, -(-height // rows), -(-width // columns)), np.float32)
+    yesterday, evidence = None, 0.0
+    for start in range(0, days, BLOCK_DAYS):
+        today = departures(block_means(np.log1p(rain[start:start + BLOCK_DAYS]), rows, columns), window)
+        before = np.concatenate([np.zeros_like(today[:1]) if yesterday is None else yesterday, today[:-1]])
+        yesterday = today[-1:]
+        alike = resemblance(before, today, steps, window)
+        for day in range(len(today)):
+            evidence = KEPT_EVIDENCE * evidence + EVIDENCE * alike[:, day]
+            chance = evidence + expected[:, None, None]
+            chance = np.exp(chance - chance.max(axis=0))
+            motion[start + day] = np.tensordot(ways.T, chance / chance.sum(axis=0), 1)
+    return motion.repeat(rows, axis=2)[:, :, :height].repeat(columns, axis=3)[..., :width]
+
+
+def spacing_km(lat, lon):
+    """Mean distance of neighbouring rows and of neighbouring columns of a grid, km; infinite where there is only one."""
+    steps = [np.ptp(axis) / (len(axis) - 1) if len(axis) > 1 else np.inf for axis in (lat, lon)]
+    return KM_PER_DEGREE * steps[0], KM_PER_DEGREE * steps[1] * np.cos(np.radians(np.mean(lat)))
+
+
+def block_means(maps, rows, columns):
+    """Means of the known values [T, H, W] in blocks of rows x columns; NaN where nothing is known."""
+    days, height, width = maps.shape
+    padded = np.pad(maps, ((0, 0), (0, -height % rows), (0, -width % columns)), constant_values=np.nan)
+    blocks = padded.reshape(days, -(-height // rows), rows, -(-width // columns), columns)
+    known = np.isfinite(blocks)
+    count = known.sum(axis=(2, 4))
+    total = np.where(known, blocks, 0).sum(axis=(2, 4))
+    return np.divide(total, count, out=np.full(total.shape, np.nan, np.float32), where=count > 0)
+
+
+def departures(maps, window):
+    """Departures [T, h, w] from the mean of the known values around; 0 where nothing is known."""
+    known = np.isfinite(maps).astype(np.float32)
+    around = around_means(np.nan_to_num(maps), window) / np.maximum(around_means(known, window), 1e-3)
+    return np.where(known > 0, np.nan_to_num(maps) - around, np.float32(0))
+
+
+def around_means(maps, window):
+    """Means [..., h, w] over a window (rows, columns) around each cell; beyond the map is 0."""
+    return uniform_filter(maps, (1,) * (maps.ndim - 2) + window, mode="constant")
+
+
+def resemblance(before, today, steps, window):
+    """Correlation of today's departures around each cell with those of yesterday, moved by each step (rows, columns).
+
+    Returns
+    -------
+    float32 [steps, T, h, w]
+    """
+    size = np.sqrt(np.maximum(around_means(before ** 2, window) * around_means(today ** 2, window), FLAT))
+    alike = np.empty((len(steps), *today.shape), np.float32)
+    for number, step in enumerate(steps):
+        alike[number] = around_means(moved(before, step) * today, window) / size
+    return alike
+
+
+def moved(maps, step):
+    """Maps [T, h, w] moved by whole cells northward and eastward; what comes in from beyond the map is 0."""
+    result = np.zeros_like(maps)
+    (into_row, from_row), (into_column, from_column) = (overlap(each, size) for each, size in zip(step, maps.shape[1:]))
+    result[:, into_row, into_column] = maps[:, from_row, from_column]
+    return result
+
+
+def overlap(step, size):
+    """Slices of where values land that are moved by a step along an axis, and of where they come from."""
+    step = int(np.clip(step, -size, size))
+    return (slice(step, size), slice(0, size - step)) if step >= 0 else (slice(0, size + step), slice(-step, size))
