@@ -21,7 +21,7 @@ from data_processing.errors import UserError
 from data_processing.files import replacing
 
 VARIABLES = ("precipitation", "soil_moisture", "soil_temperature")
-SOIL_MOISTURE = VARIABLES.index("soil_moisture")
+PRECIPITATION, SOIL_MOISTURE, SOIL_TEMPERATURE = range(len(VARIABLES))
 
 
 class Quantity(NamedTuple):
@@ -513,10 +513,9 @@ def land_mask(values, training_days):
     UserError
         No cell has any.
     """
-    channel = VARIABLES.index("soil_moisture")
     land = np.zeros(values.shape[2:], bool)
     for day in np.flatnonzero(training_days):
-        land |= ~np.isnan(values[day, channel])
+        land |= ~np.isnan(values[day, SOIL_MOISTURE])
     if not land.any():
         raise UserError(f"no cell has any soil moisture on the {np.count_nonzero(training_days)} training "
                         "days; choose other dates or another cube.")

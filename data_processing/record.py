@@ -1,9 +1,11 @@
 """One cube made ready for networks: gaps carried, land known, scaled, windows as views."""
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
-from data_processing.cube import SOIL_MOISTURE, VARIABLES, cube_days, cube_values, land_mask
+from data_processing.cube import PRECIPITATION, SOIL_MOISTURE, VARIABLES, cube_days, cube_values, land_mask
 from data_processing.errors import UserError
 from data_processing.gaps import antecedent_means, carry_forward
 from data_processing.motion import rain_motion
@@ -13,7 +15,6 @@ from data_processing.static_maps import static_maps
 from data_processing.windows import window_view
 
 
-RAIN = VARIABLES.index("precipitation")
 INPUTS = (*VARIABLES, "season", "place")  # what a forecast may rest on
 
 
@@ -29,7 +30,7 @@ class Record:
     carried: np.ndarray  # float32 [input_days - 1 + T, 3, H, W]; missing days stand before the record
     age: np.ndarray  # uint8, the same shape
     antecedent: np.ndarray  # float32, the same shape; `data_processing.gaps.antecedent_means`
-    motion: np.ndarray  # float32 [input_days - 1 + T, 2, H, W]; `data_processing.motion.rain_motion`
+    motion: Callable  # () -> float32 [input_days - 1 + T, 2, H, W], worked out when first asked for; `motion_of`
     input_days: int
     lead_times: tuple[int, ...]  # days, ascending
     scaler: Scaler | None = None
@@ -54,7 +55,7 @@ class Record:
     @property
     def motion_windows(self):
         """View [T, input_days, 2, H, W]."""
-        return window_view(self.motion, self.input_days)
+        return window_view(self.motion(), self.input_days)
 
     def observed(self, days=slice(None)):
         """Observed soil moisture of some days of the record.
@@ -76,6 +77,11 @@ class Record:
     def carried_soil_moisture(self):
         """View [T, H, W]: last observed soil moisture, m3 m-3; NaN = nothing within `max_gap_days`."""
         return self.carried[self.input_days - 1:, SOIL_MOISTURE]
+
+
+def motion_of(carried, lat, lon):
+    """Function that gives `data_processing.motion.rain_motion` of a record's rain; only a first call takes time."""
+    return cache(lambda: rain_motion(carried[:, PRECIPITATION], lat, lon))
 
 
 def open_record(cube, name, splits, *, max_gap_days, hidden=()):
@@ -112,7 +118,7 @@ def open_record(cube, name, splits, *, max_gap_days, hidden=()):
     carried, age = carry_forward(values, max_gap_days)
     lat, lon = cube["lat"].values, cube["lon"].values
     record = Record(name=name, time=cube_days(cube), lat=lat, lon=lon, land=land, carried=carried, age=age,
-                    antecedent=antecedent_means(values), motion=rain_motion(values[:, RAIN], lat, lon),
+                    antecedent=antecedent_means(values), motion=motion_of(carried, lat, lon),
                     input_days=splits.input_days, lead_times=splits.lead_times, hidden=tuple(hidden))
     for split in ("train", "validation", "test"):
         days = getattr(splits, split)
@@ -150,7 +156,7 @@ def whole_record(cube, name, splits, max_gap_days, until=None, hidden=()):
     lat, lon = cube["lat"].values, cube["lon"].values
     return Record(name=name, time=time, lat=lat, lon=lon, land=land_mask(values[before:], np.ones(len(time), bool)),
                   carried=carried, age=age, antecedent=antecedent_means(values),
-                  motion=rain_motion(values[:, RAIN], lat, lon), input_days=splits.input_days,
+                  motion=motion_of(carried, lat, lon), input_days=splits.input_days,
                   lead_times=splits.lead_times, hidden=tuple(hidden))
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_processing.cube import VARIABLES
+from data_processing.cube import SOIL_MOISTURE, VARIABLES
 from data_processing.errors import UserError
 
 KINDS = ("global", "cell")
@@ -58,12 +58,12 @@ class Scaler:
 
     def scale_soil_moisture(self, x):
         """Soil moisture [..., H, W] (numpy or torch), m3 m-3, to scaled."""
-        mean, spread = self._pair(x, VARIABLES.index("soil_moisture"))
+        mean, spread = self._pair(x, SOIL_MOISTURE)
         return (x - mean) / spread
 
     def unscale_soil_moisture(self, x):
         """Scaled soil moisture [..., H, W] (numpy or torch) to m3 m-3."""
-        mean, spread = self._pair(x, VARIABLES.index("soil_moisture"))
+        mean, spread = self._pair(x, SOIL_MOISTURE)
         return x * spread + mean
 
     def to_state(self):

@@ -1,7 +1,7 @@
 """Maps of the place, made of the training days: what a network knows of each cell besides the weather."""
 import numpy as np
 
-from data_processing.cube import SOIL_MOISTURE, VARIABLES
+from data_processing.cube import PRECIPITATION, SOIL_MOISTURE, VARIABLES
 from data_processing.scaling import LOGARITHMIC, fit_scaler
 from data_processing.season import fit_season, season_terms
 
@@ -12,7 +12,6 @@ USUAL_RANGE = {"precipitation": 0.3, "soil_moisture": 0.1, "soil_temperature": 1
 USUAL_SPREAD = {"precipitation": 0.8, "soil_moisture": 0.05, "soil_temperature": 8.0}
 SHORTEST_SEASON = 365  # days of record that show a season
 SEASON_RIDGE = 10.0  # days of observations
-RAIN = VARIABLES.index("precipitation")
 USUAL_COUNT = 100  # observed days
 CHANNELS = tuple(f"{name} {what}" for name in VARIABLES for what in ("mean", "spread", "annual cosine",
                                                                      "annual sine")) + (
@@ -90,7 +89,7 @@ def habits(carried, observed, scaler, land):
         their mean rain, in log(1 + mm d-1). Pulled to the common slope of all cells where pairs are
         few; 0 where there is none.
     """
-    rain = np.log1p(np.nan_to_num(carried[:, RAIN]))
+    rain = np.log1p(np.nan_to_num(carried[:, PRECIPITATION]))
     before = scaler.scale_soil_moisture(carried[:, SOIL_MOISTURE])
     after = scaler.scale_soil_moisture(observed)
     maps = [_shrunk_slope(before[:-kept], after[kept:], land) if len(before) > kept else np.zeros(land.shape)

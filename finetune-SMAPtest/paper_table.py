@@ -3,7 +3,8 @@
 Reads   a daily cube and a source cube; by default the synthetic twin of both; the runs of the three folders, each of which is
         made where it does not exist: an interrupted study goes on where it was
 
-Writes  results/finetune-SMAPtest/paper_table/<name>/: table.csv, table.md, table.tex, scatter.png, gain.png, skill.png
+Writes  results/finetune-SMAPtest/paper_table/<name>/: table.csv, table.md, table.tex, gain_by_region.csv, and
+        scatter.png, gain.png, gain_by_region.png, skill.png
 
 Run     python finetune-SMAPtest/paper_table.py --quick
         python finetune-SMAPtest/paper_table.py --cube smap.nc --source-cube era5_land.nc
@@ -19,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_processing.files import PROJECT
 from utils.command_line import RESUME_FILES, run_script
-from utils.draw_table import draw_gain, draw_scatters, draw_skill
+from utils.draw_table import draw_gain, draw_gain_by_region, draw_scatters, draw_skill
+from utils.gain_by_region import gain_rows, write_gain_by_region
 from utils.runs import find_cube
 from utils.tables import FORMS, collect_rows, make_runs, print_table, write_tables
 
@@ -37,6 +39,7 @@ class Settings:
     forms: tuple[str, ...] = FORMS  # networks, each with its head
     seeds: int = 3  # members of each network
     quick: bool = False  # one member, short records and trainings: tells that all works, not who is best
+    regions: tuple[str, ...] = ()  # to score apart: "name:south,north,west,east" in degrees, or NetCDF files of masks
     # output
     device: str = "cpu"  # "cpu" or "cuda"
     name: str | None = None  # of the study; default the cube's name
@@ -52,6 +55,10 @@ def main(settings):
     print_table(rows, title)
     draw_scatters(folder / "scatter.png", runs, settings.lead_times, title)
     draw_gain(folder / "gain.png", runs, settings.lead_times, title)
+    gains = gain_rows(runs, settings.regions)
+    if gains:
+        write_gain_by_region(folder, gains)
+        draw_gain_by_region(folder / "gain_by_region.png", gains, title)
     draw_skill(folder / "skill.png", rows, title)
     write_tables(folder, rows, title)
     print(f"tables and figures: {folder}", flush=True)

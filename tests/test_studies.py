@@ -59,7 +59,7 @@ def test_paper_table_holds_every_form_and_what_transfer_is_worth(source, target,
     call("finetune-SMAPtest/paper_table.py", **settings)
     folder = tmp_path / "results/finetune-SMAPtest/paper_table/target-quick"
     assert {path.name for path in folder.iterdir()} == {"table.csv", "table.md", "table.tex", "scatter.png", "gain.png",
-                                                        "skill.png"}
+                                                        "skill.png", "gain_by_region.csv", "gain_by_region.png"}
     rows = {(row["form"], row["training"], row["lead_time"]): row for row in read_csv(folder / "table.csv")}
     for lead_time in ("3", "5"):
         scratch, transferred = (rows["lstm-local", training, lead_time] for training in ("scratch", "transferred"))
@@ -70,6 +70,11 @@ def test_paper_table_holds_every_form_and_what_transfer_is_worth(source, target,
                                                                                 rel=1e-4)
         assert float(scratch["rmse"]) ** 2 == pytest.approx(float(scratch["mse"]))
         assert scratch["n"] == transferred["n"] == damped["n"] == str(120 * 20)
+    for row in read_csv(folder / "gain_by_region.csv"):  # of one member, so that all is the gain of the table
+        if row["region"] == "all":
+            assert float(row["gain_by_transfer"]) == pytest.approx(
+                float(rows["lstm-local", "transferred", row["lead_time"]]["gain_by_transfer"]), rel=1e-4)
+    assert row["form"] == "lstm-local" and row["region"] == "wet third"
     assert rows["cnn-dense", "transferred", "3"]["remark"] == tables.NO_TRANSFER  # 4 x 6 cells there, 4 x 5 here
     assert "**" in (folder / "table.md").read_text() and r"\textbf{" in (folder / "table.tex").read_text()
     models = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("model.pt")}

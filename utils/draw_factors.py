@@ -2,9 +2,8 @@
 import matplotlib
 import numpy as np
 
+from utils.draw_table import PALETTE
 from utils.drawmap import DOUBLE_COLUMN, PAPER_STYLE, place_axes, new_figure, save_figure, wrap_title, write_title
-
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")  # Okabe and Ito
 
 
 @matplotlib.rc_context(PAPER_STYLE)

@@ -8,6 +8,8 @@ from utils.drawmap import (DOUBLE_COLUMN, FORECAST_COLOUR, PAPER_STYLE, REFERENC
                            colour_bar, draw_cells, map_axes, new_figure, panel_ratio, save_figure, wrap_title, write_title,
                            map_frame)
 
+# Okabe and Ito's palette, safe for colour-blind readers, and two greys.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "0.3", "0.6")
 LARGEST_GAIN = 0.3  # of the colour scale
 LOWEST_SKILL = -0.5  # of the axis: where a form is worse, its number stands at the edge
 
@@ -100,6 +102,34 @@ def draw_gain(path, runs, lead_times, title):
             if column == 0:
                 axes.text(-0.26, 0.5, form, transform=axes.transAxes, rotation="vertical", ha="center", va="center")
     colour_bar(figure, mesh, left + 20, 8.0, DOUBLE_COLUMN - left - 44, "1 − MSE transferred / MSE from scratch", "both")
+    write_title(figure, lines)
+    save_figure(path, figure)
+
+
+@matplotlib.rc_context(PAPER_STYLE)
+def draw_gain_by_region(path, rows, title):
+    """Gain by transfer of every form on every part of the record, a panel for each lead time.
+
+    rows : list of dict, from `utils.gain_by_region.gain_rows`.
+    """
+    lead_times = sorted({row["lead_time"] for row in rows})
+    parts, forms = (list(dict.fromkeys(row[name] for row in rows)) for name in ("region", "form"))
+    left, gap, bottom = 24.0, 4.0, 16.0
+    width, height = (DOUBLE_COLUMN - left - 4) / len(lead_times) - gap, 5.5 * len(parts)
+    lines = wrap_title(f"Where transfer helps, {title}", DOUBLE_COLUMN)
+    figure = new_figure(DOUBLE_COLUMN, bottom + height + 6 + 4 * len(lines))
+    for column, lead_time in enumerate(lead_times):
+        axes = place_axes(figure, left + column * (width + gap), bottom, width, height)
+        for form, colour, marker in zip(forms, PALETTE, "oDs^vP*Xd"):
+            chosen = [row for row in rows if (row["form"], row["lead_time"]) == (form, lead_time)]
+            axes.plot([100 * row["gain_by_transfer"] for row in chosen],
+                      [len(parts) - 1 - parts.index(row["region"]) for row in chosen], linestyle="none", marker=marker,
+                      markersize=4, color=colour, label=form)
+        axes.axvline(0, color="0.5", linewidth=0.7)
+        axes.set(title=f"{lead_time} days ahead", ylim=(-0.7, len(parts) - 0.3))
+        axes.set_yticks(range(len(parts)), parts[::-1] if column == 0 else [""] * len(parts))
+    figure.text(left / DOUBLE_COLUMN, 6.5 / (bottom + height + 6 + 4 * len(lines)), "gain, 1 − MSE transferred / MSE from scratch (%)")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="lower right", ncols=4, borderaxespad=0.2)
     write_title(figure, lines)
     save_figure(path, figure)
 

@@ -1,7 +1,7 @@
 """From the forecasts of a run to its scores, files and figures."""
 import numpy as np
 
-from data_processing.cube import VARIABLES
+from data_processing.cube import SOIL_TEMPERATURE
 from data_processing.twin import ceiling
 from utils.baselines import baseline_forecasts, cell_mean
 from utils.ensembles import LEVELS, predict_spread, read_validation, write_ensemble_scores
@@ -9,8 +9,6 @@ from utils.evaluation import (by_init_time, cell_metrics, daily_scores, format_m
                               write_cell_metrics, write_daily_scores, write_forecast, write_metrics)
 from utils.runs import lead_text
 from utils.where_it_helps import parts_of_the_record, read_regions, write_where_it_helps
-
-SOIL_TEMPERATURE = VARIABLES.index("soil_temperature")
 
 
 def evaluate_run(run, record, splits, forecasts, *, label, twin_domain=None, regions=(), validation=None):

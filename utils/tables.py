@@ -38,6 +38,7 @@ class StudyRun(NamedTuple):
     lead_times: tuple[int, ...]
     folder: object
     seeds: int
+    settings: object = None  # of the script
 
 
 def make_runs(settings, name):
@@ -84,7 +85,7 @@ def make_runs(settings, name):
             short = QUICK_LOCAL["ERA5test"] if head == "local" else QUICK_PAPER
             asked |= from_short_pretraining(model, asked, source_until(model, asked), **QUICK, **short)
         folder = run_or_reuse(EXPERIMENT[run.training], model, **asked)
-        runs.append(run._replace(folder=folder))
+        runs.append(run._replace(folder=folder, settings=load_script(EXPERIMENT[run.training], model)["Settings"](**asked)))
     return runs
 
 

@@ -6,13 +6,12 @@ usual rain of the season. All of it is one regression per cell and lead time, on
 """
 import numpy as np
 
-from data_processing.cube import VARIABLES
+from data_processing.cube import PRECIPITATION, SOIL_MOISTURE
 from data_processing.season import season_terms
 
 PRIOR_PAIRS_OF_DAYS = 60.0  # weight of what all cells have in common beside the cell's own pairs
 RECENT_DAYS = 3
 SHORTEST_SEASON_RECORD = 365  # days of history that show a season
-RAIN_CHANNEL = VARIABLES.index("precipitation")
 
 
 def water_balance(record, targets, lead_time, history_days, mean):
@@ -71,11 +70,11 @@ def balance_terms(record, land, centre, season_known):
     seen and of the RECENT_DAYS before; cosine and sine of the season.
     """
     before = record.input_days - 1
-    rain = np.log1p(np.nan_to_num(record.carried[before:, RAIN_CHANNEL][:, land]))
+    rain = np.log1p(np.nan_to_num(record.carried[before:, PRECIPITATION][:, land]))
     total = np.concatenate([np.zeros((1, rain.shape[1]), np.float32), np.cumsum(rain, axis=0)])
     season = season_terms(record.time, 1)[:, 1:] * season_known
     carried = record.carried_soil_moisture[:, land]
-    age = record.age[before:, VARIABLES.index("soil_moisture")][:, land].astype(int)
+    age = record.age[before:, SOIL_MOISTURE][:, land].astype(int)
     cells = np.arange(rain.shape[1])
 
     def terms(day):

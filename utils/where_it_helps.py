@@ -83,23 +83,25 @@ def parts_of_the_record(valid_time, temperature, history_mean, land, regions):
     return parts | {name: inside[None, None] for name, inside in regions.items()}
 
 
-def region_rows(*, observed, forecasts, parts, lead_times, land):
+def region_rows(*, observed, forecasts, parts, lead_times, land, reference="damped_persistence"):
     """Rows of `regions.csv`: scores of every forecaster on each part.
 
     Parameters
     ----------
     observed : float32 [N, L, H, W]
     forecasts : dict name -> float32 [N, L, H, W]
-        damped_persistence, the reference, among them.
+        The reference among them.
     parts : dict name -> bool
         From `parts_of_the_record`.
     lead_times : sequence of int
     land : bool [H, W]
+    reference : str
+        Whom the others are compared with.
 
     Returns
     -------
     list of dict
-        With the keys REGION_COLUMNS. `cells_improved` = share of the cells whose MSE is below the reference's;
+        With the keys REGION_COLUMNS, the skill under the name of the reference. `cells_improved` = share of the cells whose MSE is below the reference's;
         `cells_explaining_more` = share of the cells whose R2 exceeds the reference's by more than 20 % of the variance that
         the reference leaves unexplained, R2 > R2_reference + 0.2 (1 - R2_reference). Both count cells with enough values.
     """
@@ -111,19 +113,19 @@ def region_rows(*, observed, forecasts, parts, lead_times, land):
             if not scored.any():
                 continue
             moments = {name: cell_moments(observed[:, lead], forecast[:, lead], scored) for name, forecast in forecasts.items()}
-            reference = moments["damped_persistence"]["squared_error"]
+            error_to_beat = moments[reference]["squared_error"]
             values = np.where(scored, observed[:, lead], 0.0).astype(np.float64)
             n = int(scored.sum())
             variance = (values ** 2).sum() - values.sum() ** 2 / n
-            enough = moments["damped_persistence"]["n"] >= MINIMUM_CELL_VALUES
+            enough = moments[reference]["n"] >= MINIMUM_CELL_VALUES
             for name, own in moments.items():
                 error = own["squared_error"]
                 rows.append({
                     "forecaster": name, "lead_time": lead_time, "region": part, "n": n, "mse": error.sum() / n,
                     "rmse": np.sqrt(error.sum() / n), "r2": 1 - error.sum() / variance if variance > 0 else np.nan,
-                    "skill_damped_persistence": 1 - error.sum() / reference.sum() if reference.sum() > 0 else np.nan,
-                    "cells": int(enough.sum()), "cells_improved": _share(error[enough] < reference[enough]),
-                    "cells_explaining_more": _share(error[enough] < (1 - MORE_EXPLAINED) * reference[enough])})
+                    f"skill_{reference}": 1 - error.sum() / error_to_beat.sum() if error_to_beat.sum() > 0 else np.nan,
+                    "cells": int(enough.sum()), "cells_improved": _share(error[enough] < error_to_beat[enough]),
+                    "cells_explaining_more": _share(error[enough] < (1 - MORE_EXPLAINED) * error_to_beat[enough])})
     return rows
 
 
