@@ -27,6 +27,8 @@ from utils.runs import find_cube, start_run
 from utils.training import forecast_days, train
 from utils.transfer import save_model
 
+LEARNING_RATE = 4e-3  # of the local head
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -71,11 +73,11 @@ class Settings:
 
 
 def main(settings):
+    settings = complete(settings, learning_rate=LEARNING_RATE, paper_hidden=PAPER_HIDDEN)
     run_members(train_and_test, settings, "ERA5test", "lstm", domain="era5_land")
 
 
 def train_and_test(settings):
-    settings = complete(settings, learning_rate=4e-3, paper_hidden=PAPER_HIDDEN)
     cube_file = find_cube(settings.cube, "era5_land")
     cube, splits = split_cube(cube_file.path, settings, until=settings.source_until)
     run = start_run("ERA5test", "lstm", settings, cube_file, cube, splits, until=settings.source_until)

@@ -26,6 +26,8 @@ from utils.runs import find_cube, start_run
 from utils.training import forecast_days, train
 from utils.transfer import save_model
 
+LEARNING_RATE = 3e-3  # of the local head
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -66,11 +68,11 @@ class Settings:
 
 
 def main(settings):
+    settings = complete(settings, learning_rate=LEARNING_RATE, paper_hidden=PAPER_HIDDEN)
     run_members(train_and_test, settings, "SMAPtest", "cnn", domain="smap_l4")
 
 
 def train_and_test(settings):
-    settings = complete(settings, learning_rate=3e-3, paper_hidden=PAPER_HIDDEN)
     cube_file = find_cube(settings.cube, "smap_l4")
     cube, splits = split_cube(cube_file.path, settings)
     run = start_run("SMAPtest", "cnn", settings, cube_file, cube, splits)

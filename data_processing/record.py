@@ -79,9 +79,9 @@ class Record:
         return self.carried[self.input_days - 1:, SOIL_MOISTURE]
 
 
-def motion_of(carried, lat, lon):
-    """Function that gives `data_processing.motion.rain_motion` of a record's rain; only a first call takes time."""
-    return cache(lambda: rain_motion(carried[:, PRECIPITATION], lat, lon))
+def motion_of(carried, land, lat, lon):
+    """Function that gives `data_processing.motion.rain_motion` of a record's rain over land; only a first call takes time."""
+    return cache(lambda: rain_motion(np.where(land, carried[:, PRECIPITATION], np.float32(np.nan)), lat, lon))
 
 
 def open_record(cube, name, splits, *, max_gap_days, hidden=()):
@@ -118,7 +118,7 @@ def open_record(cube, name, splits, *, max_gap_days, hidden=()):
     carried, age = carry_forward(values, max_gap_days)
     lat, lon = cube["lat"].values, cube["lon"].values
     record = Record(name=name, time=cube_days(cube), lat=lat, lon=lon, land=land, carried=carried, age=age,
-                    antecedent=antecedent_means(values), motion=motion_of(carried, lat, lon),
+                    antecedent=antecedent_means(values), motion=motion_of(carried, land, lat, lon),
                     input_days=splits.input_days, lead_times=splits.lead_times, hidden=tuple(hidden))
     for split in ("train", "validation", "test"):
         days = getattr(splits, split)
@@ -154,9 +154,9 @@ def whole_record(cube, name, splits, max_gap_days, until=None, hidden=()):
     time = cube_days(cube)
     carried, age = carry_forward(values, max_gap_days)
     lat, lon = cube["lat"].values, cube["lon"].values
-    return Record(name=name, time=time, lat=lat, lon=lon, land=land_mask(values[before:], np.ones(len(time), bool)),
-                  carried=carried, age=age, antecedent=antecedent_means(values),
-                  motion=motion_of(carried, lat, lon), input_days=splits.input_days,
+    land = land_mask(values[before:], np.ones(len(time), bool))
+    return Record(name=name, time=time, lat=lat, lon=lon, land=land, carried=carried, age=age,
+                  antecedent=antecedent_means(values), motion=motion_of(carried, land, lat, lon), input_days=splits.input_days,
                   lead_times=splits.lead_times, hidden=tuple(hidden))
 
 

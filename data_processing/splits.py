@@ -120,7 +120,7 @@ def split_days(time, *, lead_times, input_days, test_from=None, test_days=None, 
                             f"after the record's first ({time[0]}), the embargo takes {embargo_days}: no "
                             "training day is left. Choose a later test_from, fewer test_days or another "
                             "record.")
-    train_until = _date(train_until, "train_until")
+    train_until = parse_date(train_until, "train_until")
     _check_inside(train_until, "train_until", time)
     if train_until >= test_from:
         raise UserError(f"train_until {train_until} must lie before test_from {test_from}; choose an earlier "
@@ -170,7 +170,7 @@ def _first_test_day(time, test_from, test_days):
         raise UserError(f"test_from ({test_from}) and test_days ({test_days}) are both given; give one of "
                         "them.")
     if test_from is not None:
-        test_from = _date(test_from, "test_from")
+        test_from = parse_date(test_from, "test_from")
         _check_inside(test_from, "test_from", time)
         return test_from
     if test_days is None:
@@ -181,7 +181,7 @@ def _first_test_day(time, test_from, test_days):
     return time[-test_days]
 
 
-def _date(value, name):
+def parse_date(value, name):
     try:
         date = np.datetime64(value, "D")
     except (ValueError, TypeError):
@@ -215,9 +215,9 @@ def cut_record(cube, *, until=None, train_until=None, train_days=None):
     time = cube_days(cube)
     keep = np.ones(time.size, bool)
     if until is not None:
-        keep &= time <= _date(until, "until")
+        keep &= time <= parse_date(until, "until")
     if train_days is not None:
-        keep &= time > _date(train_until, "train_until") - train_days * ONE_DAY
+        keep &= time > parse_date(train_until, "train_until") - train_days * ONE_DAY
     if not keep.any():
         raise UserError(f"the record, {time[0]} to {time[-1]}, has no day left when it is cut at "
                         f"{until or train_until}.")

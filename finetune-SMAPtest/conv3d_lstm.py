@@ -28,6 +28,8 @@ from utils.runs import find_cube, start_run
 from utils.training import forecast_days, parameter_groups, train
 from utils.transfer import load_weights, pretrained_model, save_model
 
+LEARNING_RATE = 1e-3  # of the local head
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -67,7 +69,7 @@ class Settings:
     patience: int = 10  # epochs without a better validation before training stops
     refit: bool | None = None  # train once more on training + validation days; default if they are under two years
     batch_size: int | None = None  # windows; default 2, and learning from each of their days; 32 for the paper's form
-    learning_rate: float | None = None  # highest of a rise and fall; default 1e-3, 1e-3 for the paper's form
+    learning_rate: float | None = None  # highest of a rise and fall; default 1e-3
     weight_decay: float = 0.01  # of AdamW
     seed: int = 0  # of the start weights, the order of the windows and the dropout
     seeds: int = 1  # members of an ensemble, from this seed on
@@ -80,11 +82,11 @@ class Settings:
 
 
 def main(settings):
+    settings = complete(settings, learning_rate=LEARNING_RATE, paper_hidden=PAPER_HIDDEN)
     run_members(train_and_test, settings, "finetune-SMAPtest", "conv3d_lstm", domain="smap_l4")
 
 
 def train_and_test(settings):
-    settings = complete(settings, learning_rate=1e-3, paper_hidden=PAPER_HIDDEN)
     cube_file = find_cube(settings.cube, "smap_l4")
     cube, splits = split_cube(cube_file.path, settings)
     run = start_run("finetune-SMAPtest", "conv3d_lstm", settings, cube_file, cube, splits)

@@ -26,7 +26,7 @@ from utils.study import run_or_reuse
 @dataclass(frozen=True)
 class Settings:
     run: str | None = None  # folder of a finished run; default the fine-tuned ConvLSTM of the synthetic twin
-    repeats: int = 3  # permutations that are averaged
+    repeats: int = 5  # permutations that are averaged
     drop_one: bool = False  # also train without each of the inputs
     seed: int = 0  # of the permutations
     results: str = str(PROJECT / "results")  # folder of all runs

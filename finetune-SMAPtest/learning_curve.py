@@ -45,7 +45,8 @@ class Settings:
 
 
 def main(settings):
-    name = settings.name or find_cube(settings.cube, "smap_l4").name + ("-quick" if settings.quick else "")
+    name = settings.name or (find_cube(settings.cube, "smap_l4").name + ("-quick" if settings.quick else "")
+                             + ("" if settings.model == "convlstm" else f"-{settings.model}"))
     folder = Path(settings.results) / "finetune-SMAPtest" / "learning_curve" / name
     folder.mkdir(parents=True, exist_ok=True)
     runs = make_learning_runs(settings, name)

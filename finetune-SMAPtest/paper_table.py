@@ -47,7 +47,8 @@ class Settings:
 
 
 def main(settings):
-    name = settings.name or find_cube(settings.cube, "smap_l4").name + ("-quick" if settings.quick else "")
+    name = settings.name or (find_cube(settings.cube, "smap_l4").name + ("-quick" if settings.quick else "")
+                             + (f"-{settings.train_days}days" if settings.train_days else ""))
     folder = Path(settings.results) / "finetune-SMAPtest" / "paper_table" / name
     folder.mkdir(parents=True, exist_ok=True)
     runs = make_runs(settings, name)

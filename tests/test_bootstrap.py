@@ -35,19 +35,27 @@ def test_days_that_resemble_their_neighbours_tell_less():
 
 
 def test_constant_gain_is_certain():
-    gain = compare(series(np.full(120, 0.8)), series(np.full(120, 1.0)), block_days(120))
-    assert gain == {"gain": pytest.approx(0.2), "gain_low": pytest.approx(0.2), "gain_high": pytest.approx(0.2), "p": 0.0}
+    gain = compare([series(np.full(120, 0.8))], [series(np.full(120, 1.0))], block_days(120))
+    assert gain == {"gain": pytest.approx(0.2), "gain_low": pytest.approx(0.2), "gain_high": pytest.approx(0.2),
+                    "p": pytest.approx(2 / 2001)}
+
+
+def test_members_that_differ_make_the_gain_uncertain():
+    """Days are all alike: only the members of the one forecaster, 0.8 and 1.0 against 1.0, can differ."""
+    gain = compare([series(np.full(120, 0.8)), series(np.full(120, 1.0))], [series(np.full(120, 1.0))], block_days(120))
+    assert gain["gain"] == pytest.approx(0.1)
+    assert (gain["gain_low"], gain["gain_high"]) == (pytest.approx(0.0, abs=1e-9), pytest.approx(0.2))
 
 
 def test_no_difference_is_no_gain():
     same = series(np.random.default_rng(0).random(120))
-    gain = compare(same, same, block_days(120))
+    gain = compare([same], [same], block_days(120))
     assert gain["gain"] == 0 and gain["p"] == 1.0
 
 
 def test_forecasters_of_different_values_are_not_compared():
     with pytest.raises(UserError, match="different values"):
-        compare(series(np.ones(120)), series(np.ones(120), n=9.0), block_days(120))
+        compare([series(np.ones(120))], [series(np.ones(120), n=9.0)], block_days(120))
 
 
 def test_short_test_period_has_no_interval():

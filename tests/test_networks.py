@@ -167,7 +167,7 @@ def test_mean_of_an_area_counts_fresh_values_more_and_missing_ones_not():
 
 def test_upstream_is_where_the_rain_comes_from():
     """Rain moves 100 km, one column, eastward and 200 km, two rows, northward a day."""
-    upstream = LookUpstream(spacing=(100.0, 100.0))
+    upstream = LookUpstream()
     torch.nn.init.zeros_(upstream.look.weight)
     with torch.no_grad():
         upstream.look.weight[0, 2] = 1.0  # precipitation of the day, one day's way upstream
@@ -175,7 +175,7 @@ def test_upstream_is_where_the_rain_comes_from():
     rain = torch.arange(2 * 6 * 6, dtype=torch.float32).view(1, 2, 1, 6, 6)
     values = torch.cat((rain, torch.zeros(1, 2, 2, 6, 6)), 2)
     motion = torch.tensor([100.0, 200.0]).view(1, 1, 2, 1, 1).expand(1, 2, 2, 6, 6)
-    seen = upstream(values, torch.ones_like(values), motion, torch.tensor([5 * 6 + 4, 1 * 6 + 4]))
+    seen = upstream(values, torch.ones_like(values), motion, (100.0, 100.0), torch.tensor([5 * 6 + 4, 1 * 6 + 4]))
     assert seen[1, 0, 0, 0] == rain[0, 1, 0, 3, 3] and seen[1, 0, 0, 1] == rain[0, 0, 0, 1, 2]
     assert not seen[1, 0, 1, :2].any(), "beyond the map is nothing"
     assert not seen[0, 0, :, 1].any(), "before the window is nothing"

@@ -18,6 +18,7 @@ import xarray as xr
 
 from data_processing.cube import write_cube
 from tests.conftest import ROOT, day_axis, weather_values
+from utils import study
 from utils.evaluation import METRIC_COLUMNS
 
 pytestmark = pytest.mark.usefixtures("coarse_figures")
@@ -304,12 +305,12 @@ def test_same_seed_gives_the_same_metrics_and_another_seed_others(target, tmp_pa
 @pytest.fixture
 def short_pretraining(monkeypatch):
     """Fine-tuning scripts make the run that they start from with its default number of steps: here with few."""
-    run_path = runpy.run_path
+    load_script = study.load_script
 
-    def shortened(path):
-        names = run_path(path)
-        return names | {"Settings": functools.partial(names["Settings"], steps=10)} if "ERA5test" in path else names
-    monkeypatch.setattr(runpy, "run_path", shortened)
+    def shortened(experiment, model):
+        names = load_script(experiment, model)
+        return names | {"Settings": functools.partial(names["Settings"], steps=10)} if experiment == "ERA5test" else names
+    monkeypatch.setattr(study, "load_script", shortened)
 
 
 def test_pretraining_sees_nothing_of_the_targets_validation_and_test_days(target, tmp_path, short_pretraining):

@@ -11,10 +11,14 @@ LAND = np.array([[True, True], [True, False]])
 
 def test_box_and_mask_file_name_the_cells(tmp_path):
     lat, lon = np.array([10.0, 20.0]), np.array([350.0, 0.0, 10.0])
-    xr.Dataset({"basin": (("lat", "lon"), np.array([[0, 1, 0], [0, 0, 2]]))}).to_netcdf(tmp_path / "mask.nc")
+    # the file's rows and columns stand in another order than the cube's
+    xr.Dataset({"basin": (("lon", "lat"), np.array([[2, 0], [0, 1], [0, 0]]))},
+               {"lat": lat[::-1], "lon": [10.0, 0.0, -10.0]}).to_netcdf(tmp_path / "mask.nc")
     regions = read_regions(["west:5,15,-12,5", str(tmp_path / "mask.nc")], lat, lon)
     np.testing.assert_array_equal(regions["west"], [[True, True, False], [False, False, False]])
     np.testing.assert_array_equal(regions["basin"], [[False, True, False], [False, False, True]])
+    with pytest.raises(UserError, match="give the mask .* on the cube's 2 x 3 cells, 11.00 to 21.00 N"):
+        read_regions([str(tmp_path / "mask.nc")], lat + 1, lon)
     with pytest.raises(UserError, match="must be name:south,north,west,east"):
         read_regions(["nowhere"], lat, lon)
 
@@ -46,6 +50,9 @@ def test_region_scores_and_shares_of_cells():
     assert net["mse"] == pytest.approx((1e-4 + 3.61e-4 + 9e-4) / 3, rel=1e-3)
     assert net["skill_damped_persistence"] == pytest.approx(1 - (1 + 3.61 + 9) / 12, rel=1e-3)
     assert net["cells_improved"] == pytest.approx(2 / 3)  # .010 and .019 are below .020
+    variance = observed[:, 0].var(axis=0)[LAND]
+    r2, of_reference = 1 - np.array([1e-4, 3.61e-4, 9e-4]) / variance, 1 - 4e-4 / variance
+    assert net["cells_r2_up_20_percent"] == np.mean(r2 > 1.2 * of_reference) == pytest.approx(1 / 3)
     assert net["cells_explaining_more"] == pytest.approx(1 / 3)  # a quarter of the error only in the first
 
 
@@ -58,10 +65,17 @@ def test_hits_misses_and_false_alarms():
     assert (dry["hits"], dry["misses"], dry["false_alarms"], dry["hit_rate"], dry["false_alarm_ratio"]) == (1, 1, 1, 0.5, 0.5)
     assert dry["brier_score"] == pytest.approx(0.5)
     assert (wet["hits"], wet["misses"], wet["false_alarms"], wet["brier_score"]) == (1, 0, 0, 0)
-    members = np.stack([forecast, np.full_like(forecast, 0.5)])
+    limit = np.float32(np.percentile(history, 10))
+    forecast = np.array([limit, 0.9, 0.9, 0.9], np.float32).reshape(4, 1, 1, 1)  # at the threshold, far above it
     dry, _ = event_rows(observed=observed, forecasts={"net": forecast}, history=history, lead_times=[1],
-                        land=np.ones((1, 1), bool), members=members)
-    assert dry["brier_score"] == pytest.approx(((0.5 - 1) ** 2 + 1 + 0.5 ** 2 + 0) / 4)
+                        land=np.ones((1, 1), bool), spread=np.full_like(forecast, 0.01))
+    assert dry["brier_score"] == pytest.approx((0.5 ** 2 + 1 + 0 + 0) / 4, abs=1e-6)
+
+
+def test_cells_without_enough_history_have_no_events():
+    values = np.full((3, 1, 1, 1), 0.2, np.float32)
+    assert event_rows(observed=values, forecasts={"net": values}, history=values[:, 0], lead_times=[1],
+                      land=np.ones((1, 1), bool)) == []
 
 
 def test_spectrum_finds_the_wavelength_and_the_loss_of_detail():

@@ -6,6 +6,7 @@ import torch
 
 from data_processing.cube import VARIABLES
 from data_processing.gaps import NO_VALUE
+from data_processing.motion import spacing_km
 from data_processing.season import season_terms
 from data_processing.windows import gather
 
@@ -30,6 +31,8 @@ class Batch:
         Of the rain, km d-1 eastward and northward (`data_processing.motion`).
     asked : bool Tensor [H, W]
         Cells whose forecast is asked for: the land, or a part of it in training.
+    spacing_km : (float, float)
+        Of the rows and columns: one network may see records of several grids.
     """
 
     inputs: torch.Tensor
@@ -39,6 +42,7 @@ class Batch:
     antecedent: torch.Tensor
     motion: torch.Tensor
     asked: torch.Tensor
+    spacing_km: tuple[float, float]
 
 
 def make_batch(record, init_days, device, asked=None):
@@ -78,7 +82,8 @@ def make_batch(record, init_days, device, asked=None):
     season = np.zeros_like(season) if "season" in record.hidden else season
     static = np.zeros_like(static) if "place" in record.hidden else static
     return Batch(*(torch.from_numpy(array).to(device)
-                   for array in (values, freshness, season, static, antecedent, motion, asked)))
+                   for array in (values, freshness, season, static, antecedent, motion, asked)),
+                 spacing_km=spacing_km(record.lat, record.lon))
 
 
 def input_day_indices(record, init_days):

@@ -51,12 +51,17 @@ def block_days(days, block=SHORTEST_BLOCK, replicates=REPLICATES, seed=0):
     -------
     int ndarray [replicates, days]
     """
-    if days < 3 * block:
-        raise UserError(f"{days} test days are under three blocks of {block} days: too few to tell how certain a score is. "
-                        "Test on more days.")
+    check_test_days(days, block)
     random = np.random.default_rng(seed)
     starts = random.integers(days, size=(replicates, -(-days // block)))
     return ((starts[..., None] + np.arange(block)) % days).reshape(replicates, -1)[:, :days]
+
+
+def check_test_days(days, block=SHORTEST_BLOCK):
+    """Raise a UserError where there are too few days for intervals: before anything is trained."""
+    if days < 3 * block:
+        raise UserError(f"{days} test days are under three blocks of {block} days: too few to tell how certain a score is. "
+                        "Test on more days.")
 
 
 def interval(replicates):
@@ -76,34 +81,53 @@ def determination(series, chosen=slice(None)):
     return 1 - series["squared_error"][chosen].sum(-1) / (series["observed_square"][chosen].sum(-1) - total ** 2 / n)
 
 
+def resampled_mean_square(members, chosen, seed=0):
+    """Mean squared error of one member, as it might have come out: days and members drawn again, float64 [replicates].
+
+    Parameters
+    ----------
+    members : list of dict of float64 [days]
+        From `read_daily`.
+    chosen : int [replicates, days]
+        From `block_days`.
+    seed : int
+        Of the draws of members.
+    """
+    errors = np.stack([mean_square(member, chosen) for member in members], axis=1)
+    drawn = np.random.default_rng(seed).integers(len(members), size=errors.shape)
+    return np.take_along_axis(errors, drawn, axis=1).mean(axis=1)
+
+
 def compare(one, other, chosen):
     """Paired test of two forecasters on the same values.
 
     Parameters
     ----------
-    one, other : dict of float64 [days]
-        From `read_daily`.
+    one, other : list of dict of float64 [days]
+        Members of each, from `read_daily`.
     chosen : int [replicates, days]
-        From `block_days`.
+        From `block_days`: the same days for both.
 
     Returns
     -------
     dict
-        gain = 1 - MSE of `one` / MSE of `other`; gain_low, gain_high, its interval; p, the share of replicates with a gain
-        of the other sign, for both sides.
+        gain = 1 - MSE of `one` / MSE of `other`, each the mean of its members; gain_low, gain_high, its interval; p, for both
+        sides: how often a gain of the other sign is drawn, (k + 1) / (replicates + 1) (Davison and Hinkley 1997,
+        doi:10.1017/CBO9780511802843, section 4.2).
 
     Raises
     ------
     UserError
         They were scored on different values.
     """
-    if not np.array_equal(one["n"], other["n"]):
+    if any(not np.array_equal(each["n"], one[0]["n"]) for each in (*one, *other)):
         raise UserError("two runs were scored on different values and cannot be compared: give both the same cube and test "
                         "days.")
-    gains = 1 - mean_square(one, chosen) / mean_square(other, chosen)
+    gains = 1 - resampled_mean_square(one, chosen, seed=1) / resampled_mean_square(other, chosen, seed=2)
     low, high = interval(gains)
-    p = min(1.0, 2 * min((gains <= 0).mean(), (gains >= 0).mean()))
-    return {"gain": float(1 - mean_square(one) / mean_square(other)), "gain_low": low, "gain_high": high, "p": float(p)}
+    p = min(1.0, 2 * (min((gains <= 0).sum(), (gains >= 0).sum()) + 1) / (len(gains) + 1))
+    return {"gain": float(1 - mean_square(average(one)) / mean_square(average(other))), "gain_low": low, "gain_high": high,
+            "p": float(p)}
 
 
 def average(series):

@@ -8,7 +8,8 @@ from utils.drawmap import DOUBLE_COLUMN, PAPER_STYLE, place_axes, new_figure, sa
 LINES = {"scratch": ("#D55E00", "-", "o", "from scratch"), "zero-shot": ("#009E73", "-", "s", "zero-shot"),
          "fine-tuned": ("#0072B2", "-", "D", "fine-tuned"), "persistence": ("0.65", "-", "", "persistence"),
          "damped_persistence": ("#E69F00", "--", "", "damped persistence"), "climatology": ("0.65", ":", "", "climatology"),
-         "water_balance": ("#56B4E9", "--", "", "water balance")}
+         "water_balance": ("#56B4E9", "--", "", "water balance"),
+         "damped_persistence_of_all_days": ("#E69F00", ":", "", "damped persistence, all days")}
 
 
 @matplotlib.rc_context(PAPER_STYLE)
@@ -40,16 +41,13 @@ def draw_learning_curve(path, rows, title):
             if marker:
                 axes.fill_between(x, [row["rmse_low"] for row in chosen], [row["rmse_high"] for row in chosen], color=colour,
                                   alpha=0.13, linewidth=0)
-        full = next((row["rmse"] for row in rows if row["forecaster"] == "damped_persistence"
-                     and row["lead_time"] == lead_time and row["train_days"] == 0))
-        axes.axhline(full, color="#E69F00", linewidth=0.8, linestyle=(0, (1, 2)), label="damped persistence, all days")
         axes.set_xscale("log")
         axes.set_xticks([days or all_days for days in lengths], [str(days or "all") for days in lengths])
         axes.minorticks_off()
         axes.set(title=f"{lead_time} days ahead", xlabel="target days to learn from",
                  ylabel="RMSE (m³ m⁻³)" if panel == 0 else "")
         lowest = min(row["rmse_low"] for row in rows if row["lead_time"] == lead_time)
-        highest = max(row["rmse"] for row in rows if row["lead_time"] == lead_time and row["forecaster"] in ("scratch", *LINES))
+        highest = max(row["rmse"] for row in rows if row["lead_time"] == lead_time and row["forecaster"] in LINES)
         axes.set_ylim(lowest - 0.001, highest + 0.003)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper center", ncols=4,

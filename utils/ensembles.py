@@ -28,13 +28,26 @@ def write_validation(path, forecast, observed, valid_time, lead_times):
 
 
 def read_validation(paths):
-    """Errors of the mean of some runs on their common validation days, float32 [V, L, H, W], m3 m-3."""
+    """What some runs tell about their ensemble on their common validation days.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+
+    Returns
+    -------
+    errors : float32 [V, L, H, W]
+        Of the mean of the runs, m3 m-3.
+    variance : float32 [L, H, W], or None for one run
+        Among the runs, mean over the days, (m3 m-3)^2.
+    """
     forecasts = []
     for path in paths:
         with xr.open_dataset(path, decode_times=False) as dataset:
             forecasts.append(dataset["forecast"].values)
             observed = dataset["observed"].values
-    return np.mean(forecasts, axis=0) - observed[:, None]
+    variance = np.var(forecasts, axis=0, ddof=1).mean(axis=0) if len(forecasts) > 1 else None
+    return np.mean(forecasts, axis=0) - observed[:, None], variance
 
 
 def error_spread(errors, land):
@@ -63,7 +76,7 @@ def error_spread(errors, land):
     return spread, ends
 
 
-def predict_spread(forecast, members, errors, land):
+def predict_spread(forecast, members, errors, usual_variance, land):
     """Predicted spread and the ends of the interval of a forecast.
 
     Parameters
@@ -73,6 +86,8 @@ def predict_spread(forecast, members, errors, land):
     members : float32 [M, N, L, H, W], or None for a single one
     errors : float32 [V, L, H, W]
         Of the forecast on validation days: of the mean, so that what its members share and disagree on is in them.
+    usual_variance : float32 [L, H, W], or None for a single member
+        Among the members on validation days (`read_validation`).
     land : bool [H, W]
 
     Returns
@@ -87,7 +102,7 @@ def predict_spread(forecast, members, errors, land):
     spread = np.broadcast_to(spread, forecast.shape)
     if members is not None:
         variance = members.var(axis=0, ddof=1)
-        spread = np.sqrt(np.maximum(spread ** 2 + variance - variance.mean(axis=0), (0.5 * spread) ** 2))
+        spread = np.sqrt(np.maximum(spread ** 2 + variance - usual_variance, (0.5 * spread) ** 2))
     ends = np.stack([forecast + end[:, None, None] * spread for end in ends])
     return spread.astype(np.float32), ends.astype(np.float32)
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from data_processing.cube import VARIABLES
 from data_processing.errors import UserError
-from data_processing.files import write_csv
+from data_processing.files import checksum, write_csv
 from data_processing.record import INPUTS, Record, open_record
 from data_processing.splits import Splits, split_cube
 from utils.baselines import cell_mean
@@ -71,14 +71,16 @@ def open_run(folder):
     experiment, model = parts[-4], parts[-3]
     script = load_script(experiment, model)
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in found["settings"].items()}
+    if values["cube"] != "twin":
+        values["cube"] = found["cube"]["path"]  # the setting may be relative to where the run was started
     settings = script["Settings"](**values)
     cube_file = find_cube(settings.cube, DOMAIN_OF[experiment])
+    if checksum(cube_file.path) != found["cube"]["sha256"]:
+        raise UserError(f"{cube_file.path} is not the cube that {folder} was made of: its content has changed. Train again.")
     cube, splits = split_cube(cube_file.path, settings, until=getattr(settings, "source_until", None)
                               if experiment == "ERA5test" else None)
     record = open_record(cube, cube_file.name, splits, max_gap_days=settings.max_gap_days, hidden=settings.drop_inputs)
     saved = load_model(folder)
-    if read_json(folder / "settings.json")["cube"]["sha256"] != saved["cube_sha256"]:
-        raise UserError(f"{folder}: model.pt and settings.json speak of different cubes; train again.")
     record = replace(record, scaler=saved["scaler"], static=saved["static"].numpy())
     network = script[f"make_{model}"](settings, record)
     load_weights(network, saved)
@@ -102,6 +104,8 @@ def permutation_rows(run, *, repeats, seed):
         With the keys FACTOR_COLUMNS: `increase` = MSE with the input exchanged / MSE of all inputs - 1; `part` = all, a season,
         or the dry or wet half of the cells.
     """
+    if repeats < 1:
+        raise UserError(f"repeats is {repeats}; it must be 1 or more.")
     random = np.random.default_rng(seed)
     targets = run.splits.test[::-(-len(run.splits.test) // MOST_DAYS)]
     asked = spread_cells(run.record.land)
@@ -122,24 +126,25 @@ def permutation_rows(run, *, repeats, seed):
 
 
 def permuted_blocks(random, count, block):
-    """Order [count] of the days in which blocks of neighbours have changed places, none of them at its own."""
-    block = max(1, min(block, count // 2))
-    starts = np.arange(0, count, block)
-    shift = int(random.integers(1, len(starts))) if len(starts) > 1 else 0
-    order = np.concatenate([np.arange(start, min(start + block, count)) for start in np.roll(starts, shift)])
-    return order
+    """Days to take the place of each of `count` days: blocks of neighbours in random order, none of them at its own place.
+
+    The last day of a shorter block may stand in twice.
+    """
+    blocks = np.array_split(np.arange(count), max(2, count // max(1, block)))
+    order = np.arange(len(blocks))
+    while (order == np.arange(len(blocks))).any():
+        order = random.permutation(len(blocks))
+    return np.concatenate([blocks[other][np.minimum(np.arange(len(own)), len(blocks[other]) - 1)]
+                           for own, other in zip(blocks, order)])
 
 
 def forecast_exchanged(run, targets, others, name, asked, random):
     """Forecasts [N, L, H, W] of target days whose one input is that of other target days, or of other cells for "place"."""
-    record, longest = run.record, run.splits.lead_times
-    forecast = np.full((len(targets), len(longest), *record.land.shape), np.nan, np.float32)
-    cells = np.flatnonzero(record.land)
-    turned = record.static.reshape(len(record.static), -1).copy()
-    turned[:, cells] = turned[:, random.permutation(cells)]
-    turned = torch.from_numpy(turned.reshape(record.static.shape))
+    record, lead_times = run.record, run.splits.lead_times
+    forecast = np.full((len(targets), len(lead_times), *record.land.shape), np.nan, np.float32)
+    turned = exchanged_places(record, random) if name == "place" else None
     with torch.no_grad():
-        for lead, lead_time in enumerate(longest):
+        for lead, lead_time in enumerate(lead_times):
             for start in range(0, len(targets), FORECAST_AT_A_TIME):
                 chosen = slice(start, start + FORECAST_AT_A_TIME)
                 batch = make_batch(record, targets[chosen] - lead_time, torch.device("cpu"), asked)
@@ -148,6 +153,14 @@ def forecast_exchanged(run, targets, others, name, asked, random):
                 maps = record.scaler.unscale_soil_moisture(scaled).numpy()
                 forecast[chosen, lead] = np.where(asked, maps, np.float32(np.nan))
     return forecast
+
+
+def exchanged_places(record, random):
+    """Maps of the place [S, H, W], a Tensor, whose land cells have changed places."""
+    cells = np.flatnonzero(record.land)
+    turned = record.static.reshape(len(record.static), -1).copy()
+    turned[:, cells] = turned[:, random.permutation(cells)]
+    return torch.from_numpy(turned.reshape(record.static.shape))
 
 
 def exchanged(batch, other, name, static):
@@ -202,6 +215,12 @@ def factor_rows(method, name, lead_times, sums, base, parts):
 
 def drop_one_rows(run):
     """Rows of factor_importance.csv for networks that were trained without each input, in runs of their own."""
+    if getattr(run.settings, "pretrained", None):
+        raise UserError(f"drop_one trains the run and its pre-training once more without each input, but {run.folder} started "
+                        f"from {run.settings.pretrained}. Make the run with --source-cube.")
+    if run.settings.head != "local":
+        raise UserError(f"drop_one hides season and place as well, which head {run.settings.head!r} does not see. Name a run "
+                        "with head 'local'.")
     targets, asked = run.splits.test, run.record.land
     parts = parts_of_days(run, targets, asked)
     observed = run.record.observed(targets)
@@ -209,8 +228,8 @@ def drop_one_rows(run):
     rows = []
     name = run.settings.name or run.record.name
     for dropped in INPUTS:
-        settings = {field: value for field, value in vars(run.settings).items() if field not in ("resume", "pretrained")}
-        settings |= {"drop_inputs": (dropped,), "name": f"{name}-without-{dropped}"}
+        settings = {field: value for field, value in vars(run.settings).items() if field != "resume"}
+        settings |= {"drop_inputs": (dropped,), "name": f"{name}-without-{dropped}", "seeds": 1}
         folder = run_or_reuse(run.experiment, run.model, **settings)
         forecast = read_forecast(folder / "forecast.nc", run.splits)
         rows += factor_rows("drop one", dropped, run.splits.lead_times, errors_by_part(forecast, observed, parts), base, parts)

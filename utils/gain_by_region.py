@@ -13,7 +13,7 @@ from utils.runs import find_cube
 from utils.where_it_helps import parts_of_the_record, read_regions, region_rows
 
 GAIN_COLUMNS = ("form", "lead_time", "region", "n", "rmse_scratch", "rmse_transferred", "gain_by_transfer", "cells",
-                "cells_improved", "cells_explaining_more")
+                "cells_improved", "cells_explaining_more", "cells_r2_up_20_percent")
 
 
 def gain_rows(runs, regions):
@@ -31,7 +31,8 @@ def gain_rows(runs, regions):
     list of dict
         With the keys GAIN_COLUMNS, one for each form that was trained both ways, lead time and part of the record.
         gain_by_transfer = 1 - MSE transferred / MSE from scratch; cells_improved = share of the cells with a gain;
-        cells_explaining_more = share in which R2 grows by more than 20 % of what it lacks from scratch.
+        cells_explaining_more = share in which R2 grows by more than 20 % of what it lacks from scratch;
+        cells_r2_up_20_percent = share in which it grows by more than 20 % of itself.
     """
     found = {(run.form, run.training, run.lead_times): run for run in runs if run.folder is not None}
     rows = []

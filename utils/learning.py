@@ -9,18 +9,19 @@ from data_processing.files import replacing, write_csv
 from data_processing.record import open_record
 from data_processing.splits import split_cube
 from utils.baselines import baseline_forecasts
-from utils.bootstrap import block_days, compare, interval, mean_square
+from utils.bootstrap import block_days, check_test_days, determination, interval, mean_square
 from utils.evaluation import daily_scores
 from utils.members import read_forecast
 from utils.runs import cube_label, find_cube
-from utils.study import from_short_pretraining, is_made, load_script, run_or_reuse
+from utils.study import from_short_pretraining, is_made, run_or_reuse, script_settings, test_days
 from utils.transfer import source_cut, source_of
 
+DAMPED_OF_ALL = "damped_persistence_of_all_days"  # what a full record gives, on the same cells
 WAYS = ("scratch", "zero-shot", "fine-tuned")
 QUICK_DAYS = (45,)
 QUICK_STEPS = {"ERA5test": {"steps": 200, "worlds": 0}, "SMAPtest": {"steps": 100}, "finetune-SMAPtest": {"steps": 60}}
 LEARNING_COLUMNS = ("forecaster", "train_days", "lead_time", "cells", "n", "mse", "rmse", "rmse_low", "rmse_high", "r2",
-                    "skill_damped_persistence", "skill_damped_persistence_of_all_days")
+                    "skill_damped_persistence", f"skill_{DAMPED_OF_ALL}")
 
 
 class LearningRun(NamedTuple):
@@ -47,7 +48,7 @@ def make_learning_runs(settings, name):
     """
     source_cube = source_of(settings)
     shared = {"cube": settings.cube, "test_from": settings.test_from, "train_until": settings.train_until,
-              "lead_times": settings.lead_times, "seeds": settings.seeds, "device": settings.device,
+              "lead_times": settings.lead_times, "seeds": 1 if settings.quick else settings.seeds, "device": settings.device,
               "results": settings.results}
     lengths = (*(QUICK_DAYS if settings.quick else sorted(settings.train_days)), 0)
     until = earliest_cut(settings, shared, source_cube, lengths)
@@ -65,22 +66,22 @@ def make_learning_runs(settings, name):
             if way == "zero-shot":
                 asked["name"] += "-zero-shot"
             planned.append((way, days, experiment, asked))
+    check_test_days(len(test_days(planned[0][2], settings.model, planned[0][3])))
     made = sum(is_made(experiment, settings.model, **asked) for _, _, experiment, asked in planned)
     print(f"{len(planned)} runs, {made} of them are made already", flush=True)
     runs = []
     for number, (way, days, experiment, asked) in enumerate(planned, start=1):
         print(f"\nrun {number} of {len(planned)}: {way}, {days or 'all'} days", flush=True)
         folder = run_or_reuse(experiment, settings.model, **asked)
-        runs.append(LearningRun(way, days, load_script(experiment, settings.model)["Settings"](**asked), folder))
+        runs.append(LearningRun(way, days, script_settings(experiment, settings.model, **asked)[1], folder))
     return runs
 
 
 def earliest_cut(settings, shared, source_cube, lengths):
     """Last source day that none of the runs may go beyond, as text; None where the source ends before anyway."""
-    script = load_script("finetune-SMAPtest", settings.model)
+    _, asked = script_settings("finetune-SMAPtest", settings.model, **shared)
     target = find_cube(settings.cube, "smap_l4").path
-    every = [split_cube(target, replace(script["Settings"](**shared), input_days=1, train_days=days or None))[1]
-             for days in lengths]
+    every = [split_cube(target, replace(asked, train_days=days or None))[1] for days in lengths]
     first = min(every, key=lambda splits: splits.validation_from)
     return source_cut(cube_days(open_cube(find_cube(source_cube, "era5_land").path, check_values=False)), first)
 
@@ -94,18 +95,20 @@ def score_learning_runs(settings, runs):
         With the keys LEARNING_COLUMNS; `train_days` 0 = all.
     str
     """
-    rows, of_all, title = [], {}, ""
+    rows, damped_of_all, title = [], None, ""
     for days in dict.fromkeys(run.train_days for run in runs):
         of_days = {run.way: run for run in runs if run.train_days == days}
         asked = replace(of_days["scratch"].settings, input_days=1)
         cube_file = find_cube(settings.cube, "smap_l4")
         cube, splits = split_cube(cube_file.path, asked)
         record = open_record(cube, cube_file.name, splits, max_gap_days=asked.max_gap_days)
-        title = cube_label(cube, cube_file.name)
+        title = f"{settings.model}, {cube_label(cube, cube_file.name)}"
         cells = often_observed(record, splits.history_days, settings.minimum_observations)
         observed = np.repeat(record.observed(splits.test)[:, None], len(splits.lead_times), axis=1)
         forecasts = {way: read_forecast(run.folder / "forecast.nc", splits) for way, run in of_days.items()}
         forecasts |= baseline_forecasts(record, splits.test, splits.history_days)
+        damped_of_all = forecasts["damped_persistence"] if damped_of_all is None else damped_of_all  # all days come first
+        forecasts[DAMPED_OF_ALL] = damped_of_all
         valid_time = np.repeat(record.time[splits.test][:, None], len(splits.lead_times), axis=1)
         daily = {}
         for row in daily_scores(observed=observed, forecasts=forecasts, valid_time=valid_time,
@@ -114,21 +117,15 @@ def score_learning_runs(settings, runs):
                 [row[name] for name in ("n", "squared_error", "observed_sum", "observed_square")])
         daily = {key: dict(zip(("n", "squared_error", "observed_sum", "observed_square"), np.array(values, float).T))
                  for key, values in daily.items()}
-        if not of_all:
-            of_all = daily
         chosen = block_days(len(splits.test))
         for (name, lead_time), series in daily.items():
             low, high = interval(np.sqrt(mean_square(series, chosen)))
-            reference = of_all["damped_persistence", lead_time]
-            same_cells = np.array_equal(reference["n"], series["n"])
             rows.append({"forecaster": name, "train_days": days, "lead_time": lead_time, "cells": int(cells.sum()),
                          "n": int(series["n"].sum()), "mse": mean_square(series), "rmse": np.sqrt(mean_square(series)),
                          "rmse_low": low, "rmse_high": high,
-                         "r2": 1 - series["squared_error"].sum() / (
-                             series["observed_square"].sum() - series["observed_sum"].sum() ** 2 / series["n"].sum()),
-                         "skill_damped_persistence": compare(series, daily["damped_persistence", lead_time], chosen)["gain"],
-                         "skill_damped_persistence_of_all_days":
-                             1 - mean_square(series) / mean_square(reference) if same_cells else np.nan})
+                         "r2": determination(series),
+                         "skill_damped_persistence": 1 - mean_square(series) / mean_square(daily["damped_persistence", lead_time]),
+                         f"skill_{DAMPED_OF_ALL}": 1 - mean_square(series) / mean_square(daily[DAMPED_OF_ALL, lead_time])})
     return rows, title
 
 

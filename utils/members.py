@@ -6,10 +6,10 @@ import xarray as xr
 
 from data_processing.errors import UserError
 from data_processing.record import open_record
-from data_processing.splits import split_cube
-from utils.models.settings import input_days_of
+from data_processing.splits import audit_rows, split_cube, write_audit
 from utils.reporting import evaluate_run
-from utils.runs import Run, cube_label, find_cube, is_finished, run_folder, run_name
+from utils.runs import (Run, cube_label, find_cube, is_finished, plain, read_json, run_differences, run_folder, run_name,
+                        write_json)
 
 
 def run_members(train_and_test, settings, experiment, model, *, domain):
@@ -38,23 +38,28 @@ def run_members(train_and_test, settings, experiment, model, *, domain):
         raise UserError(f"{ensemble} holds a finished ensemble and is not overwritten. Look at its files, give the new "
                         "run another --name, or remove the folder.")
     for member, folder in zip(members, folders):
-        if is_finished(folder):
-            print(f"member {folder} is finished", flush=True)
-        else:
-            started = (folder / "checkpoint.pt").exists()
-            train_and_test(replace(member, resume=settings.resume and started))
+        if not is_finished(folder):
+            train_and_test(member)
+            continue
+        differences = run_differences(folder, member, cube_file)
+        if differences:
+            raise UserError(f"{folder} holds a member that was made otherwise: {'; '.join(differences)}. Give the ensemble "
+                            "another --name, or remove the folder.")
+        print(f"member {folder} is finished", flush=True)
     evaluate_ensemble(settings, cube_file, folders, model, until)
 
 
 def evaluate_ensemble(settings, cube_file, folders, model, until):
     """Score the mean of the members beside each of them; see `utils.reporting.evaluate_run`."""
-    settings = replace(settings, input_days=input_days_of(settings))
     cube, splits = split_cube(cube_file.path, settings, until=until)
     record = open_record(cube, cube_file.name, splits, max_gap_days=settings.max_gap_days)
     members = np.stack([read_forecast(folder / "forecast.nc", splits) for folder in folders])
     forecasts = {f"{model}_ensemble": members.mean(axis=0)}
     forecasts |= {f"{model}_{folder.name}": member for folder, member in zip(folders, members)}
     run = Run(folders[0].parent, resume=False, label=cube_label(cube, cube_file.name))
+    of_first = read_json(folders[0] / "settings.json")
+    write_json(run.path("settings.json"), of_first | {"settings": plain(settings), "members": [each.name for each in folders]})
+    write_audit(run.path("splits.csv"), audit_rows(splits))
     evaluate_run(run, record, splits, forecasts, label=f"{run.label}, {len(folders)} members",
                  twin_domain=cube.attrs.get("twin_domain"), regions=settings.regions,
                  validation=[folder / "validation.nc" for folder in folders])

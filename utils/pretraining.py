@@ -7,6 +7,7 @@ their days, and it is told how long the stretch was and in which season it lay (
 import numpy as np
 
 from data_processing.cube import open_cube
+from data_processing.errors import UserError
 from data_processing.files import PROJECT
 from data_processing.record import scale_record, whole_record
 from data_processing.satellite import satellite_view
@@ -26,7 +27,7 @@ def pretraining_sources(record, splits, settings):
     record : Record
         Of the source; not scaled.
     splits : Splits
-        Of the source: nothing after its training days is used.
+        Of the source: nothing of it after its training days is used, nor of further cubes its validation and test days.
     settings : Settings
         Read here: satellite_view, worlds, further_cubes, source_until, max_gap_days, seed.
 
@@ -38,27 +39,43 @@ def pretraining_sources(record, splits, settings):
     if not (settings.satellite_view or settings.worlds or settings.further_cubes):
         return []
     random = np.random.default_rng(settings.seed)
+    own_validation_and_test = splits.time[splits.time >= splits.validation_from]
     views = [(record, splits.fit_days, splits.train)] * 2  # the source as it is counts twice
     if settings.satellite_view:
         views.append((satellite_view(record, settings.max_gap_days, settings.seed), splits.fit_days, splits.train))
-    further = [find_cube(cube, "era5_land").path for cube in settings.further_cubes]
-    further += [world_path(number, PROJECT / "data" / "twin") for number in range(1, settings.worlds + 1)]
-    for path in further:
+    for cube in settings.further_cubes:
+        path = find_cube(cube, "era5_land").path
         other = whole_record(open_cube(path), path.stem, splits, settings.max_gap_days, until=settings.source_until,
                              hidden=settings.drop_inputs)
-        days = np.ones(len(other.time), bool)
-        views.append((other, days, np.arange(splits.lead_time, len(other.time))))
+        if settings.head != "local" and other.land.shape != record.land.shape:
+            raise UserError(f"{path} has {other.land.shape[0]} x {other.land.shape[1]} cells, {record.name} "
+                            f"{record.land.shape[0]} x {record.land.shape[1]}: only head = 'local' learns from several grids.")
+        days = ~np.isin(other.time, own_validation_and_test)
+        targets = np.flatnonzero(days)
+        targets = targets[targets >= splits.lead_time]
+        if not targets.size:
+            raise UserError(f"{path} has no day outside the validation and test days of {record.name}, "
+                            f"{own_validation_and_test[0]} to {own_validation_and_test[-1]}: nothing can be learned from it.")
+        views.append((other, days, targets))
+    for number in range(1, settings.worlds + 1):  # made up: they know nothing of any other record's days
+        path = world_path(number, PROJECT / "data" / "twin")
+        world = whole_record(open_cube(path), path.stem, splits, settings.max_gap_days, hidden=settings.drop_inputs)
+        views.append((world, np.ones(len(world.time), bool), np.arange(splits.lead_time, len(world.time))))
     sources = []
     for view, days, targets in views:
-        for stretch in range(STRETCHES if splits_allow(days) else 1):
+        long_enough = np.count_nonzero(days) > 2 * SHORTEST_STRETCH
+        for stretch in range(STRETCHES if long_enough else 1):
             shown = random_stretch(random, days) if stretch else days
+            if not has_values(view, shown):  # an outage: nothing to take statistics from
+                shown = days
             sources.append((scale_record(view, shown, scaling=settings.scaling), targets))
     return sources
 
 
-def splits_allow(days):
-    """Whether a record is long enough for stretches of it to be drawn."""
-    return np.count_nonzero(days) > 2 * SHORTEST_STRETCH
+def has_values(record, days):
+    """Whether every variable is observed anywhere on the given days (bool [T])."""
+    observed = record.age[record.input_days - 1:][days][..., record.land] == 0
+    return bool(observed.any(axis=(0, 2)).all())
 
 
 def random_stretch(random, days):
@@ -68,7 +85,7 @@ def random_stretch(random, days):
     ----------
     random : numpy.random.Generator
     days : bool [T]
-        Consecutive days to draw from.
+        Days to draw from.
 
     Returns
     -------
@@ -82,4 +99,4 @@ def random_stretch(random, days):
     first = chosen[random.integers(len(chosen) - length + 1)]
     shown = np.zeros(len(days), bool)
     shown[first:first + length] = True
-    return shown
+    return shown & days

@@ -33,8 +33,8 @@ def evaluate_run(run, record, splits, forecasts, *, label, twin_domain=None, reg
     regions = read_regions(regions, record.lat, record.lon)
     model, *others = forecasts
     members = np.stack([forecasts[name] for name in others]) if others else None
-    spread, ends = predict_spread(forecasts[model], members,
-                                  read_validation(validation or [run.path("validation.nc")]), record.land)
+    errors, usual_variance = read_validation(validation or [run.path("validation.nc")])
+    spread, ends = predict_spread(forecasts[model], members, errors, usual_variance, record.land)
     lead_times = np.array(splits.lead_times)
     valid_time = np.repeat(record.time[splits.test][:, None], len(lead_times), axis=1)
     observed = np.where(record.land, record.observed(splits.test), np.float32(np.nan))
@@ -69,7 +69,7 @@ def evaluate_run(run, record, splits, forecasts, *, label, twin_domain=None, reg
     parts = parts_of_the_record(record.time[splits.test], temperature, cell_mean(record.observed(), splits.history_days),
                                 record.land, regions)
     write_where_it_helps(run, observed=observed, forecasts=forecasts, parts=parts, history=history,
-                         lead_times=splits.lead_times, land=record.land, title=title, members=members)
+                         lead_times=splits.lead_times, land=record.land, title=title, spread=spread)
     draw_run(run, record, observed[:, -1], {name: values[:, -1] for name, values in forecasts.items()},
              maps["skill_damped_persistence"][-1], valid_time[:, -1], model=model,
              title=title)

@@ -16,10 +16,12 @@ from data_processing.errors import UserError
 from data_processing.files import PROJECT, checksum, remove_half_written, replacing
 from data_processing.splits import asked_lead_times, audit_rows, format_audit, write_audit
 from data_processing.twin import cube_path
+from utils.where_it_helps import read_regions
 
 PACKAGES = ("torch", "numpy", "xarray", "netCDF4", "scipy", "matplotlib", "cartopy", "tyro")
-# Settings that may be spelt otherwise when a run is resumed; of files the checksums must agree.
-HOW_SETTINGS = ("resume", "results", "device", "regions", "cube", "source_cube", "pretrained")
+# Settings that may be spelt otherwise when a run is resumed or reused; of files the checksums must agree.
+HOW_SETTINGS = ("resume", "results", "device", "regions", "cube", "source_cube", "pretrained", "name",
+                "seeds")
 
 
 class CubeFile(NamedTuple):
@@ -50,11 +52,13 @@ def find_cube(cube, domain):
 
 
 def run_name(settings, cube_file, until=None):
-    """Name of a run: the setting, or the cube's name, the head where it is not "local", the day a source is cut at."""
+    """Name of a run: the setting; or the cube's name, the head where it is not "local", the inputs that are dropped, and the
+    day a source is cut at."""
     if settings.name:
         return settings.name
     head = getattr(settings, "head", "local")
-    return cube_file.name + ("" if head == "local" else f"-{head}") + (f"-until{until}" if until else "")
+    return (cube_file.name + ("" if head == "local" else f"-{head}")
+            + "".join(f"-without-{name}" for name in settings.drop_inputs) + (f"-until{until}" if until else ""))
 
 
 class Run:
@@ -70,6 +74,16 @@ class Run:
         """Experiment, model, name and lead time, and the seed where several run."""
         return "/".join(self.folder.parts[-5 if self.folder.name.startswith("seed") else -4:])
 
+    @property
+    def experiment(self):
+        """ERA5test, SMAPtest or finetune-SMAPtest."""
+        return self.name.split("/")[0]
+
+    @property
+    def model(self):
+        """Name of the script."""
+        return self.name.split("/")[1]
+
     def path(self, name):
         """Path of one of the run's files."""
         return self.folder / name
@@ -77,7 +91,7 @@ class Run:
     def record_pretrained(self, path, model):
         """Write into `settings.json` what the run starts from; a resumed run must start from the same weights."""
         settings = read_json(self.path("settings.json"))
-        start = {"path": str(path), "sha256": checksum(path), "label": model["label"]}
+        start = {"path": str(path), "sha256": checksum(path), "label": model["label"], "cube_sha256": model["cube_sha256"]}
         found = settings.setdefault("pretrained", start)
         if self.resume and found["sha256"] != start["sha256"]:
             raise UserError(f"{self.folder} was started from the weights {found['path']} ({found['label']}), not from "
@@ -90,6 +104,11 @@ class Run:
         with replacing(self.path("checkpoint.pt")) as temporary:
             torch.save(state, temporary)
         self.resume = True  # what comes next in this process goes on from here
+
+    def read_share(self):
+        """How far fine-tuning may go, where an interrupted run has chosen it already; else None."""
+        state = self.load_checkpoint("cpu")
+        return state["share"] if state else None
 
     def load_checkpoint(self, device):
         """The saved state, or None: nothing saved yet, or not resuming."""
@@ -128,6 +147,7 @@ def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
     UserError
         The run is finished; or it is unfinished and `resume` is not set; or it is resumed with other settings.
     """
+    read_regions(settings.regions, cube["lat"].values, cube["lon"].values)  # refused before anything is trained
     folder = run_folder(settings, experiment, model, run_name(settings, cube_file, until))
     path = folder / "settings.json"
     if is_finished(folder):
@@ -141,10 +161,7 @@ def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
               "cube": {"path": str(cube_file.path), "sha256": checksum(cube_file.path),
                        "title": cube.attrs.get("title"), "source": cube.attrs.get("source")}}
     if started:
-        found = read_json(path)
-        differences = setting_differences(found["settings"], wanted["settings"])
-        if found["cube"]["sha256"] != wanted["cube"]["sha256"]:
-            differences.append(f"the cube {cube_file.path} has other content")
+        differences = run_differences(folder, settings, cube_file)
         if differences:
             raise UserError(f"{folder} was started otherwise: {'; '.join(differences)}. Resume with the same settings, "
                             "or give the new run another --name.")
@@ -157,6 +174,32 @@ def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
     write_audit(folder / "splits.csv", rows)
     print(format_audit(rows), flush=True)
     return Run(folder, resume=settings.resume, label=label)
+
+
+def run_differences(folder, settings, cube_file):
+    """In what a run differs from one with the given settings: a list of sentences, empty where it may be reused.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run, with its settings.json.
+    settings : Settings
+        Completed.
+    cube_file : CubeFile
+    """
+    found = read_json(Path(folder) / "settings.json")
+    differences = setting_differences(found["settings"], plain(settings))
+    if found["cube"]["sha256"] != checksum(cube_file.path):
+        differences.append(f"the cube {cube_file.path} has other content")
+    start = found.get("pretrained")
+    if start and settings.pretrained:
+        path = Path(settings.pretrained)
+        if checksum(path / "model.pt" if path.is_dir() else path) != start["sha256"]:
+            differences.append(f"it started from the weights {start['path']}, {settings.pretrained} was asked")
+    elif start and settings.source_cube:
+        if checksum(find_cube(settings.source_cube, "era5_land").path) != start["cube_sha256"]:
+            differences.append(f"it was pre-trained on {start['label']}, {settings.source_cube} was asked")
+    return differences
 
 
 def cube_label(cube, name):

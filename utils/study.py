@@ -1,11 +1,12 @@
 """Runs of the scripts as parts of a study: each is made once and reused, so that an interrupted study goes on."""
 import functools
 import runpy
-from dataclasses import replace
 
 from data_processing.errors import UserError
-from data_processing.files import PROJECT, checksum
-from utils.runs import find_cube, is_finished, plain, read_json, run_folder, run_name, setting_differences
+from data_processing.files import PROJECT
+from data_processing.splits import split_cube
+from utils.models.settings import complete
+from utils.runs import find_cube, is_finished, read_json, run_differences, run_folder, run_name
 
 DOMAIN_OF = {"ERA5test": "era5_land", "SMAPtest": "smap_l4", "finetune-SMAPtest": "smap_l4"}
 
@@ -22,6 +23,21 @@ def study_folder(experiment, model, settings):
     until = settings.source_until if experiment == "ERA5test" else None
     folder = run_folder(settings, experiment, model, run_name(settings, cube_file, until))
     return folder.parent if settings.seeds > 1 else folder
+
+
+def script_settings(experiment, model, **settings):
+    """Names of a script's module, and its settings with all values filled in.
+
+    Parameters
+    ----------
+    experiment, model : str
+        Folder and name of the script.
+    **settings
+        Those that are not given have the script's defaults.
+    """
+    script = load_script(experiment, model)
+    return script, complete(script["Settings"](**settings), learning_rate=script["LEARNING_RATE"],
+                            paper_hidden=script["PAPER_HIDDEN"])
 
 
 def run_or_reuse(experiment, model, **settings):
@@ -44,19 +60,17 @@ def run_or_reuse(experiment, model, **settings):
     UserError
         A run stands there that was made with other settings or of another cube.
     """
-    script = load_script(experiment, model)
-    asked = script["Settings"](**settings)
+    script, asked = script_settings(experiment, model, **settings, resume=True)
     folder = study_folder(experiment, model, asked)
-    started = any(folder.rglob("checkpoint.pt")) if folder.exists() else False
     if not is_finished(folder):
-        script["main"](replace(asked, resume=started))
+        script["main"](asked)
         return folder
-    first = folder / f"seed{asked.seed}" if asked.seeds > 1 else folder
-    found = read_json(first / "settings.json")
-    wanted = {name: value for name, value in plain(asked).items() if value is not None}
-    differences = setting_differences(found["settings"], wanted)
-    if found["cube"]["sha256"] != checksum(find_cube(asked.cube, DOMAIN_OF[experiment]).path):
-        differences.append(f"the cube {asked.cube} has other content")
+    seeds = read_json(folder / "settings.json")["settings"]["seeds"]
+    if seeds != asked.seeds:
+        differences = [f"seeds is {seeds} there, {asked.seeds} was asked"]
+    else:
+        first = folder / f"seed{asked.seed}" if seeds > 1 else folder
+        differences = run_differences(first, asked, find_cube(asked.cube, DOMAIN_OF[experiment]))
     if differences:
         raise UserError(f"{folder} holds a run that was made otherwise: {'; '.join(differences)}. Give the study another "
                         "--name, or remove the folder.")
@@ -84,6 +98,12 @@ def from_short_pretraining(model, asked, until, **training):
     folder = run_or_reuse("ERA5test", model, cube=asked["source_cube"], source_until=until,
                           **{name: asked[name] for name in kept if name in asked}, **training)
     return {"pretrained": str(folder), "source_cube": None, "source_until": None}
+
+
+def test_days(experiment, model, settings):
+    """Indices of the test days that a run with these settings (dict) will have."""
+    _, asked = script_settings(experiment, model, **settings)
+    return split_cube(find_cube(asked.cube, DOMAIN_OF[experiment]).path, asked)[1].test
 
 
 def is_made(experiment, model, **settings):

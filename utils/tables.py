@@ -11,9 +11,10 @@ from data_processing.cube import cube_days, open_cube
 from data_processing.errors import UserError
 from data_processing.files import replacing, write_csv
 from data_processing.splits import split_cube
-from utils.bootstrap import average, block_days, compare, determination, interval, mean_square, read_daily
+from utils.bootstrap import (average, block_days, check_test_days, compare, determination, interval, mean_square,
+                             read_daily, resampled_mean_square)
 from utils.runs import find_cube
-from utils.study import from_short_pretraining, is_made, load_script, run_or_reuse
+from utils.study import from_short_pretraining, is_made, load_script, run_or_reuse, test_days
 from utils.transfer import source_cut, source_of
 
 FORMS = ("convlstm-local", "lstm-local", "cnn-local", "conv3d_lstm-local",
@@ -25,7 +26,7 @@ QUICK_LOCAL = {"ERA5test": {"steps": 300, "worlds": 0}, "SMAPtest": {"steps": 20
 QUICK_PAPER = {"epochs": 1}
 BASELINES = ("persistence", "damped_persistence", "climatology", "water_balance", "ceiling")
 COLUMNS = ("form", "training", "lead_time", "seeds", "weights", "n", "rmse", "rmse_low", "rmse_high", "rmse_of_seeds", "mse",
-           "r2", "skill_damped_persistence", "skill_low", "skill_high", "rmse_cell_median", "r2_cell_median",
+           "r2", "skill_damped_persistence", "skill_low", "skill_high", "way_to_ceiling", "rmse_cell_median", "r2_cell_median",
            "gain_by_transfer", "gain_low", "gain_high", "p", "remark")
 NO_TRANSFER = "no transfer: its weights are made for one map size, and the two grids differ"
 
@@ -69,6 +70,7 @@ def make_runs(settings, name):
                 possible = head == "local" or same_grid or training == "scratch"
                 asked = run_settings(settings, name, head, training, lead_times, source_cube) if possible else None
                 planned.append((StudyRun(form, training, lead_times, None, 1 if settings.quick else settings.seeds), asked))
+    check_test_days(len(test_days(EXPERIMENT["scratch"], planned[0][0].form.split("-")[0], planned[0][1])))
     made = sum(is_made(EXPERIMENT[run.training], run.form.split("-")[0], **asked) for run, asked in planned if asked)
     total = sum(asked is not None for _, asked in planned)
     print(f"{total} runs, {made} of them are made already", flush=True)
@@ -110,7 +112,9 @@ def run_settings(settings, name, head, training, lead_times, source_cube):
     if training == "transferred":
         asked["source_cube"] = source_cube
     if settings.quick:
-        asked |= QUICK | (QUICK_LOCAL[EXPERIMENT[training]] if head == "local" else QUICK_PAPER)
+        asked |= {"train_days": settings.train_days or QUICK["train_days"]}
+        asked |= {} if settings.test_from else {"test_days": QUICK["test_days"]}
+        asked |= (QUICK_LOCAL[EXPERIMENT[training]] if head == "local" else QUICK_PAPER)
     return asked
 
 
@@ -146,7 +150,7 @@ def collect_rows(runs, lead_times):
             members = [daily[name, lead] for name, lead in daily if lead == lead_time
                        and (name == model or name.startswith(f"{model}_seed"))]
             chosen = block_days(len(members[0]["n"]))
-            scores[run.form, run.training, lead_time] = average(members)
+            scores[run.form, run.training, lead_time] = members
             own = metrics_of(run.folder, model, lead_time)
             rows.append(table_row(run, lead_time, members, daily["damped_persistence", lead_time], own, chosen)
                         | {"weights": count_weights(run)})
@@ -157,28 +161,36 @@ def collect_rows(runs, lead_times):
     for row in rows:
         pair = [scores.get((row["form"], training, row["lead_time"])) for training in ("transferred", "scratch")]
         if row["training"] == "transferred" and row["form"] in {form for form, _, _ in scores} and None not in pair:
-            gain = compare(*pair, block_days(len(pair[0]["n"])))
+            gain = compare(*pair, block_days(len(pair[0][0]["n"])))
             row |= {"gain_by_transfer": gain["gain"], "gain_low": gain["gain_low"], "gain_high": gain["gain_high"],
                     "p": gain["p"]}
     done = [run for run in runs if run.folder is not None]
     for name in BASELINES:
         for lead_time in lead_times:
-            run = next(run for run in done if lead_time in run.lead_times)
+            run = next((run for run in done if lead_time in run.lead_times), None)
+            if run is None:  # the quick form of some networks does not run every lead time
+                continue
             daily = read_daily(run.folder / "daily_scores.csv")
             if (name, lead_time) in daily:
                 chosen = block_days(len(daily[name, lead_time]["n"]))
                 rows.append(table_row(run._replace(form=name, training="", seeds=1), lead_time, [daily[name, lead_time]],
                                       daily["damped_persistence", lead_time], metrics_of(run.folder, name, lead_time), chosen))
+    errors = {(row["form"], row["lead_time"]): row["mse"] for row in rows if row["training"] == ""}
+    for row in rows:
+        ceiling = errors.get(("ceiling", row["lead_time"]))
+        if ceiling is not None and "mse" in row:
+            damped = errors["damped_persistence", row["lead_time"]]
+            row["way_to_ceiling"] = (damped - row["mse"]) / (damped - ceiling)
     with xr.open_dataset(done[0].folder / "forecast.nc") as dataset:
         label = dataset.attrs["title"].split(", ", 2)[2].split(", pre-trained")[0]
     return rows, label
 
 
 def table_row(run, lead_time, members, damped, own, chosen):
-    """One row: the mean over members of the squared error, and how uncertain it is."""
+    """One row: the mean over members of the squared error, and how uncertain it is, by days and by members."""
     mean = average(members)
-    low, high = interval(np.sqrt(mean_square(mean, chosen)))
-    skill = compare(mean, damped, chosen)
+    low, high = interval(np.sqrt(resampled_mean_square(members, chosen)))
+    skill = compare(members, [damped], chosen)
     return {"form": run.form, "training": run.training, "lead_time": lead_time, "seeds": len(members),
             "n": int(mean["n"].sum()), "mse": mean_square(mean), "rmse": float(np.sqrt(mean_square(mean))), "rmse_low": low,
             "rmse_high": high, "rmse_of_seeds": " ".join(f"{np.sqrt(mean_square(member)):.4f}" for member in members),
@@ -207,7 +219,7 @@ def is_best(row, rows):
     return bool(row["training"]) and "rmse" in row and row["rmse"] == min(other["rmse"] for other in networks)
 
 
-HEADER = ("form", "training", "lead, days", "RMSE (95 %), m3 m-3", "MSE", "R2", "skill (95 %)", "cell median RMSE, R2",
+HEADER = ("form", "training", "lead, days", "RMSE (95 %), m3 m-3", "MSE", "R2", "skill (95 %)", "way to ceiling", "cell median RMSE, R2",
           "gain by transfer (95 %)", "p", "n", "weights")
 
 
@@ -222,6 +234,7 @@ def table_cells(row, bold):
     return [row["form"], row["training"], str(row["lead_time"]),
             f"{bold(rmse)} ({row['rmse_low']:.4f} .. {row['rmse_high']:.4f})", f"{row['mse']:.6f}", f"{row['r2']:.3f}",
             f"{row['skill_damped_persistence']:.3f} ({row['skill_low']:.3f} .. {row['skill_high']:.3f})",
+            f"{100 * row['way_to_ceiling']:.0f} %" if "way_to_ceiling" in row else "",
             f"{row['rmse_cell_median']:.4f}, {row['r2_cell_median']:.3f}", gain, f"{row['p']:.3f}" if "p" in row else "",
             str(row["n"]), f"{row['weights']:,}" if "weights" in row else ""]
 
@@ -230,8 +243,9 @@ def write_tables(folder, rows, title):
     """Write table.csv, table.md and table.tex; the lowest error of each lead time is bold."""
     write_csv(folder / "table.csv", COLUMNS, [{name: row.get(name, "") for name in COLUMNS} for row in rows])
     caption = (f"Forecasts of surface soil moisture, {title}. RMSE and skill (against damped persistence) with 95 % intervals of "
-               "a circular block bootstrap (blocks of 30 days); gain by transfer = 1 - MSE transferred / MSE from scratch on the "
-               "same values; mean over seeds.")
+               "a circular block bootstrap (blocks of 30 days; members are drawn again as well); way to ceiling, on the synthetic "
+               "twin, = share of the MSE between damped persistence and the best possible forecast; gain by transfer = 1 - MSE "
+               "transferred / MSE from scratch on the same values; mean over seeds.")
 
     def texts(bold):
         return [table_cells(row, bold if is_best(row, rows) else str) for row in rows]
@@ -253,11 +267,11 @@ def write_tables(folder, rows, title):
 
 def print_table(rows, title):
     """The table for the terminal: the columns that fit."""
-    print(f"\n{title}\n{'form':<28}{'training':<13}{'lead':>4}  {'RMSE':>6}  {'skill':>6}  gain by transfer")
+    print(f"\n{title}\n{'form':<28}{'training':<13}{'lead':>4}  {'RMSE':>6}  {'skill':>6}  {'way':>6}  gain by transfer")
     for row in rows:
         if "rmse" not in row:
             print(f"{row['form']:<28}{row['training']:<13}{row['lead_time']:>4}  {row['remark']}")
             continue
         cells = table_cells(row, str)
         print(f"{row['form']:<28}{row['training']:<13}{row['lead_time']:>4}  {row['rmse']:.4f}  "
-              f"{row['skill_damped_persistence']:>6.3f}  {cells[8]}")
+              f"{row['skill_damped_persistence']:>6.3f}  {cells[7]:>6}  {cells[9]}")

@@ -89,6 +89,9 @@ def parameter_groups(network, settings):
         part.requires_grad_(name not in freeze)
         trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
         if trained:
+            if learning_rate_scale.get(name, 1.0) <= 0:
+                raise UserError(f"learning_rate_scale of {name} is {learning_rate_scale[name]}; it must be above 0. To keep a "
+                                "part as it is, name it in freeze.")
             groups.append({"params": trained, "lr": settings.learning_rate * learning_rate_scale.get(name, 1.0)})
     if not groups:
         raise UserError(f"freeze names every part ({', '.join(freeze)}): nothing is left to train.")
@@ -141,6 +144,9 @@ def train(new_network, record, splits, settings, run, scaler=None, further=()):
     days = validation_days(splits.validation)
     damped = baseline_forecasts(scaled, days, splits.fit_days)["damped_persistence"]
     damped = root_mean_square(damped, scaled, days, spread_cells(record.land))
+    if not math.isfinite(damped):
+        raise UserError(f"{record.name} has no observed soil moisture on any of the {len(days)} validation days that are "
+                        f"scored, {record.time[days[0]]} to {record.time[days[-1]]}. Choose other dates.")
     print(f"network: {sum(value.numel() for value in network.parameters()):,} weights; scaling fitted on "
           f"{scaled.scaler.source}, {scaled.scaler.first_day} to {scaled.scaler.last_day}\n"
           f"validation RMSE to beat, of damped persistence: {damped:.4f} m3 m-3",
@@ -154,18 +160,20 @@ def train(new_network, record, splits, settings, run, scaler=None, further=()):
     start = copy_weights(network)
     steps = fit(network, [(scaled, splits.train), *further], settings, run, validation=(scaled, splits.validation))
     hold_back = getattr(settings, "hold_back", False)
-    share = choose_share(network, start, scaled, splits, settings.device) if hold_back else 1.0
-    tuned = copy_weights(network)
-    move_weights(network, start, share)
-    keep_validation(network, scaled, splits, settings.device, run)
-    network.load_state_dict(tuned)
+    share = run.read_share()
+    if share is None:  # else an interrupted run goes on with its second fit
+        share = choose_share(network, start, scaled, splits, settings.device) if hold_back else 1.0
+        tuned = copy_weights(network)
+        move_weights(network, start, share)
+        keep_validation(network, scaled, splits, settings.device, run)
+        network.load_state_dict(tuned)
     refit = settings.refit
     if refit is None:
         refit = np.count_nonzero(splits.history_days) < REFIT_BELOW
     if refit:
         scaled, network = prepare(splits.history_days)
         targets = np.concatenate([splits.train, splits.validation])
-        fit(network, [(scaled, targets), *further], settings, run, steps=steps, phase="refit")
+        fit(network, [(scaled, targets), *further], settings, run, steps=steps, phase="refit", share=share)
     if hold_back:
         move_weights(network, start, share)
         print(f"fine-tuned weights: {share:.2f} of the way from the pre-trained ones", flush=True)
@@ -223,10 +231,10 @@ def choose_share(network, start, record, splits, device):
     network.load_state_dict(tuned)
     print("validation RMSE by the share of the way from the pre-trained to the fine-tuned weights: "
           + ", ".join(f"{share:.2f} {error:.4f}" for share, error in zip(SHARES, errors)), flush=True)
-    return SHARES[int(np.argmin(errors))] * min(1.0, np.count_nonzero(splits.history_days) / YEAR) ** 2
+    return SHARES[int(np.argmin(errors))] * min(1.0, int(np.count_nonzero(splits.history_days)) / YEAR) ** 2
 
 
-def fit(network, sources, settings, run, *, validation=None, steps=None, phase="fit"):
+def fit(network, sources, settings, run, *, validation=None, steps=None, phase="fit", share=None):
     """Train a network, keep its best weights, and be able to go on after an interruption.
 
     Parameters
@@ -245,6 +253,8 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
     steps : int, optional
     phase : str
         "fit" or "refit": a run that does both resumes in the right one.
+    share : float, optional
+        Of the way that fine-tuning may go, chosen in the phase before: kept in the checkpoint.
 
     Returns
     -------
@@ -289,7 +299,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
     def save():
         nonlocal saved_at, saving_seconds
         started = clock.monotonic()
-        run.save_checkpoint({"phase": phase, "phases": phases, "log": log, "progress": progress,
+        run.save_checkpoint({"phase": phase, "phases": phases, "share": share, "log": log, "progress": progress,
                              "network": network.state_dict(), "optimizer": optimizer.state_dict(),
                              "schedule": schedule.state_dict(), "random_state": torch.get_rng_state(),
                              "cuda_random_states": torch.cuda.get_rng_state_all()})
@@ -433,8 +443,9 @@ def spread_cells(land):
 
 def root_mean_square(forecast, record, targets, cells):
     """Root mean squared error, m3 m-3, of forecasts [N, L, H, W] of the given days over all observed values of cells."""
-    error = (forecast - record.observed(targets)[:, None])[..., cells].astype(np.float64)
-    return float(np.sqrt(np.nanmean(error ** 2)))
+    squares = (forecast - record.observed(targets)[:, None])[..., cells].astype(np.float64) ** 2
+    known = np.isfinite(squares)
+    return float(np.sqrt(squares[known].mean())) if known.any() else math.nan
 
 
 def forecast_days(network, record, targets, device, progress=True, asked=None):

@@ -1,6 +1,5 @@
 """Save a trained network, find or make a pre-trained one, and start from its weights."""
 import json
-import runpy
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +8,13 @@ import torch
 
 from data_processing.cube import cube_days, open_cube
 from data_processing.errors import UserError
-from data_processing.files import PROJECT, checksum, replacing
+from data_processing.files import checksum, replacing
 from data_processing.scaling import Scaler
+from data_processing.splits import parse_date
 from utils.runs import find_cube, is_finished, plain, read_json, run_folder, run_name, setting_differences
+from utils.study import script_settings
 
-MODEL_FORMAT = 2
+MODEL_FORMAT = 3
 ANY_GRID = "only head = 'local' with scaling_from = 'target' (or scaling = 'global') goes from one grid to another"
 # settings of both runs, besides those of the architecture
 SHARED = ("lead_time", "lead_times", "input_days", "max_gap_days", "scaling", "drop_inputs")
@@ -22,13 +23,16 @@ OF_SOURCE = ("further_cubes", "worlds")  # of the pre-training, which fine-tunin
 
 def save_model(run, network, record, settings, splits):
     """Write `model.pt`: weights, scaler, settings and where they come from, as tensors and plain values."""
+    further = [find_cube(cube, "era5_land").path for cube in getattr(settings, "further_cubes", ())]
+    last_days = [last_learned_day(path, settings.source_until) for path in further if run.experiment == "ERA5test"]
     scaler = {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
               for name, value in record.scaler.to_state().items()}
     weights = {name: value.cpu() for name, value in network.state_dict().items()}
     with replacing(run.path("model.pt")) as temporary:
-        torch.save({"format": MODEL_FORMAT, "weights": weights, "scaler": scaler, "settings": plain(settings),
+        torch.save({"format": MODEL_FORMAT, "model": run.model, "weights": weights, "scaler": scaler, "settings": plain(settings),
                     "label": run.label, "cube_sha256": read_json(run.path("settings.json"))["cube"]["sha256"],
-                    "learned_until": str(splits.train_until), "lat": torch.tensor(record.lat),
+                    "further_sha256": [checksum(path) for path in further],
+                    "learned_until": str(max([splits.train_until, *last_days])), "lat": torch.tensor(record.lat),
                     "lon": torch.tensor(record.lon), "static": torch.from_numpy(record.static)}, temporary)
 
 
@@ -43,7 +47,8 @@ def load_model(path):
     Returns
     -------
     dict
-        weights, scaler (a Scaler), settings, label and cube_sha256 (of the cube), learned_until, lat, lon, static (maps).
+        model (name of the script), weights, scaler (a Scaler), settings, label and cube_sha256 (of the cube), further_sha256
+        (of further cubes), learned_until (last day of all cubes), lat, lon, static (maps).
 
     Raises
     ------
@@ -104,9 +109,14 @@ def pretrained_model(settings, model, architecture, splits, record):
     else:
         path, source_sha256 = _source_model(settings, model, shared, splits, record)
     found = load_model(path)
+    if found["model"] != model:
+        raise UserError(f"{path} holds the weights of {found['model']}, not of {model}. Name a run of ERA5test/{model}.py.")
+    differences = []
     if not settings.pretrained:
         shared |= {name: getattr(settings, name) for name in OF_SOURCE}
-    differences = setting_differences(found["settings"], json.loads(json.dumps(shared)), names=list(shared))
+        if found["further_sha256"] != [checksum(find_cube(cube, "era5_land").path) for cube in settings.further_cubes]:
+            differences.append("a further cube had other content")
+    differences += setting_differences(found["settings"], json.loads(json.dumps(shared)), names=list(shared))
     if source_sha256 not in (None, found["cube_sha256"]):
         differences.append("its cube had other content")
     if np.datetime64(found["learned_until"]) >= splits.validation_from:
@@ -129,16 +139,18 @@ def _source_model(settings, model, shared, splits, record):
     if not _any_grid(settings) and not _same_grid(grid, record):
         raise UserError(f"{source_file.path} has {_grid_text(grid)}, the target {_grid_text(vars(record))}: "
                         f"{ANY_GRID}.")
-    until = source_cut(cube_days(source), splits, settings.source_until)
+    further = [cube_days(open_cube(find_cube(cube, "era5_land").path, check_values=False)) for cube in settings.further_cubes]
+    until = source_cut(cube_days(source), splits, settings.source_until, further)
     folder = run_folder(settings, "ERA5test", model, run_name(replace(settings, name=None), source_file, until))
+    if (folder / f"seed{settings.seed}").exists():  # a member of an ensemble serves as well
+        folder = folder / f"seed{settings.seed}"
     if not is_finished(folder):
         print(f"no pre-trained run in {folder}: ERA5test/{model}.py makes it first", flush=True)
         of_source = {name: getattr(settings, name) for name in OF_SOURCE}
-        script = runpy.run_path(str(PROJECT / "ERA5test" / f"{model}.py"))
-        started = (folder / "checkpoint.pt").exists()
-        script["train_and_test"](script["Settings"](**shared, **of_source, cube=source_cube, source_until=until,
-                                          results=settings.results, device=settings.device, seed=settings.seed,
-                                          seeds=settings.seeds, resume=settings.resume and started))
+        script, source_settings = script_settings(
+            "ERA5test", model, **shared, **of_source, cube=source_cube, source_until=until, results=settings.results,
+            device=settings.device, seed=settings.seed, seeds=settings.seeds, resume=settings.resume)
+        script["train_and_test"](source_settings)
     return folder / "model.pt", checksum(source_file.path)
 
 
@@ -151,8 +163,8 @@ def source_of(settings):
     return source_cube
 
 
-def source_cut(source_time, splits, asked=None):
-    """Last source day that pre-training may see, as text; None where the source ends before anyway.
+def source_cut(source_time, splits, asked=None, further=()):
+    """Last source day that pre-training may see, as text; None where all sources end before anyway.
 
     Parameters
     ----------
@@ -161,17 +173,26 @@ def source_cut(source_time, splits, asked=None):
         Of the target: the source is cut on the day before its validation begins.
     asked : str, optional
         An earlier day.
+    further : sequence of datetime64[D] [T]
+        Days of further cubes, which are cut as well.
     """
     last = splits.validation_from - np.timedelta64(1, "D")
     if asked is not None:
-        if np.datetime64(asked) > last:
+        asked = parse_date(asked, "source_until")
+        if asked > last:
             raise UserError(f"source_until is {asked}, but the target's validation begins {splits.validation_from}: "
                             f"{last} is the last day that may be given.")
-        last = np.datetime64(asked)
+        last = asked
     if source_time[0] > last:
         raise UserError(f"the source begins {source_time[0]}, but only days until {last}, before the target's "
                         "validation, may be used. Choose an older source or later dates for the target.")
-    return str(last) if source_time[-1] > last else None
+    return str(last) if any(time[-1] > last for time in (source_time, *further)) else None
+
+
+def last_learned_day(path, until):
+    """Last day of a further cube that is learned from: its last one, or `until`."""
+    last = cube_days(open_cube(path, check_values=False))[-1]
+    return last if until is None else min(last, np.datetime64(until))
 
 
 def load_weights(network, model):

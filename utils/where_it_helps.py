@@ -4,6 +4,7 @@ Shapes: N target days, L lead times, H latitudes, W longitudes. Soil moisture in
 """
 import numpy as np
 import xarray as xr
+from scipy.special import ndtr
 
 from data_processing.errors import UserError
 from data_processing.files import write_csv
@@ -12,11 +13,12 @@ from utils.evaluation import MINIMUM_CELL_VALUES, cell_moments
 SEASONS = {"DJF": (12, 1, 2), "MAM": (3, 4, 5), "JJA": (6, 7, 8), "SON": (9, 10, 11)}
 WETNESS_CLASSES = ("dry third", "middle third", "wet third")
 FREEZING_POINT = 273.15  # K
-MORE_EXPLAINED = 0.2  # of the variance that the reference leaves unexplained
+MORE_EXPLAINED = 0.2  # of the variance that the reference leaves unexplained; of its R2
 EVENTS = {"dry": 10, "wet": 90}  # percentile of the cell's own history
+NARROWEST_SPECTRUM = 4  # cells
 FEWEST_HISTORY_VALUES = 20  # for a percentile of its own
 REGION_COLUMNS = ("forecaster", "lead_time", "region", "n", "mse", "rmse", "r2", "skill_damped_persistence", "cells",
-                  "cells_improved", "cells_explaining_more")
+                  "cells_improved", "cells_explaining_more", "cells_r2_up_20_percent")
 EVENT_COLUMNS = ("forecaster", "lead_time", "event", "observed", "forecast", "hits", "misses", "false_alarms", "hit_rate",
                  "false_alarm_ratio", "brier_score", "brier_skill")
 
@@ -46,10 +48,7 @@ def read_regions(regions, lat, lon):
         if region.endswith(".nc"):
             with xr.open_dataset(region) as dataset:
                 for name, values in dataset.data_vars.items():
-                    if values.shape != (len(lat), len(lon)):
-                        raise UserError(f"{region}: {name} has shape {values.shape}, the cube {len(lat)} x {len(lon)} cells; "
-                                        "give the mask on the cube's cells.")
-                    found[str(name)] = np.nan_to_num(values.values) != 0
+                    found[str(name)] = mask_on_cells(values, lat, lon, f"{region}: {name}")
             continue
         try:
             name, box = region.split(":")
@@ -59,6 +58,26 @@ def read_regions(regions, lat, lon):
         columns = (lon - west) % 360 <= (east - west) % 360
         found[name] = ((lat >= south) & (lat <= north))[:, None] & columns
     return found
+
+
+def mask_on_cells(values, lat, lon, what):
+    """Mask bool [H, W] of a DataArray (lat, lon), its rows and columns put in the order of the cells by their coordinates."""
+    rows, columns = (nearest(values[axis].values if axis in values.coords else np.empty(0), wanted, period)
+                     for axis, wanted, period in (("lat", lat, None), ("lon", lon, 360.0)))
+    if set(values.dims) != {"lat", "lon"} or rows is None or columns is None:
+        raise UserError(f"{what} has {dict(values.sizes)}; give the mask (lat, lon) on the cube's {len(lat)} x {len(lon)} cells, "
+                        f"{lat[0]:.2f} to {lat[-1]:.2f} N, {lon[0]:.2f} to {lon[-1]:.2f} E.")
+    return np.nan_to_num(values.transpose("lat", "lon").values[np.ix_(rows, columns)]) != 0
+
+
+def nearest(found, wanted, period=None):
+    """Index of each wanted coordinate among those found, degrees; None where one of them is missing."""
+    if not found.size:
+        return None
+    distance = np.abs(found[None] - wanted[:, None])
+    if period:
+        distance = np.minimum(distance % period, -distance % period)
+    return distance.argmin(axis=1) if (distance.min(axis=1) < 1e-3).all() else None
 
 
 def parts_of_the_record(valid_time, temperature, history_mean, land, regions):
@@ -103,7 +122,8 @@ def region_rows(*, observed, forecasts, parts, lead_times, land, reference="damp
     list of dict
         With the keys REGION_COLUMNS, the skill under the name of the reference. `cells_improved` = share of the cells whose MSE is below the reference's;
         `cells_explaining_more` = share of the cells whose R2 exceeds the reference's by more than 20 % of the variance that
-        the reference leaves unexplained, R2 > R2_reference + 0.2 (1 - R2_reference). Both count cells with enough values.
+        the reference leaves unexplained, R2 > R2_reference + 0.2 (1 - R2_reference); `cells_r2_up_20_percent` = share with
+        R2 > R2_reference + 0.2 |R2_reference|. All count cells with enough values.
     """
     rows = []
     for part, inside in parts.items():
@@ -118,18 +138,21 @@ def region_rows(*, observed, forecasts, parts, lead_times, land, reference="damp
             n = int(scored.sum())
             variance = (values ** 2).sum() - values.sum() ** 2 / n
             enough = moments[reference]["n"] >= MINIMUM_CELL_VALUES
+            r2_to_beat = cell_r2(moments[reference], enough)
             for name, own in moments.items():
                 error = own["squared_error"]
+                r2 = cell_r2(own, enough)
                 rows.append({
                     "forecaster": name, "lead_time": lead_time, "region": part, "n": n, "mse": error.sum() / n,
                     "rmse": np.sqrt(error.sum() / n), "r2": 1 - error.sum() / variance if variance > 0 else np.nan,
                     f"skill_{reference}": 1 - error.sum() / error_to_beat.sum() if error_to_beat.sum() > 0 else np.nan,
                     "cells": int(enough.sum()), "cells_improved": _share(error[enough] < error_to_beat[enough]),
-                    "cells_explaining_more": _share(error[enough] < (1 - MORE_EXPLAINED) * error_to_beat[enough])})
+                    "cells_explaining_more": _share(error[enough] < (1 - MORE_EXPLAINED) * error_to_beat[enough]),
+                    "cells_r2_up_20_percent": _share(r2 > r2_to_beat + MORE_EXPLAINED * np.abs(r2_to_beat))})
     return rows
 
 
-def event_rows(*, observed, forecasts, history, lead_times, land, members=None):
+def event_rows(*, observed, forecasts, history, lead_times, land, spread=None):
     """Rows of `events.csv`: how well days below the 10th and above the 90th percentile of the cell's history are forecast.
 
     Parameters
@@ -140,8 +163,9 @@ def event_rows(*, observed, forecasts, history, lead_times, land, members=None):
         Observations to take the percentiles from: the days to learn from.
     lead_times : sequence of int
     land : bool [H, W]
-    members : float32 [M, N, L, H, W], optional
-        Of the first forecaster: its probability is then the share of members; else it is 0 or 1.
+    spread : float32 [N, L, H, W], optional
+        Of the first forecaster, m3 m-3: its probability is then that of a normal distribution about the forecast; else, and
+        for all others, it is 0 or 1.
 
     Returns
     -------
@@ -153,6 +177,8 @@ def event_rows(*, observed, forecasts, history, lead_times, land, members=None):
     rows = []
     for lead, lead_time in enumerate(lead_times):
         scored = np.isfinite(observed[:, lead]) & land
+        if not scored.any():
+            continue
         for event, threshold in thresholds.items():
             def happens(values):
                 return (values < threshold if event == "dry" else values > threshold)
@@ -161,8 +187,9 @@ def event_rows(*, observed, forecasts, history, lead_times, land, members=None):
             for number, (name, forecast) in enumerate(forecasts.items()):
                 told = happens(forecast[:, lead])[scored]
                 chance = told.astype(np.float64)
-                if number == 0 and members is not None:
-                    chance = np.mean([happens(member[:, lead])[scored] for member in members], axis=0)
+                if number == 0 and spread is not None:
+                    below = ndtr(((threshold - forecast[:, lead]) / spread[:, lead])[scored].astype(np.float64))
+                    chance = below if event == "dry" else 1 - below
                 hits, misses, false_alarms = (seen & told).sum(), (seen & ~told).sum(), (~seen & told).sum()
                 brier, constant = ((chance - seen) ** 2).mean(), ((0.1 - seen) ** 2).mean()
                 rows.append({"forecaster": name, "lead_time": lead_time, "event": event, "observed": int(seen.sum()),
@@ -205,6 +232,8 @@ def power_spectrum(maps, land):
 def spectrum_rows(*, observed, forecasts, lead_times, land):
     """Rows of `spectrum.csv`: power of each forecaster and of the observation by wavelength, on the same cells and days."""
     rows = []
+    if min(land.shape) < NARROWEST_SPECTRUM:
+        return rows
     for lead, lead_time in enumerate(lead_times):
         gaps = np.isnan(observed[:, lead])
         for name, values in {"observed": observed, **forecasts}.items():
@@ -217,13 +246,13 @@ def spectrum_rows(*, observed, forecasts, lead_times, land):
     return rows
 
 
-def write_where_it_helps(run, *, observed, forecasts, parts, history, lead_times, land, title, members=None):
+def write_where_it_helps(run, *, observed, forecasts, parts, history, lead_times, land, title, spread=None):
     """Write regions.csv, events.csv, spectrum.csv of a run and draw regions.png, events.png, spectrum.png."""
     from utils.draw_regions import draw_events, draw_regions, draw_spectrum
 
     regions = region_rows(observed=observed, forecasts=forecasts, parts=parts, lead_times=lead_times, land=land)
     events = event_rows(observed=observed, forecasts=forecasts, history=history, lead_times=lead_times, land=land,
-                        members=members)
+                        spread=spread)
     model = next(iter(forecasts))
     detail = spectrum_rows(observed=observed, lead_times=lead_times, land=land,
                            forecasts={name: forecasts[name] for name in (model, "damped_persistence")})
@@ -232,7 +261,16 @@ def write_where_it_helps(run, *, observed, forecasts, parts, history, lead_times
     write_csv(run.path("spectrum.csv"), ("forecaster", "lead_time", "wavelength", "power"), detail)
     draw_regions(run.path("regions.png"), regions, title)
     draw_events(run.path("events.png"), events, title)
-    draw_spectrum(run.path("spectrum.png"), detail, title)
+    if detail:
+        draw_spectrum(run.path("spectrum.png"), detail, title)
+    else:
+        print("no spectrum.png: the map is too narrow for wavelengths")
+
+
+def cell_r2(moments, cells):
+    """R2 in time of the given cells, float64 [cells], from `cell_moments`; NaN where nothing varies."""
+    error, square = moments["squared_error"][cells], moments["observed_square"][cells]
+    return 1 - np.divide(error, square, out=np.full(error.shape, np.nan), where=square > 0)
 
 
 def _share(chosen):

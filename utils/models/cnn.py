@@ -39,7 +39,6 @@ class PaperCNN(nn.Module):
     """
 
     every_day = False
-    any_grid = False
 
     def __init__(self, hidden, input_days, lead_times, height, width):
         super().__init__()

@@ -38,7 +38,6 @@ class PaperConv3dLSTM(nn.Module):
     """
 
     every_day = False
-    any_grid = False
 
     def __init__(self, hidden, lead_times, height, width):
         super().__init__()

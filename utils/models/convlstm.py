@@ -9,6 +9,7 @@ from utils.models.local import LocalForm, make_local
 HEADS = ("local", "dense", "conv")
 PAPER_HIDDEN = (8, 4)
 PAPER_KERNEL = 3
+# a long short-term memory in every cell, fed with convolutions of the places around it; the state itself does not travel
 OURS = LocalForm(looks_around=True, looks_back=1, remembers=True)
 
 
@@ -21,7 +22,7 @@ def make_convlstm(settings, record):
         Completed; read here: head ("local": ours; "dense", "conv": the paper's), hidden (channels of each layer), and
         of the local head dropout (0..1).
     record : Record
-        The paper's heads are made for its map size; the local head looks as many cells around as its spacing asks for.
+        The paper's heads are made for its map size.
 
     Returns
     -------
@@ -96,7 +97,6 @@ class PaperConvLSTM(nn.Module):
     """
 
     every_day = False
-    any_grid = False
 
     def __init__(self, head, hidden, lead_times, height, width):
         super().__init__()

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from data_processing.cube import SOIL_MOISTURE, VARIABLES
-from data_processing.motion import spacing_km
 from data_processing.static_maps import CHANNELS
 
 # km: how far a day looks around, because rain travels, and how wide the areas are that it sees there the mean of
@@ -28,8 +27,8 @@ NEIGHBOURS = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if (r
 class LocalForm(NamedTuple):
     """What distinguishes our networks.
 
-    looks_around : bool, convolutions over the neighbours at three reaches.
-    looks_back : int, days that each of these convolutions spans.
+    looks_around : bool, convolutions over the neighbours at four reaches, and over what lies upstream.
+    looks_back : int, days that each of the former spans.
     remembers : bool, a long short-term memory carries the past; else convolutions over the days.
     """
 
@@ -47,31 +46,29 @@ def make_local(form, settings, record):
     settings : Settings
         Read here: hidden (one width for all layers), dropout (0..1).
     record : Record
-        Of its grid only the spacing is used: how many cells a reach is; and its lead times.
+        Only its lead times are used: the weights are those of no grid.
 
     Returns
     -------
     LocalNetwork
     """
-    around = around_in_cells(record.lat, record.lon)
-    spacing = spacing_km(record.lat, record.lon)
-    return LocalNetwork(form, settings.hidden[0], settings.dropout, around, spacing, len(record.lead_times))
+    return LocalNetwork(form, settings.hidden[0], settings.dropout, len(record.lead_times))
 
 
-def around_in_cells(lat, lon):
+def around_in_cells(spacing):
     """REACHES and WIDTHS in cells of a grid: the same weights then look equally far on every grid.
 
     Parameters
     ----------
-    lat, lon : float [H], [W]
-        Cell centres, degrees.
+    spacing : (float, float)
+        Of rows and columns, km; infinite where there is only one.
 
     Returns
     -------
     list of (int, int)
         Reach, at least 1, and width, odd.
     """
-    spacing = np.mean([km for km in spacing_km(lat, lon) if np.isfinite(km)] or [np.inf])
+    spacing = np.mean([km for km in spacing if np.isfinite(km)] or [np.inf])
     return [(max(1, round(reach / spacing)), 1 + 2 * round(width / spacing / 2))
             for reach, width in zip(REACHES, WIDTHS)]
 
@@ -85,15 +82,14 @@ class LocalNetwork(nn.Module):
     """
 
     every_day = True
-    any_grid = True
 
-    def __init__(self, form, width, dropout, around, spacing, lead_times):
+    def __init__(self, form, width, dropout, lead_times):
         super().__init__()
         day_channels = 3 * len(VARIABLES) + 2  # values, freshness, antecedent means, season
         self.encoder = nn.ModuleDict({"place": nn.Linear(len(CHANNELS), width, bias=False)})
         if form.looks_around:
-            self.encoder["around"] = LookAround(form.looks_back, around)
-            self.encoder["upstream"] = LookUpstream(spacing)
+            self.encoder["around"] = LookAround(form.looks_back)
+            self.encoder["upstream"] = LookUpstream()
             day_channels += AROUND_CHANNELS + UPSTREAM_CHANNELS
         self.encoder["day"] = nn.Linear(day_channels, width)
         if form.remembers:
@@ -128,8 +124,8 @@ class LocalNetwork(nn.Module):
         season = batch.season.transpose(0, 1)[:, :, None].expand(-1, -1, len(asked), -1)
         day = [of_cells(batch.inputs), of_cells(batch.freshness), of_cells(batch.antecedent), season]
         if "around" in self.encoder:
-            day.append(self.encoder["around"](batch.inputs, batch.freshness, asked))
-            day.append(self.encoder["upstream"](batch.inputs, batch.freshness, batch.motion, asked))
+            day.append(self.encoder["around"](batch.inputs, batch.freshness, batch.spacing_km, asked))
+            day.append(self.encoder["upstream"](batch.inputs, batch.freshness, batch.motion, batch.spacing_km, asked))
         place = self.encoder["place"](batch.static.flatten(1)[:, asked].T)
         x = torch.relu(self.encoder["day"](torch.cat(day, -1)) + place).flatten(1, 2)  # [D, N x cells, width]
         past = self.recurrent(x) if "recurrent" in self._modules else self.encoder["past"](x)
@@ -148,20 +144,21 @@ class LookAround(nn.Module):
     The areas are gathered and multiplied: the same sum as dilated convolutions, without those of the other cells.
     """
 
-    def __init__(self, days, around):
+    def __init__(self, days):
         super().__init__()
-        self.days, self.around = days, around
-        self.look = nn.Linear(len(around) * len(NEIGHBOURS) * len(VARIABLES), days * AROUND_CHANNELS, bias=False)
+        self.days = days
+        self.look = nn.Linear(len(REACHES) * len(NEIGHBOURS) * len(VARIABLES), days * AROUND_CHANNELS, bias=False)
 
-    def forward(self, x, freshness, asked):
+    def forward(self, x, freshness, spacing, asked):
         """x, freshness : [N, D, 3, H, W], asked : int [cells], flat -> [D, N, cells, AROUND_CHANNELS].
 
         The mean of an area is that of its known values, fresh ones counting more; 0 where there is none, as beyond the map.
         """
-        margin, columns = max(reach for reach, _ in self.around), x.shape[-1]
+        around = around_in_cells(spacing)
+        margin, columns = max(reach for reach, _ in around), x.shape[-1]
         centres = (asked // columns + margin) * (columns + 2 * margin) + asked % columns + margin
         near = []
-        for reach, width in self.around:
+        for reach, width in around:
             areas = area_means(x, freshness, width) if width > 1 else x
             padded = nn.functional.pad(areas, (margin,) * 4).flatten(3).transpose(2, 3).contiguous()  # [N, D, cells, 3]
             steps = torch.tensor([reach * (row * (columns + 2 * margin) + column) for row, column in NEIGHBOURS],
@@ -181,17 +178,16 @@ class LookUpstream(nn.Module):
     way farther, on that of the day before.
     """
 
-    def __init__(self, spacing):
+    def __init__(self):
         super().__init__()
-        self.spacing = spacing
         looks = 2 * len(DAYS_UPSTREAM) * len(UPSTREAM_WIDTHS) * len(VARIABLES)
         self.look = nn.Linear(looks + 2, UPSTREAM_CHANNELS, bias=False)
 
-    def forward(self, x, freshness, motion, asked):
-        """x, freshness : [N, D, 3, H, W], motion : [N, D, 2, H, W], asked : int [cells], flat -> [D, N, cells, UPSTREAM_CHANNELS]."""
+    def forward(self, x, freshness, motion, spacing, asked):
+        """x, freshness : [N, D, 3, H, W], motion : [N, D, 2, H, W], asked : int [cells] -> [D, N, cells, UPSTREAM_CHANNELS]."""
         height, width = x.shape[-2:]
         motion = motion.flatten(3)[..., asked]  # [N, D, 2, cells]
-        row_km, column_km = self.spacing
+        row_km, column_km = spacing
         east, north = motion[:, :, 0] / column_km, motion[:, :, 1] / row_km
         near = [motion / USUAL_MOTION]
         for area in UPSTREAM_WIDTHS:

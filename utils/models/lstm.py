@@ -38,7 +38,6 @@ class PaperLSTM(nn.Module):
     """
 
     every_day = False
-    any_grid = False
 
     def __init__(self, lead_times, height, width):
         super().__init__()

@@ -1,6 +1,7 @@
 """What the settings that are left at None stand for, by the form of the network."""
 from dataclasses import replace
 
+from data_processing.errors import UserError
 from utils.runs import check_settings
 
 LOCAL = {"input_days": 30, "hidden": (48,), "scaling": "cell", "hold_back": True, "batch_size": 2,
@@ -37,7 +38,25 @@ def complete(settings, *, learning_rate, paper_hidden):
     settings = replace(settings, **{name: value for name, value in defaults.items()
                                     if getattr(settings, name, value) is None})
     check_settings(settings)
+    refuse_idle_settings(settings, paper_hidden)
     return settings
+
+
+def refuse_idle_settings(settings, paper_hidden):
+    """Raise a UserError for settings that would do nothing, before anyone believes that they did."""
+    head, local = settings.head, settings.head == "local"
+    sizes = 1 if local else len(paper_hidden or ())
+    if len(settings.hidden or ()) != sizes:
+        expected = {0: "none: it is the number of cells"}.get(sizes, f"{sizes} number{'s' * (sizes > 1)}")
+        raise UserError(f"hidden is {settings.hidden}; head {head!r} of this network takes {expected}.")
+    unseen = [name for name in settings.drop_inputs if name in ("season", "place")]
+    if not local and unseen:
+        raise UserError(f"drop_inputs names {', '.join(unseen)}, which head {head!r} never sees.")
+    if not local and settings.dropout:
+        raise UserError(f"dropout is {settings.dropout}; head {head!r} has none.")
+    of_training = [name for name in ("freeze", "learning_rate_scale", "pull") if getattr(settings, name, None)]
+    if getattr(settings, "zero_shot", False) and of_training:
+        raise UserError(f"zero_shot trains nothing: {', '.join(of_training)} would do nothing beside it.")
 
 
 def input_days_of(settings):
