@@ -167,7 +167,7 @@ def scale_record(record, days, *, scaling, scaler=None):
     ----------
     record : Record
     days : bool [T]
-        Training days: nothing else of the record is looked at.
+        Training days: of the others only values that gaps of the first ones are filled with are looked at.
     scaling : str
         "global" or "cell" (`data_processing.scaling`).
     scaler : Scaler, optional

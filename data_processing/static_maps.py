@@ -43,8 +43,8 @@ def static_maps(carried, age, land, days, time, source):
     -------
     float32 [len(CHANNELS), H, W]
         In units of order one; 0 at sea. A record of less than a year shows no season: then the six seasonal maps
-        are 0 and the map "season is known" is 0 instead of 1. The last four tell what the statistics are worth: from how
-        many days they come, from which season, and how often soil moisture was observed.
+        are 0 and the map "season is known" is 0 instead of 1. The next four tell what the statistics are worth: from how
+        many days they come, from which season, and how often soil moisture was observed; the last three are `habits`.
     """
     observed = np.where(age == 0, carried, np.float32(np.nan))
     scaler = fit_scaler(observed, land, days, time, kind="cell", source=source)

@@ -6,7 +6,7 @@ from conftest import known_values
 
 from data_processing.cube import VARIABLES
 from data_processing.errors import UserError
-from data_processing.gaps import NO_VALUE, carry_forward
+from data_processing.gaps import MEMORY_DAYS, NO_VALUE, antecedent_means, carry_forward
 
 RAIN, MOISTURE, TEMPERATURE = (VARIABLES.index(name)
                                for name in ("precipitation", "soil_moisture", "soil_temperature"))
@@ -66,3 +66,12 @@ def test_no_later_day_changes_an_earlier_one_and_cells_are_independent():
     np.testing.assert_array_equal(carried[:, :, 2:3, 3:4], alone)
     np.testing.assert_array_equal(age[:, :, 2:3, 3:4], alone_age)
     np.testing.assert_array_equal(np.isnan(carried), age == NO_VALUE)
+
+
+def test_antecedent_mean_of_known_days_counts_older_ones_less_and_later_ones_never():
+    nan = np.nan
+    means = antecedent_means(one_cell([nan, 0.1, nan, 0.4, nan]))[:, MOISTURE, 0, 0]
+    kept = np.exp(-2 / MEMORY_DAYS)
+    last = (kept * 0.1 + 0.4) / (kept + 1)
+    np.testing.assert_allclose(means, [nan, 0.1, 0.1, last, last], rtol=1e-5)
+    np.testing.assert_allclose(antecedent_means(one_cell([nan, 0.1, nan, 0.9, nan]))[:3, MOISTURE, 0, 0], means[:3])

@@ -160,6 +160,12 @@ def test_finished_run_is_not_overwritten(target, tmp_path):
     ({"cube": "TARGET", "source_cube": "TARGET", "train_until": "2016-01-01", "test_from": "2016-01-01"},
      ["train_until 2016-01-01", "test_from 2016-01-01"]),
     ({"cube": "TARGET", "pretrained": "nowhere"}, ["nowhere", "no such file"]),
+    ({"cube": "TARGET", "source_cube": "TARGET", "source_until": "2015-13-01"}, ["source_until is '2015-13-01'"]),
+    ({"cube": "TARGET", "source_cube": "TARGET", "learning_rate_scale": {"head": -1.0}}, ["learning_rate_scale of head is -1.0"]),
+    ({"cube": "TARGET", "source_cube": "TARGET", "regions": ("here",)}, ["region is 'here'", "south,north,west,east"]),
+    ({"cube": "TARGET", "source_cube": "TARGET", "hidden": (8, 4)}, ["hidden is (8, 4)", "takes 1 number"]),
+    ({"cube": "TARGET", "source_cube": "TARGET", "head": "dense", "dropout": 0.1}, ["dropout is 0.1", "'dense' has none"]),
+    ({"cube": "TARGET", "source_cube": "TARGET", "zero_shot": True, "pull": 0.1}, ["zero_shot trains nothing", "pull"]),
 ])
 def test_mistake_ends_before_any_training_with_one_sentence(settings, words, target, tmp_path):
     settings = {name: str(target) if value == "TARGET" else value for name, value in settings.items()}
@@ -175,6 +181,37 @@ def test_pretrained_run_of_another_network_is_refused(source, target, tmp_path):
     call("ERA5test/convlstm.py", cube=str(source), hidden=(4,), **shared)
     with pytest.raises(ValueError, match=r"hidden is \[4\] there, \[6\] was asked"):
         call("finetune-SMAPtest/convlstm.py", cube=str(target), source_cube=str(source), hidden=(6,), **shared)
+
+
+def test_weights_of_another_script_are_refused(source, target, tmp_path):
+    shared = {"results": str(tmp_path), **QUICK}
+    call("ERA5test/lstm.py", cube=str(source), **shared)
+    with pytest.raises(ValueError, match=r"holds the weights of lstm, not of convlstm\. Name a run of ERA5test/convlstm\.py"):
+        call("finetune-SMAPtest/convlstm.py", cube=str(target), pretrained=str(tmp_path / "ERA5test/lstm/source/lead3"), **shared)
+
+
+def test_pretraining_on_a_further_cube_sees_nothing_of_the_targets_validation(weather_cube, target, tmp_path,
+                                                                              short_pretraining):
+    """The source ends long before the target; the further cube lasts as long as the target."""
+    source = weather_cube(name="old", first="2008-01-01", days=600, seed=1)
+    further = weather_cube(name="further", first="2015-01-01", days=400, seed=3)
+    shared = {"results": str(tmp_path), "cube": str(target), "source_cube": str(source), "further_cubes": (str(further),)}
+    call("finetune-SMAPtest/lstm.py", **shared, **QUICK)
+    validation = read_csv(tmp_path / "finetune-SMAPtest/lstm/target/lead3/splits.csv")[1]["first_target"]
+    last = np.datetime64(validation) - 1
+    model = torch.load(tmp_path / f"ERA5test/lstm/old-until{last}/lead3/model.pt", weights_only=True)
+    assert model["settings"]["source_until"] == model["learned_until"] == str(last)
+    weather_cube(name="further", first="2015-01-01", days=400, seed=4)
+    with pytest.raises(ValueError, match="a further cube had other content"):
+        call("finetune-SMAPtest/lstm.py", **shared | {"name": "again"}, **QUICK)
+
+
+def test_member_of_an_ensemble_starts_a_fine_tuning(source, target, tmp_path):
+    shared = {"results": str(tmp_path), **QUICK}
+    call("ERA5test/lstm.py", cube=str(source), seeds=2, **shared)
+    call("finetune-SMAPtest/lstm.py", cube=str(target), source_cube=str(source), seed=1, **shared)
+    start = json.loads((tmp_path / "finetune-SMAPtest/lstm/target/lead3/settings.json").read_text())["pretrained"]
+    assert start["path"].endswith("ERA5test/lstm/source/lead3/seed1/model.pt")
 
 
 def test_pretrained_run_of_another_cube_of_the_same_name_is_refused(weather_cube, target, tmp_path):

@@ -1,5 +1,6 @@
 """The studies as people run them: the paper's table, the learning curve, what a forecast rests on, members and lead times."""
 import csv
+import json
 import runpy
 from types import SimpleNamespace
 
@@ -10,8 +11,9 @@ import xarray as xr
 
 from data_processing.errors import UserError
 from tests.conftest import ROOT
-from utils import factors, learning, tables
+from utils import factors, learning, study, tables
 from utils.evaluation import METRIC_COLUMNS
+from utils.runs import Run
 
 pytestmark = pytest.mark.usefixtures("coarse_figures")
 SHORT = {"steps": 4, "hidden": (4,)}
@@ -100,6 +102,43 @@ def test_study_refuses_to_reuse_a_run_that_was_made_otherwise(source, target, tm
         call("finetune-SMAPtest/paper_table.py", **settings)
 
 
+def test_study_refuses_to_reuse_a_run_that_was_pretrained_on_another_cube(source, target, weather_cube, tmp_path, shortest):
+    other = str(weather_cube(name="other", first="2012-01-01", days=900, seed=5, columns=6))
+    shared = {"cube": target, "results": str(tmp_path), "name": "same", "worlds": 0, "test_days": 100, **SHORT}
+    study.run_or_reuse("finetune-SMAPtest", "lstm", source_cube=source, **shared)
+    study.run_or_reuse("finetune-SMAPtest", "lstm", source_cube=source, **shared)  # as it was: reused
+    with pytest.raises(UserError, match="it was pre-trained on source, .*other.nc was asked"):
+        study.run_or_reuse("finetune-SMAPtest", "lstm", source_cube=other, **shared)
+    with pytest.raises(UserError, match="weight_decay is 0.01 there, 0.5 was asked"):
+        study.run_or_reuse("finetune-SMAPtest", "lstm", source_cube=source, **shared | {"weight_decay": 0.5})
+    with pytest.raises(UserError, match="test_days is 100 there, None was asked"):
+        study.run_or_reuse("finetune-SMAPtest", "lstm", source_cube=source, **shared | {"test_days": None})
+
+
+def test_study_goes_on_where_a_pretraining_was_interrupted(source, target, tmp_path, monkeypatch):
+    asked = {"cube": target, "source_cube": source, "results": str(tmp_path), "worlds": 0, "test_days": 100, "seeds": 2, **SHORT}
+    save = Run.save_checkpoint
+
+    def save_then_break(run, state):
+        save(run, state)
+        raise KeyboardInterrupt
+    monkeypatch.setattr(Run, "save_checkpoint", save_then_break)
+    monkeypatch.setattr("utils.training.CHECKPOINT_SHARE", np.inf)
+    with pytest.raises(KeyboardInterrupt):
+        study.run_or_reuse("finetune-SMAPtest", "lstm", **asked)
+    assert not list(tmp_path.rglob("metrics.csv")) and len(list(tmp_path.rglob("checkpoint.pt"))) == 1
+    monkeypatch.setattr(Run, "save_checkpoint", save)
+    folder = study.run_or_reuse("finetune-SMAPtest", "lstm", **asked)
+    assert (folder / "metrics.csv").exists() and (folder / "seed1/metrics.csv").exists()
+
+
+def test_few_test_days_are_refused_before_anything_is_trained(source, target, tmp_path):
+    for script in ("paper_table", "learning_curve"):
+        with pytest.raises(UserError, match="30 test days are under three blocks"):
+            call(f"finetune-SMAPtest/{script}.py", cube=target, source_cube=source, results=str(tmp_path), test_from="2017-04-01")
+    assert not list(tmp_path.rglob("training_log.csv"))
+
+
 # ---------------------------------------------------------------------------------------------- the learning curve
 def test_learning_curve_scores_every_way_on_the_same_values(source, target, tmp_path, shortest):
     call("finetune-SMAPtest/learning_curve.py", cube=target, source_cube=source, results=str(tmp_path), quick=True,
@@ -117,6 +156,13 @@ def test_learning_curve_scores_every_way_on_the_same_values(source, target, tmp_
     assert float(one["skill_damped_persistence"]) == pytest.approx(1 - float(one["mse"]) / float(damped["mse"]), rel=1e-4)
     # the share of the way that 45 days allow is (45 / 365)^2: hardly any
     assert float(found["fine-tuned", "45", "3"]["rmse"]) == pytest.approx(float(one["rmse"]), rel=0.005)
+
+
+def test_a_cube_of_one_row_leaves_everything_but_a_spectrum(weather_cube, tmp_path):
+    path = weather_cube(name="row", days=500, rows=1, columns=8)
+    call("SMAPtest/lstm.py", cube=str(path), results=str(tmp_path), test_days=60, **SHORT)
+    folder = tmp_path / "SMAPtest/lstm/row/lead3"
+    assert (folder / "metrics.csv").exists() and (folder / "spectrum.csv").exists() and not (folder / "spectrum.png").exists()
 
 
 # ------------------------------------------------------------------------------------------ what a forecast rests on
@@ -171,6 +217,23 @@ def test_factor_importance_of_a_finished_run(target, tmp_path, capsys):
         call("finetune-SMAPtest/factor_importance.py", run=str(tmp_path / "nowhere"))
 
 
+def test_factor_importance_refuses_a_run_whose_cube_has_changed(target, weather_cube, tmp_path):
+    call("SMAPtest/lstm.py", cube=target, results=str(tmp_path), test_days=60, **SHORT)
+    weather_cube(name="target", first="2015-06-01", days=700, seed=9)
+    with pytest.raises(UserError, match="its content has changed"):
+        factors.open_run(tmp_path / "SMAPtest/lstm/target/lead3")
+
+
+@pytest.mark.slow
+def test_fine_tuning_without_each_input_starts_from_pretrainings_without_it(source, target, tmp_path):
+    shared = {"results": str(tmp_path), "test_days": 60, "worlds": 0, **SHORT}
+    call("finetune-SMAPtest/lstm.py", cube=target, source_cube=source, **shared)
+    folder = tmp_path / "finetune-SMAPtest/lstm/target/lead3"
+    call("finetune-SMAPtest/factor_importance.py", run=str(folder), repeats=1, drop_one=True, results=str(tmp_path))
+    assert sum(row["method"] == "drop one" for row in read_csv(folder / "factor_importance.csv")) > 0
+    assert (tmp_path / "ERA5test/lstm/source-without-season/lead3/metrics.csv").exists()
+
+
 @pytest.mark.slow
 def test_training_without_each_input_is_scored_beside_the_run_with_all(target, tmp_path):
     call("SMAPtest/lstm.py", cube=target, results=str(tmp_path), test_days=60, **SHORT)
@@ -214,6 +277,8 @@ def test_members_and_their_mean_stand_in_one_table_and_the_spread_in_the_forecas
         values = {name: file[name].values for name in ("forecast", "spread", "quantile", "observed")}
     np.testing.assert_allclose(values["forecast"], np.mean(members, axis=0), atol=1e-6)
     assert not (values["quantile"][0] > values["quantile"][1]).any() and np.isfinite(values["quantile"]).any()
+    written = json.loads((folder / "settings.json").read_text())
+    assert written["members"] == ["seed0", "seed1"] and (folder / "splits.csv").exists()
     for lead, lead_time in enumerate(("1", "4")):
         names = ("lstm_ensemble", "lstm_seed0", "lstm_seed1")
         mse = [float(rows[name, lead_time]["mse_pooled"]) for name in names]
@@ -222,3 +287,6 @@ def test_members_and_their_mean_stand_in_one_table_and_the_spread_in_the_forecas
         assert of_lead.sum() == int(rows["lstm_ensemble", lead_time]["n"])
     with pytest.raises(UserError, match="holds a finished ensemble"):
         call("SMAPtest/lstm.py", **settings)
+    (folder / "metrics.csv").unlink()
+    with pytest.raises(UserError, match="seed0 holds a member that was made otherwise: .*patience is 10 there, 3 was"):
+        call("SMAPtest/lstm.py", **settings, patience=3)
