@@ -65,7 +65,8 @@ def test_paper_table_holds_every_form_and_what_transfer_is_worth(source, target,
     rows = {(row["form"], row["training"], row["lead_time"]): row for row in read_csv(folder / "table.csv")}
     for lead_time in ("3", "5"):
         scratch, transferred = (rows["lstm-local", training, lead_time] for training in ("scratch", "transferred"))
-        assert float(transferred["gain_by_transfer"]) == pytest.approx(1 - float(transferred["mse"]) / float(scratch["mse"]), rel=1e-4)
+        gain = 1 - float(transferred["mse"]) / float(scratch["mse"])
+        assert float(transferred["gain_by_transfer"]) == pytest.approx(gain, rel=1e-4)
         assert float(transferred["gain_low"]) <= float(transferred["gain_by_transfer"]) <= float(transferred["gain_high"])
         damped = rows["damped_persistence", "", lead_time]
         assert float(scratch["skill_damped_persistence"]) == pytest.approx(1 - float(scratch["mse"]) / float(damped["mse"]),

@@ -8,6 +8,7 @@ from data_processing.errors import UserError
 SHORTEST_BLOCK = 30  # days: soil moisture departs from its season for weeks
 REPLICATES = 2000
 LEVEL = 0.95
+SUMS = ("n", "squared_error", "observed_sum", "observed_square")
 
 
 def read_daily(path):
@@ -23,13 +24,15 @@ def read_daily(path):
         n, squared_error, observed_sum, observed_square, in the order of the days.
     """
     with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
+        return daily_series(csv.DictReader(file))
+
+
+def daily_series(rows):
+    """Daily sums by forecaster and lead time, as `read_daily` gives them, from rows of `utils.evaluation.daily_scores`."""
     series = {}
     for row in rows:
-        series.setdefault((row["forecaster"], int(row["lead_time"])), []).append(
-            [float(row[name]) for name in ("n", "squared_error", "observed_sum", "observed_square")])
-    return {key: dict(zip(("n", "squared_error", "observed_sum", "observed_square"), np.array(values).T))
-            for key, values in series.items()}
+        series.setdefault((row["forecaster"], int(row["lead_time"])), []).append([float(row[name]) for name in SUMS])
+    return {key: dict(zip(SUMS, np.array(values).T)) for key, values in series.items()}
 
 
 def block_days(days, block=SHORTEST_BLOCK, replicates=REPLICATES, seed=0):

@@ -22,7 +22,8 @@ def draw_regions(path, rows, title):
     for name in shown:
         chosen = [row for row in rows if row["forecaster"] == name and row["lead_time"] == lead_time]
         axes.plot([row["skill_damped_persistence"] for row in chosen], [places[row["region"]] for row in chosen],
-                  linestyle="none", marker={"ceiling": "|", "water_balance": "s"}.get(name, "o"), markersize=7 if name == "ceiling" else 4,
+                  linestyle="none", marker={"ceiling": "|", "water_balance": "s"}.get(name, "o"),
+                  markersize=7 if name == "ceiling" else 4,
                   color=OTHER_COLOURS.get(name, FORECAST_COLOUR), label=name.replace("_", " "))
     axes.axvline(0, color="0.5", linewidth=0.7)
     axes.set_yticks(list(places.values()), list(places))

@@ -128,7 +128,8 @@ def draw_gain_by_region(path, rows, title):
         axes.axvline(0, color="0.5", linewidth=0.7)
         axes.set(title=f"{lead_time} days ahead", ylim=(-0.7, len(parts) - 0.3))
         axes.set_yticks(range(len(parts)), parts[::-1] if column == 0 else [""] * len(parts))
-    figure.text(left / DOUBLE_COLUMN, 6.5 / (bottom + height + 6 + 4 * len(lines)), "gain, 1 − MSE transferred / MSE from scratch (%)")
+    figure.text(left / DOUBLE_COLUMN, 6.5 / (bottom + height + 6 + 4 * len(lines)),
+                "gain, 1 − MSE transferred / MSE from scratch (%)")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="lower right", ncols=4, borderaxespad=0.2)
     write_title(figure, lines)
     save_figure(path, figure)

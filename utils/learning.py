@@ -9,7 +9,7 @@ from data_processing.files import replacing, write_csv
 from data_processing.record import open_record
 from data_processing.splits import split_cube
 from utils.baselines import baseline_forecasts
-from utils.bootstrap import block_days, check_test_days, determination, interval, mean_square
+from utils.bootstrap import block_days, check_test_days, daily_series, determination, interval, mean_square
 from utils.evaluation import daily_scores
 from utils.members import read_forecast
 from utils.runs import cube_label, find_cube
@@ -110,22 +110,18 @@ def score_learning_runs(settings, runs):
         damped_of_all = forecasts["damped_persistence"] if damped_of_all is None else damped_of_all  # all days come first
         forecasts[DAMPED_OF_ALL] = damped_of_all
         valid_time = np.repeat(record.time[splits.test][:, None], len(splits.lead_times), axis=1)
-        daily = {}
-        for row in daily_scores(observed=observed, forecasts=forecasts, valid_time=valid_time,
-                                lead_times=splits.lead_times, land=cells):
-            daily.setdefault((row["forecaster"], row["lead_time"]), []).append(
-                [row[name] for name in ("n", "squared_error", "observed_sum", "observed_square")])
-        daily = {key: dict(zip(("n", "squared_error", "observed_sum", "observed_square"), np.array(values, float).T))
-                 for key, values in daily.items()}
+        daily = daily_series(daily_scores(observed=observed, forecasts=forecasts, valid_time=valid_time,
+                                          lead_times=splits.lead_times, land=cells))
         chosen = block_days(len(splits.test))
         for (name, lead_time), series in daily.items():
+            mse, of_damped, of_damped_of_all = (mean_square(daily[each, lead_time])
+                                                for each in (name, "damped_persistence", DAMPED_OF_ALL))
             low, high = interval(np.sqrt(mean_square(series, chosen)))
             rows.append({"forecaster": name, "train_days": days, "lead_time": lead_time, "cells": int(cells.sum()),
-                         "n": int(series["n"].sum()), "mse": mean_square(series), "rmse": np.sqrt(mean_square(series)),
+                         "n": int(series["n"].sum()), "mse": mse, "rmse": np.sqrt(mse),
                          "rmse_low": low, "rmse_high": high,
                          "r2": determination(series),
-                         "skill_damped_persistence": 1 - mean_square(series) / mean_square(daily["damped_persistence", lead_time]),
-                         f"skill_{DAMPED_OF_ALL}": 1 - mean_square(series) / mean_square(daily[DAMPED_OF_ALL, lead_time])})
+                         "skill_damped_persistence": 1 - mse / of_damped, f"skill_{DAMPED_OF_ALL}": 1 - mse / of_damped_of_all})
     return rows, title
 
 

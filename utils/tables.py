@@ -219,8 +219,8 @@ def is_best(row, rows):
     return bool(row["training"]) and "rmse" in row and row["rmse"] == min(other["rmse"] for other in networks)
 
 
-HEADER = ("form", "training", "lead, days", "RMSE (95 %), m3 m-3", "MSE", "R2", "skill (95 %)", "way to ceiling", "cell median RMSE, R2",
-          "gain by transfer (95 %)", "p", "n", "weights")
+HEADER = ("form", "training", "lead, days", "RMSE (95 %), m3 m-3", "MSE", "R2", "skill (95 %)", "way to ceiling",
+          "cell median RMSE, R2", "gain by transfer (95 %)", "p", "n", "weights")
 
 
 def table_cells(row, bold):

@@ -120,7 +120,8 @@ def region_rows(*, observed, forecasts, parts, lead_times, land, reference="damp
     Returns
     -------
     list of dict
-        With the keys REGION_COLUMNS, the skill under the name of the reference. `cells_improved` = share of the cells whose MSE is below the reference's;
+        With the keys REGION_COLUMNS, the skill under the name of the reference. `cells_improved` = share of the cells whose
+        MSE is below the reference's;
         `cells_explaining_more` = share of the cells whose R2 exceeds the reference's by more than 20 % of the variance that
         the reference leaves unexplained, R2 > R2_reference + 0.2 (1 - R2_reference); `cells_r2_up_20_percent` = share with
         R2 > R2_reference + 0.2 |R2_reference|. All count cells with enough values.
