@@ -4,6 +4,7 @@ import numpy as np
 
 from utils.draw_table import PALETTE
 from utils.drawmap import DOUBLE_COLUMN, PAPER_STYLE, place_axes, new_figure, save_figure, wrap_title, write_title
+from utils.runs import lead_text
 
 
 @matplotlib.rc_context(PAPER_STYLE)
@@ -26,7 +27,7 @@ def draw_factors(path, rows, title):
     for panel, method in enumerate(methods):
         own = [row for row in rows if row["method"] == method]
         inputs = list(dict.fromkeys(row["input"] for row in own))
-        by_lead = {f"{lead} days": {row["input"]: row["increase"] for row in own
+        by_lead = {lead_text((lead,)): {row["input"]: row["increase"] for row in own
                                     if (row["part"], row["lead_time"]) == ("all", lead)}
                    for lead in sorted({row["lead_time"] for row in own})}
         by_part = {part: {row["input"]: row["increase"] for row in own if (row["part"], row["lead_time"]) == (part, longest)}
@@ -42,7 +43,7 @@ def draw_factors(path, rows, title):
             axes.axvline(0, color="0.3", linewidth=0.6)
             axes.set_xscale("symlog", linthresh=10)
             axes.set_yticks(range(len(inputs)), [name.replace("_", " ") for name in inputs[::-1]] if column == 0 else [])
-            axes.set(xlabel="growth of the MSE (%)", title=f"{method}, " + ("by lead time" if column == 0 else f"{longest} days"))
+            axes.set(xlabel="growth of the MSE (%)", title=f"{method}, " + ("by lead time" if column == 0 else lead_text((longest,))))
             axes.legend(loc="lower right")
     write_title(figure, lines)
     save_figure(path, figure)

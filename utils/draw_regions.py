@@ -3,6 +3,7 @@ import matplotlib
 
 from utils.drawmap import (FORECAST_COLOUR, PAPER_STYLE, REFERENCE_COLOUR, SINGLE_COLUMN, place_axes, new_figure,
                            save_figure, wrap_title, write_title)
+from utils.runs import lead_text
 
 OTHER_COLOURS = {"water_balance": "#56B4E9", "ceiling": "black", "climatology": "0.6", "persistence": "0.75"}
 
@@ -27,7 +28,7 @@ def draw_regions(path, rows, title):
                   color=OTHER_COLOURS.get(name, FORECAST_COLOUR), label=name.replace("_", " "))
     axes.axvline(0, color="0.5", linewidth=0.7)
     axes.set_yticks(list(places.values()), list(places))
-    axes.set(ylim=(-0.7, len(parts) - 0.3), xlabel=f"skill against damped persistence, {lead_time} days")
+    axes.set(ylim=(-0.7, len(parts) - 0.3), xlabel=f"skill against damped persistence, {lead_text((lead_time,))}")
     figure.legend(*axes.get_legend_handles_labels(), loc="lower center", ncols=3, borderaxespad=0.2)
     write_title(figure, lines)
     save_figure(path, figure)

@@ -7,6 +7,7 @@ from matplotlib.colors import LogNorm, Normalize
 from utils.drawmap import (DOUBLE_COLUMN, FORECAST_COLOUR, PAPER_STYLE, REFERENCE_COLOUR, SKILL_COLOURS, place_axes,
                            colour_bar, draw_cells, map_axes, new_figure, panel_ratio, save_figure, wrap_title, write_title,
                            map_frame)
+from utils.runs import lead_text
 
 # Okabe and Ito's palette, safe for colour-blind readers, and two greys.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "0.3", "0.6")
@@ -49,7 +50,7 @@ def draw_scatters(path, runs, lead_times, title):
             axes.set(xlim=limits, ylim=limits, xticks=ticks, yticks=ticks)
             axes.tick_params(labelleft=column == 0, labelbottom=row == len(shown) - 1)
             if row == 0:
-                axes.set_title(f"{lead_time} days ahead")
+                axes.set_title(f"{lead_text((lead_time,))} ahead")
             if column == 0:
                 axes.set_ylabel(f"{form}\n{run.training}\nforecast (m³ m⁻³)")
             if row == len(shown) - 1:
@@ -82,7 +83,7 @@ def draw_gain(path, runs, lead_times, title):
     width = (DOUBLE_COLUMN - left - 4) / len(lead_times) - gap
     height = width / panel_ratio(frame)
     lines = wrap_title(f"Gain by transfer, {title}", DOUBLE_COLUMN)
-    figure = new_figure(DOUBLE_COLUMN, bottom + len(forms) * (height + 13) + 4 + 4 * len(lines))
+    figure = new_figure(DOUBLE_COLUMN, bottom + len(forms) * (height + 13) + 1 + 4 * len(lines))
     for row, form in enumerate(forms):
         for column, lead_time in enumerate(lead_times):
             if (form, "transferred", lead_time) not in folders:
@@ -97,10 +98,11 @@ def draw_gain(path, runs, lead_times, title):
                              width, height, label_latitudes=column == 0)
             mesh = draw_cells(axes, frame, gain, SKILL_COLOURS, Normalize(-LARGEST_GAIN, LARGEST_GAIN))
             better = 100 * np.mean(gain[np.isfinite(gain)] > 0)
-            axes.set_title(f"{lead_time} days: gain {100 * (1 - errors[0].sum() / errors[1].sum()):+.1f} %\n"
+            axes.set_title(f"{lead_text((lead_time,))}: gain {100 * (1 - errors[0].sum() / errors[1].sum()):+.1f} %\n"
                            f"better in {better:.0f} % of cells")
             if column == 0:
-                axes.text(-0.26, 0.5, form, transform=axes.transAxes, rotation="vertical", ha="center", va="center")
+                figure.text(3.0 / DOUBLE_COLUMN, axes.get_position().y0 + axes.get_position().height / 2, form,
+                            rotation="vertical", ha="center", va="center")
     colour_bar(figure, mesh, left + 20, 8.0, DOUBLE_COLUMN - left - 44, "1 − MSE transferred / MSE from scratch", "both")
     write_title(figure, lines)
     save_figure(path, figure)
@@ -126,7 +128,7 @@ def draw_gain_by_region(path, rows, title):
                       [len(parts) - 1 - parts.index(row["region"]) for row in chosen], linestyle="none", marker=marker,
                       markersize=4, color=colour, label=form)
         axes.axvline(0, color="0.5", linewidth=0.7)
-        axes.set(title=f"{lead_time} days ahead", ylim=(-0.7, len(parts) - 0.3))
+        axes.set(title=f"{lead_text((lead_time,))} ahead", ylim=(-0.7, len(parts) - 0.3))
         axes.set_yticks(range(len(parts)), parts[::-1] if column == 0 else [""] * len(parts))
     figure.text(left / DOUBLE_COLUMN, 6.5 / (bottom + height + 6 + 4 * len(lines)),
                 "gain, 1 − MSE transferred / MSE from scratch (%)")
@@ -161,7 +163,7 @@ def draw_skill(path, rows, title):
             if row["form"] == "ceiling" and row["lead_time"] == lead_time:
                 axes.axvline(row["skill_damped_persistence"], color="black", linestyle=":", linewidth=0.9, label="ceiling")
         axes.axvline(0, color="0.5", linewidth=0.7)
-        axes.set(title=f"{lead_time} days ahead", ylim=(-0.6, len(forms) - 0.4))
+        axes.set(title=f"{lead_text((lead_time,))} ahead", ylim=(-0.6, len(forms) - 0.4))
         axes.set_xlim(left=max(axes.get_xlim()[0], LOWEST_SKILL))
         axes.locator_params(axis="x", nbins=5)
         axes.set_yticks(range(len(forms)), forms[::-1] if column == 0 else [""] * len(forms))

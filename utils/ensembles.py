@@ -10,6 +10,7 @@ import xarray as xr
 from scipy.special import ndtr
 
 from data_processing.files import replacing, write_csv
+from utils.runs import lead_text
 
 LEVELS = (0.05, 0.95)  # ends of the interval in forecast.nc
 PRIOR_ERRORS = 10.0  # weight of all cells' mean squared error beside the cell's own, in days
@@ -185,7 +186,7 @@ def write_ensemble_scores(run, *, observed, forecast, spread, ends, members, lea
                   [{"lead_time": lead_time, "rank": rank, "count": int(count)}
                    for lead_time, of_lead in zip(lead_times, counts) for rank, count in enumerate(of_lead)])
     for row in rows:
-        print(f"{row['lead_time']} days: 90 % intervals hold {100 * row['coverage_90']:.0f} %, spread / error "
+        print(f"{lead_text((row['lead_time'],))}: 90 % intervals hold {100 * row['coverage_90']:.0f} %, spread / error "
               f"{row['predicted_spread_skill']:.2f}, CRPS {row['predicted_crps']:.4f} m3 m-3", flush=True)
     draw_ensemble(run.path("ensemble.png"), observed=observed[:, -1], forecast=forecast[:, -1], spread=spread[:, -1],
                   counts=None if counts is None else counts[-1], title=title)
