@@ -45,7 +45,7 @@ def draw_learning_curve(path, rows, title):
         axes.set_xscale("log")
         axes.set_xticks([days or all_days for days in lengths], [str(days or "all") for days in lengths])
         axes.minorticks_off()
-        axes.set(title=f"{lead_text((lead_time,))} ahead", xlabel="target days to learn from",
+        axes.set(title=f"{lead_text((lead_time,))} ahead", xlabel="target days",
                  ylabel="RMSE (m³ m⁻³)" if panel == 0 else "")
         lowest = min(row["rmse_low"] for row in rows if row["lead_time"] == lead_time)
         highest = max(row["rmse"] for row in rows if row["lead_time"] == lead_time and row["forecaster"] in LINES)
