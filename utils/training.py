@@ -18,6 +18,7 @@ CHECKPOINT_SHARE = 0.05  # of the training time, at most, goes into saving check
 GRADIENT_NORM = 1.0
 WARM_UP_SHARE = 0.2  # of all steps
 EPOCHS = 10  # of a training that is counted in steps: how often it is validated
+SHORTEST_EPOCH = 50  # steps, of such a training: validating takes as long as some of them
 CELLS = 256  # land cells of one step of a network that serves each cell by itself: more steps teach more than more cells
 VALIDATION_WINDOWS = 73  # every fifth day of a year: neighbouring days tell the same
 VALIDATION_CELLS = 512  # evenly spread: neighbouring cells tell the same, too
@@ -282,7 +283,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
         target_steps = steps or settings.epochs * epoch_steps
     else:
         target_steps = steps or settings.steps
-        epoch_steps = math.ceil(settings.steps / EPOCHS)
+        epoch_steps = max(SHORTEST_EPOCH, math.ceil(settings.steps / EPOCHS))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step, target_steps))
     progress = {"epoch": 0, "step": 0, "best_loss": math.inf, "best_epoch": 0, "best_step": 0, "best": None}
     phases, log = {}, []
