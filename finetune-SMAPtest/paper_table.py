@@ -9,7 +9,8 @@ Writes  results/finetune-SMAPtest/paper_table/<name>/: table.csv, table.md, tabl
 Run     python finetune-SMAPtest/paper_table.py --quick
         python finetune-SMAPtest/paper_table.py --cube smap.nc --source-cube era5_land.nc
 
-Expect  the quick form (one member, a year to learn from, short trainings, the first lead time) under 10 minutes on two cores
+Expect  the quick form (one member, a year to learn from, short trainings, the first lead time, without the paper's two largest
+        networks) under 10 minutes on two cores
 """
 import sys
 from dataclasses import dataclass
