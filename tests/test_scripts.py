@@ -134,8 +134,9 @@ def test_fault_06_forecast_file_holds_every_test_day_with_its_dates(target, tmp_
 def test_fault_11_model_loads_with_weights_only_and_says_what_it_is(target, tmp_path):
     call("SMAPtest/convlstm.py", cube=str(target), results=str(tmp_path), **QUICK)
     model = torch.load(tmp_path / "SMAPtest/convlstm/target/lead3/model.pt", weights_only=True)
-    assert set(model) == {"format", "weights", "scaler", "settings", "label", "cube_sha256", "learned_until",
-                          "lat", "lon", "static"}
+    assert set(model) == {"format", "model", "weights", "scaler", "settings", "label", "cube_sha256", "further_sha256",
+                          "learned_until", "lat", "lon", "static"}
+    assert model["model"] == "convlstm" and model["further_sha256"] == []
     assert all(isinstance(value, torch.Tensor) and value.device.type == "cpu" for value in model["weights"].values())
     assert not any(name.startswith("module.") for name in model["weights"])
     assert model["scaler"]["source"] == "target" and model["scaler"]["first_day"] == "2015-01-01"
