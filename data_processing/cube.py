@@ -144,7 +144,7 @@ def open_cube(path, variables=VARIABLES, check_values=True):
                 raise UserError(f"{path}: {variable} and {variables[0]} do not share one grid and one time "
                                 "axis; bring all variables to the same days and cells.")
             axes = found
-            factor, offset = _conversion(file[names[variable]], variable, path)
+            factor, offset = conversion(file[names[variable]], variable, path)
             fields[variable] = (names[variable], dims, factor, offset, dict(file[names[variable]].attrs))
         attributes = dict(file.attrs)
 
@@ -345,8 +345,8 @@ def _plain_unit(unit):
     return " ".join(str(unit).replace("**", "").replace("^", "").split()).lower()
 
 
-def _conversion(field, variable, path):
-    """Factor and offset from the file's unit to the cube's."""
+def conversion(field, variable, path):
+    """Factor and offset from the unit of a file's field (xarray.DataArray) to the cube's unit of `variable`."""
     known = QUANTITIES[variable].conversions
     if "units" not in field.attrs:
         raise UserError(f"{path}: {field.name} ({variable}) has no attribute `units`; set it to one of: "
