@@ -49,7 +49,7 @@ class WeatherFile(NamedTuple):
 
 # ----------------------------------------------------------------------------------------------------------- write
 @contextlib.contextmanager
-def new_weather_file(path, init_time, lead_times, members, lat, lon, temperature, attributes):
+def new_weather_file(path, init_time, lead_times, members, lat, lon, temperature, attributes, complevel=1):
     """Create a weather forecast file to be filled; it appears under its name only when the block ends well.
 
     Parameters
@@ -67,6 +67,8 @@ def new_weather_file(path, init_time, lead_times, members, lat, lon, temperature
         One of TEMPERATURES.
     attributes : dict
         Global attributes: title, source, history, ...
+    complevel : int
+        1 (fast) .. 9 (small).
 
     Yields
     ------
@@ -99,7 +101,7 @@ def new_weather_file(path, init_time, lead_times, members, lat, lon, temperature
                                                 f"{temperature.replace('_', ' ')}, mean of the day"}}
         for name, of_variable in described.items():
             chunk = [1 if axis in ("init_time", "member") else len(values) for axis, (values, _) in axes.items()]
-            variable = file.createVariable(name, np.int16, tuple(axes), zlib=True, complevel=1, shuffle=True,
+            variable = file.createVariable(name, np.int16, tuple(axes), zlib=True, complevel=complevel, shuffle=True,
                                            chunksizes=chunk, fill_value=PACKED_FILL)
             variable.setncatts(of_variable | PACKING[name] | {"coordinates": "valid_time"})
         file.setncatts({"Conventions": "CF-1.8"} | attributes)
