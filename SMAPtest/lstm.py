@@ -21,9 +21,9 @@ from utils.command_line import run_script
 from utils.members import run_members
 from utils.models.lstm import PAPER_HIDDEN, make_lstm
 from utils.models.settings import complete
-from utils.reporting import evaluate_run
+from utils.reporting import evaluate_run, forecast_test
 from utils.runs import find_cube, start_run
-from utils.training import forecast_days, train
+from utils.training import train
 from utils.transfer import save_model
 
 LEARNING_RATE = 3e-3  # of the local head
@@ -44,6 +44,7 @@ class Settings:
     lead_times: tuple[int, ...] | None = None  # several in one model, instead of lead_time
     input_days: int | None = None  # days a forecast looks back; default 30, the lead time for the paper's form
     drop_inputs: tuple[str, ...] = ()  # hidden from the network: a variable, season, place
+    coming_weather: str = "none"  # told of the coming days: "none", "observed" (a bound), "twin" (its service), or a file
     # model
     head: Literal["local", "dense"] = "local"  # "local": ours, for any map; "dense": the paper's
     hidden: tuple[int, ...] | None = None  # hidden channels; default 48; as many as there are cells in the paper's form
@@ -78,15 +79,15 @@ def train_and_test(settings):
     run = start_run("SMAPtest", "lstm", settings, cube_file, cube, splits)
 
     record = open_record(cube, cube_file.name, splits, max_gap_days=settings.max_gap_days,
-                         hidden=settings.drop_inputs)
+                         hidden=settings.drop_inputs, coming_weather=settings.coming_weather)
 
     def new_network(record):
         return make_lstm(settings, record)
 
     network, record = train(new_network, record, splits, settings, run)
     save_model(run, network, record, settings, splits)
-    forecast = forecast_days(network, record, splits.test, settings.device)
-    evaluate_run(run, record, splits, {"lstm": forecast}, label=run.label,
+    forecasts, members = forecast_test("lstm", network, record, splits, settings)
+    evaluate_run(run, record, splits, forecasts, members=members, label=run.label,
                  twin_domain=cube.attrs.get("twin_domain"), regions=settings.regions)
 
 

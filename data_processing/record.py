@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 
+from data_processing.coming_weather import ComingWeather, open_coming_weather
 from data_processing.cube import PRECIPITATION, SOIL_MOISTURE, VARIABLES, cube_days, cube_values, land_mask
 from data_processing.errors import UserError
 from data_processing.gaps import antecedent_means, carry_forward
@@ -36,6 +37,7 @@ class Record:
     scaler: Scaler | None = None
     static: np.ndarray | None = None  # float32 [S, H, W]
     hidden: tuple[str, ...] = ()  # inputs that networks are not shown
+    coming: ComingWeather | None = None  # what networks are told of the days after the last input day; None: nothing
 
     @property
     def carried_windows(self):
@@ -84,7 +86,7 @@ def motion_of(carried, land, lat, lon):
     return cache(lambda: rain_motion(np.where(land, carried[:, PRECIPITATION], np.float32(np.nan)), lat, lon))
 
 
-def open_record(cube, name, splits, *, max_gap_days, hidden=()):
+def open_record(cube, name, splits, *, max_gap_days, hidden=(), coming_weather="none"):
     """Read a cube into memory once and carry its gaps.
 
     Parameters
@@ -98,6 +100,8 @@ def open_record(cube, name, splits, *, max_gap_days, hidden=()):
     max_gap_days : int
     hidden : sequence of str
         Inputs that networks are not shown: variables, "season", "place".
+    coming_weather : str
+        See `data_processing.coming_weather.open_coming_weather`.
 
     Returns
     -------
@@ -125,7 +129,7 @@ def open_record(cube, name, splits, *, max_gap_days, hidden=()):
         if not (record.age[before:, SOIL_MOISTURE][days] == 0)[:, land].any():
             raise UserError(f"{name} has no observed soil moisture on the {split} days, {splits.time[days[0]]} to "
                             f"{splits.time[days[-1]]}; choose other dates.")
-    return record
+    return replace(record, coming=open_coming_weather(coming_weather, record, splits, cube.attrs.get("twin_domain")))
 
 
 def whole_record(cube, name, splits, max_gap_days, until=None, hidden=()):

@@ -252,20 +252,24 @@ def split_cube(path, settings, *, until=None):
 
 
 # ------------------------------------------------------------------------------------------------------ audit
-def audit_rows(splits):
+def audit_rows(splits, coming_weather="none"):
     """What each split reads and forecasts.
 
     Parameters
     ----------
     splits : Splits
+    coming_weather : str
+        The setting: what a forecast is told of the days after its last input.
 
     Returns
     -------
     list of dict
         One per split: `split`; `first_input` = first recorded day of its first window, `last_input` = last
         init day; `first_target`, `last_target` (dates); `windows` = number of target days; `gap_days_before`
-        = full days between the former split's last target and this one's first (None for training).
+        = full days between the former split's last target and this one's first (None for training);
+        `after_last_input` = what is known of later days: nothing, a forecast, or (an upper bound) their observed weather.
     """
+    told = {"none": "nothing", "observed": "observed weather (upper bound)"}.get(coming_weather, "weather forecast")
     rows, last = [], None
     for name in ("train", "validation", "test"):
         targets = getattr(splits, name)
@@ -276,7 +280,8 @@ def audit_rows(splits):
                      "first_target": splits.time[targets[0]],
                      "last_target": splits.time[targets[-1]],
                      "windows": targets.size,
-                     "gap_days_before": None if last is None else int(targets[0] - last - 1)})
+                     "gap_days_before": None if last is None else int(targets[0] - last - 1),
+                     "after_last_input": told})
         last = targets[-1]
     return rows
 

@@ -73,7 +73,7 @@ def new_weather_file(path, init_time, lead_times, members, lat, lon, temperature
     Yields
     ------
     netCDF4.Dataset
-        `file[variable]` takes values [I, K[, members], H, W] in mm d-1 and K, masked or NaN = missing.
+        `file[variable]` takes values [I, K[, members], H, W] in mm d-1 and K, masked = missing (NaN would be packed as a number).
     """
     init_time = np.asarray(init_time, "datetime64[D]")
     with replacing(path) as temporary, netCDF4.Dataset(temporary, "w", format="NETCDF4") as file:
@@ -128,9 +128,9 @@ def open_weather_file(path, lat, lon):
         No such file, no NetCDF; a variable, a dimension, a day or a unit is absent, doubtful or unknown; other cells than the
         cube's; precipitation that adds up from the start of the forecast; values that contradict their unit.
     """
-    path = Path(path).expanduser()
+    path = Path(path)
     if not path.exists():
-        raise UserError(f"{path}: no such file; coming_weather takes none, observed, twin or a weather forecast file.")
+        raise UserError(f"{path}: no such file.")
     try:
         dataset = xr.open_dataset(path, decode_times=xr.coders.CFDatetimeCoder(use_cftime=False), decode_timedelta=False,
                                   mask_and_scale=True)

@@ -23,9 +23,9 @@ from utils.command_line import run_script
 from utils.members import run_members
 from utils.models.cnn import PAPER_HIDDEN, make_cnn
 from utils.models.settings import ARCHITECTURE, complete
-from utils.reporting import evaluate_run
+from utils.reporting import evaluate_run, forecast_test
 from utils.runs import find_cube, start_run
-from utils.training import forecast_days, parameter_groups, train
+from utils.training import parameter_groups, train
 from utils.transfer import load_weights, pretrained_model, save_model
 
 LEARNING_RATE = 1e-3  # of the local head
@@ -58,6 +58,7 @@ class Settings:
     lead_times: tuple[int, ...] | None = None  # several in one model, instead of lead_time
     input_days: int | None = None  # days a forecast looks back; default 30, the lead time for the paper's form
     drop_inputs: tuple[str, ...] = ()  # hidden from the network: a variable, season, place
+    coming_weather: str = "none"  # told of the coming days: "none", "observed" (a bound), "twin" (its service), or a file
     # model
     head: Literal["local", "dense"] = "local"  # "local": ours, for any map; "dense": the paper's
     hidden: tuple[int, ...] | None = None  # hidden channels; default 48, as the paper's form
@@ -92,7 +93,7 @@ def train_and_test(settings):
     run = start_run("finetune-SMAPtest", "cnn", settings, cube_file, cube, splits)
 
     record = open_record(cube, cube_file.name, splits, max_gap_days=settings.max_gap_days,
-                         hidden=settings.drop_inputs)
+                         hidden=settings.drop_inputs, coming_weather=settings.coming_weather)
     parameter_groups(make_cnn(settings, record), settings)  # refuses unknown parts before anything is trained
     start, pretrained = pretrained_model(settings, "cnn", ARCHITECTURE, splits, record)
     run.record_pretrained(start, pretrained)
@@ -105,9 +106,10 @@ def train_and_test(settings):
 
     network, record = train(new_network, record, splits, settings, run, scaler=scaler)
     save_model(run, network, record, settings, splits)
-    forecast = forecast_days(network, record, splits.test, settings.device)
-    evaluate_run(run, record, splits, {"cnn": forecast}, label=f"{run.label}, pre-trained on {pretrained['label']}",
-                 twin_domain=cube.attrs.get("twin_domain"), regions=settings.regions)
+    forecasts, members = forecast_test("cnn", network, record, splits, settings)
+    evaluate_run(run, record, splits, forecasts, members=members,
+                 label=f"{run.label}, pre-trained on {pretrained['label']}", twin_domain=cube.attrs.get("twin_domain"),
+                 regions=settings.regions)
 
 
 if __name__ == "__main__":

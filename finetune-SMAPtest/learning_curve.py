@@ -36,6 +36,7 @@ class Settings:
     train_days: tuple[int, ...] = (30, 45, 60, 120, 240)  # target days before train_until; all of them are added
     lead_times: tuple[int, ...] = (3, 7)  # days, in one model
     seeds: int = 1  # members of each network
+    coming_weather: str = "none"  # also told the coming days: "observed" (a bound), "twin" (its service), or a file
     minimum_observations: int = 5  # scored are cells that are observed as often in the last n days before train_until
     quick: bool = False  # two lengths and short trainings: tells that all works
     # output

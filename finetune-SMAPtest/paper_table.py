@@ -4,9 +4,10 @@ Reads   a daily cube and a source cube; by default the synthetic twin of both; t
         made where it does not exist: an interrupted study goes on where it was
 
 Writes  results/finetune-SMAPtest/paper_table/<name>/: table.csv, table.md, table.tex, gain_by_region.csv, and
-        scatter.png, gain.png, gain_by_region.png, skill.png
+        scatter.png, gain.png, gain_by_region.png, skill.png, lead.png
 
 Run     python finetune-SMAPtest/paper_table.py --quick
+        python finetune-SMAPtest/paper_table.py --lead-times 1 3 5 7 --forms convlstm-local --coming-weather twin
         python finetune-SMAPtest/paper_table.py --cube smap.nc --source-cube era5_land.nc
 
 Expect  the quick form (one member, a year to learn from, short trainings, the first lead time, without the paper's two largest
@@ -20,10 +21,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_processing.files import PROJECT
 from utils.command_line import RESUME_FILES, run_script
+from utils.draw_lead import draw_errors_against_lead
 from utils.draw_table import draw_gain, draw_gain_by_region, draw_scatters, draw_skill
 from utils.gain_by_region import gain_rows, write_gain_by_region
 from utils.runs import find_cube
-from utils.tables import FORMS, collect_rows, make_runs, print_table, write_tables
+from utils.tables import FORMS, collect_rows, lead_lines, make_runs, print_table, write_tables
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Settings:
     lead_times: tuple[int, ...] = (3, 5, 7)  # days
     forms: tuple[str, ...] = FORMS  # networks, each with its head
     seeds: int = 3  # members of each network
+    coming_weather: str = "none"  # also told the coming days: "observed" (a bound), "twin" (its service), or a file
     quick: bool = False  # one member, short records and trainings: tells that all works, not who is best
     regions: tuple[str, ...] = ()  # to score apart: "name:south,north,west,east" in degrees, or NetCDF files of masks
     # output
@@ -62,6 +65,8 @@ def main(settings):
         write_gain_by_region(folder, gains)
         draw_gain_by_region(folder / "gain_by_region.png", gains, title)
     draw_skill(folder / "skill.png", rows, title)
+    if len(lead_times) > 1:
+        draw_errors_against_lead(folder / "lead.png", lead_lines(runs, rows), f"Error against lead time, {title}")
     write_tables(folder, rows, title)
     print(f"tables and figures: {folder}", flush=True)
 

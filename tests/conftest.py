@@ -78,6 +78,7 @@ class Experiment:
     head: str = "local"
     hidden: tuple = None
     dropout: float = 0.0
+    coming_weather: str = "none"
     scaling: str | None = None
     max_gap_days: int = 10
     drop_inputs: tuple = ()

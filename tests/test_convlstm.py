@@ -167,9 +167,10 @@ def test_untrained_local_head_is_persistence_damped_by_a_half(weather):
 def test_every_day_forecast_ends_with_the_forecast_of_the_last_day(weather):
     network, settings = network_for("local")
     record, _ = ready_record(weather, settings)
-    batch = make_batch(record, np.array([60]), torch.device("cpu"))
+    last, all_days = (make_batch(record, np.array([60]), torch.device("cpu"), shown=shown)
+                      for shown in ((-1,), range(record.input_days)))
     with torch.no_grad():
-        np.testing.assert_allclose(network(batch, every_day=True)[:, -1], network(batch)[:, 0], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(network(all_days)[:, -1], network(last)[:, 0], rtol=1e-5, atol=1e-5)
 
 
 def test_convlstm_layers_keep_days_in_order():

@@ -83,7 +83,7 @@ def test_days_on_which_members_disagree_more_are_less_certain():
 def test_validation_runs_tell_errors_of_their_mean_and_how_much_they_disagree(tmp_path):
     observed = np.full((4, 1, 1), 0.2, np.float32)
     for name, value in (("a", 0.25), ("b", 0.35)):
-        write_validation(tmp_path / name, np.full((4, 1, 1, 1), value, np.float32), observed,
+        write_validation(tmp_path / name, np.full((4, 1, 1, 1), value, np.float32), (), observed,
                          np.datetime64("2020-01-01") + np.arange(4), [3])
     errors, variance = read_validation([tmp_path / "a", tmp_path / "b"])
     np.testing.assert_allclose(errors, 0.1, rtol=1e-5)

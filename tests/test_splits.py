@@ -139,8 +139,8 @@ def test_fault_09_audit_prints_and_saves_the_dates(tmp_path):
     assert len(text.splitlines()) == 4 and "2014-12-21" in text
     write_audit(tmp_path / "splits.csv", rows)
     lines = (tmp_path / "splits.csv").read_text().splitlines()
-    assert lines[0] == "split,first_input,last_input,first_target,last_target,windows,gap_days_before"
-    assert lines[3] == "test,2014-12-21,2015-12-26,2015-01-01,2015-12-31,365,5"
+    assert lines[0] == "split,first_input,last_input,first_target,last_target,windows,gap_days_before,after_last_input"
+    assert lines[3] == "test,2014-12-21,2015-12-26,2015-01-01,2015-12-31,365,5,nothing"
     assert [file.name for file in tmp_path.iterdir()] == ["splits.csv"]
 
 

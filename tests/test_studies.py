@@ -87,6 +87,37 @@ def test_paper_table_holds_every_form_and_what_transfer_is_worth(source, target,
     assert models == {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("model.pt")}
 
 
+def test_paper_table_names_the_observed_weather_a_bound_and_never_the_best(source, target, tmp_path, shortest):
+    call("finetune-SMAPtest/paper_table.py", cube=target, source_cube=source, results=str(tmp_path), quick=True, lead_times=(3,),
+         forms=("lstm-local",), coming_weather="observed")
+    folder = tmp_path / "finetune-SMAPtest/paper_table/target-quick"
+    rows = {row["training"]: row for row in read_csv(folder / "table.csv") if row["form"] == "lstm-local"}
+    bound, blind = rows["observed weather (bound)"], rows["transferred"]
+    gain = 1 - float(bound["mse"]) / float(blind["mse"])
+    assert float(bound["gain_by_weather"]) == pytest.approx(gain, rel=1e-3) and blind["gain_by_weather"] == ""
+    assert float(bound["weather_low"]) <= gain <= float(bound["weather_high"])
+    assert all("**" not in line for line in (folder / "table.md").read_text().splitlines() if "(bound)" in line)
+
+
+def test_error_against_lead_has_one_line_for_each_forecaster(tmp_path):
+    def row(form, training, lead_time, rmse):
+        return {"form": form, "training": training, "lead_time": lead_time, "rmse": rmse}
+
+    with open(tmp_path / "daily_scores.csv", "w") as file:
+        file.write("forecaster,lead_time,valid_time,n,squared_error,observed_sum,observed_square\n")
+        for lead_time, error in ((1, 0.02), (3, 0.03)):
+            file.write(f"lstm_observed_weather_bound,{lead_time},2020-01-01,10,{10 * error ** 2},2,0.5\n")
+    rows = [row(*key, lead, rmse + 0.01 * lead) for key, rmse in {
+        ("cnn-local", "scratch"): 0.05, ("lstm-local", "transferred"): 0.04, ("lstm-local", "with forecast"): 0.03,
+        ("persistence", ""): 0.06, ("ceiling", ""): 0.035}.items() for lead in (1, 3)]
+    run = tables.StudyRun("lstm-local", "with forecast", (1, 3), tmp_path, 1)
+    lines = {kind: (label, errors) for kind, label, errors in tables.lead_lines([run], rows)}
+    assert set(lines) == {"persistence", "ceiling", "blind", "with forecast", "bound"}
+    assert lines["blind"][0] == "lstm-local, blind" and lines["blind"][1] == pytest.approx({1: 0.05, 3: 0.07})
+    assert lines["with forecast"][1] == pytest.approx({1: 0.04, 3: 0.06})
+    assert lines["bound"][1] == pytest.approx({1: 0.02, 3: 0.03}) and "upper bound" in lines["bound"][0]
+
+
 def test_study_refuses_an_unknown_form_and_a_missing_source(target, tmp_path):
     shared = {"cube": target, "results": str(tmp_path / "results")}
     with pytest.raises(UserError, match="forms names gru; known are"):
@@ -159,6 +190,13 @@ def test_learning_curve_scores_every_way_on_the_same_values(source, target, tmp_
     assert float(found["fine-tuned", "45", "3"]["rmse"]) == pytest.approx(float(one["rmse"]), rel=0.005)
 
 
+def test_learning_curve_takes_coming_weather_as_one_more_way(source, target, tmp_path, shortest):
+    call("finetune-SMAPtest/learning_curve.py", cube=target, source_cube=source, results=str(tmp_path), quick=True,
+         model="lstm", lead_times=(3,), coming_weather="observed")
+    rows = read_csv(tmp_path / "finetune-SMAPtest/learning_curve/target-quick-lstm/learning_curve.csv")
+    assert {row["train_days"] for row in rows if row["forecaster"] == "observed weather (bound)"} == {"0", "45"}
+
+
 def test_a_cube_of_one_row_leaves_everything_but_a_spectrum(weather_cube, tmp_path):
     path = weather_cube(name="row", days=500, rows=1, columns=8)
     call("SMAPtest/lstm.py", cube=str(path), results=str(tmp_path), test_days=60, **SHORT)
@@ -172,7 +210,7 @@ class LastValue(torch.nn.Module):
 
     every_day = True
 
-    def forward(self, batch, every_day=False):
+    def forward(self, batch):
         return batch.inputs[:, -1:, None, 1]
 
 
@@ -216,6 +254,18 @@ def test_factor_importance_of_a_finished_run(target, tmp_path, capsys):
     assert (folder / "factor_importance.png").exists()
     with pytest.raises(UserError, match="no finished run with a model.pt"):
         call("finetune-SMAPtest/factor_importance.py", run=str(tmp_path / "nowhere"))
+
+
+def test_factor_importance_of_a_run_that_is_told_coming_weather(target, tmp_path):
+    call("SMAPtest/lstm.py", cube=target, results=str(tmp_path), test_days=100, coming_weather="observed", steps=150, hidden=(8,),
+         lead_times=(1, 3))
+    folder = tmp_path / "SMAPtest/lstm/target-observed-weather-bound/lead1_3"
+    call("finetune-SMAPtest/factor_importance.py", run=str(folder), repeats=1, results=str(tmp_path))
+    grows = {(row["input"], row["lead_time"]): float(row["increase"]) for row in read_csv(folder / "factor_importance.csv")
+             if row["part"] == "all"}
+    assert grows["coming precipitation", "3"] > 0.1 and grows["coming precipitation", "3"] > 3 * abs(grows["coming temperature", "3"])
+    title = xr.open_dataset(folder / "forecast.nc").attrs["title"]
+    assert "upper bound" in title
 
 
 def test_factor_importance_refuses_a_run_whose_cube_has_changed(target, weather_cube, tmp_path):

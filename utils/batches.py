@@ -13,7 +13,7 @@ from data_processing.windows import gather
 
 @dataclass(frozen=True)
 class Batch:
-    """What a network may look at: nothing after the last input day.
+    """What a network may look at: nothing after the last input day, but for the coming weather where it is told.
 
     Attributes
     ----------
@@ -33,6 +33,11 @@ class Batch:
         Cells whose forecast is asked for: the land, or a part of it in training.
     spacing_km : (float, float)
         Of the rows and columns: one network may see records of several grids.
+    shown : tuple of int
+        Days of the window, d of them, from which a forecast is asked for; -1 = the last input day.
+    coming : Tensor [M, N, d, L, COMING_CHANNELS, cells], or None
+        What M members of a forecast tell of the weather after each shown day, at the asked cells
+        (`data_processing.coming_weather`).
     """
 
     inputs: torch.Tensor
@@ -43,9 +48,11 @@ class Batch:
     motion: torch.Tensor
     asked: torch.Tensor
     spacing_km: tuple[float, float]
+    shown: tuple[int, ...] = (-1,)
+    coming: torch.Tensor | None = None
 
 
-def make_batch(record, init_days, device, asked=None):
+def make_batch(record, init_days, device, asked=None, shown=(-1,), tell=None):
     """Gather the windows that end at the given days.
 
     Parameters
@@ -56,6 +63,10 @@ def make_batch(record, init_days, device, asked=None):
     device : torch.device
     asked : bool ndarray [H, W], optional
         Cells to forecast; default the land.
+    shown : sequence of int
+        See `Batch`.
+    tell : function of (int ndarray [n], int ndarray [cells]) -> float32 [M, n, L, COMING_CHANNELS, cells], optional
+        Weather after given days at given cells.
 
     Returns
     -------
@@ -81,9 +92,13 @@ def make_batch(record, init_days, device, asked=None):
         motion[:] = 0.0
     season = np.zeros_like(season) if "season" in record.hidden else season
     static = np.zeros_like(static) if "place" in record.hidden else static
+    coming = None
+    if tell is not None:
+        days = input_day_indices(record, init_days)[:, list(shown)]
+        coming = torch.from_numpy(tell(days.ravel(), np.flatnonzero(asked))).unflatten(1, days.shape).to(device)
     return Batch(*(torch.from_numpy(array).to(device)
                    for array in (values, freshness, season, static, antecedent, motion, asked)),
-                 spacing_km=spacing_km(record.lat, record.lon))
+                 spacing_km=spacing_km(record.lat, record.lon), shown=tuple(shown), coming=coming)
 
 
 def input_day_indices(record, init_days):

@@ -10,6 +10,8 @@ LINES = {"scratch": ("#D55E00", "-", "o", "from scratch"), "zero-shot": ("#009E7
          "fine-tuned": ("#0072B2", "-", "D", "fine-tuned"), "persistence": ("0.65", "-", "", "persistence"),
          "damped_persistence": ("#E69F00", "--", "", "damped persistence"), "climatology": ("0.65", ":", "", "climatology"),
          "water_balance": ("#56B4E9", "--", "", "water balance"),
+         "with forecast": ("#CC79A7", "-", "^", "fine-tuned, with a weather forecast"),
+         "observed weather (bound)": ("#CC79A7", ":", "^", "observed weather (bound)"),
          "damped_persistence_of_all_days": ("#E69F00", ":", "", "damped persistence, all days")}
 
 
@@ -36,6 +38,8 @@ def draw_learning_curve(path, rows, title):
         for name, (colour, style, marker, label) in LINES.items():
             chosen = [row for days in lengths for row in rows
                       if (row["forecaster"], row["lead_time"], row["train_days"]) == (name, lead_time, days)]
+            if not chosen:
+                continue
             x = [row["train_days"] or all_days for row in chosen]
             axes.plot(x, [row["rmse"] for row in chosen], color=colour, linestyle=style, marker=marker, markersize=3.5,
                       linewidth=1.4 if marker else 1.0, label=label)

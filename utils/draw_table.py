@@ -62,7 +62,8 @@ def draw_scatters(path, runs, lead_times, title):
 def best_trained(runs):
     """dict form -> dict lead time -> its transferred run, or that from scratch where there is none."""
     shown = {}
-    for run in sorted((run for run in runs if run.folder is not None), key=lambda run: run.training != "scratch"):
+    for run in sorted((run for run in runs if run.folder is not None and run.training in ("scratch", "transferred")),
+                      key=lambda run: run.training != "scratch"):
         for lead_time in run.lead_times:
             shown.setdefault(run.form, {})[lead_time] = run
     return shown
@@ -142,13 +143,14 @@ def draw_skill(path, rows, title):
     """Skill of every network against damped persistence with its 95 % interval, by lead time."""
     lead_times = sorted({row["lead_time"] for row in rows})
     forms = list(dict.fromkeys(row["form"] for row in rows if row["training"]))
+    trainings = list(dict.fromkeys(row["training"] for row in rows if row["training"]))
     left, gap, bottom = 34.0, 5.0, 16.0
     width, height = (DOUBLE_COLUMN - left - 4) / len(lead_times) - gap, 6.5 * len(forms)
     lines = wrap_title(f"Skill against damped persistence, {title}", DOUBLE_COLUMN)
     figure = new_figure(DOUBLE_COLUMN, bottom + height + 7 + 4 * len(lines))
     for column, lead_time in enumerate(lead_times):
         axes = place_axes(figure, left + column * (width + gap), bottom, width, height)
-        for training, colour, shift in (("scratch", REFERENCE_COLOUR, 0.15), ("transferred", FORECAST_COLOUR, -0.15)):
+        for training, colour, shift in zip(trainings, (REFERENCE_COLOUR, FORECAST_COLOUR, PALETTE[2]), (0.15, -0.15, -0.3)):
             chosen = [row for row in rows if row["training"] == training and row["lead_time"] == lead_time and "rmse" in row]
             places = np.array([len(forms) - 1 - forms.index(row["form"]) for row in chosen]) + shift
             skill = np.array([row["skill_damped_persistence"] for row in chosen])

@@ -5,6 +5,8 @@ them. So the spread of a forecast is that of its members and that of its errors 
 
 Shapes: M members, N target days, L lead times, H latitudes, W longitudes. Values in m3 m-3; NaN missing.
 """
+import warnings
+
 import numpy as np
 import xarray as xr
 from scipy.special import ndtr
@@ -19,17 +21,30 @@ ENSEMBLE_COLUMNS = ("lead_time", "members", "n", "rmse_mean", "member_spread", "
 SPREAD_BINS = 8
 
 
-def write_validation(path, forecast, observed, valid_time, lead_times):
-    """Keep the forecasts of validation days, float32 [V, L, H, W], beside their observations [V, H, W]."""
+def write_validation(path, forecast, members, observed, valid_time, lead_times):
+    """Keep the forecasts of validation days beside their observations.
+
+    forecast : float32 [V, L, H, W], m3 m-3, the mean of `members` [M, V, L, H, W] where a weather forecast has several.
+    observed : float32 [V, H, W].
+    """
     dataset = xr.Dataset({"forecast": (("valid_time", "lead_time", "y", "x"), forecast, {"units": "m3 m-3"}),
                           "observed": (("valid_time", "y", "x"), observed, {"units": "m3 m-3"})},
                          coords={"valid_time": valid_time.astype("datetime64[ns]"), "lead_time": list(lead_times)})
+    if len(members) > 1:
+        dataset["member_variance"] = ("lead_time", "y", "x"), mean_variance(members), {"units": "m6 m-6"}
     with replacing(path) as temporary:
         dataset.to_netcdf(temporary, engine="netcdf4", encoding={name: {"zlib": True} for name in dataset.data_vars})
 
 
+def mean_variance(members):
+    """Variance among members [M, V, L, H, W], which may lack (NaN), mean over the days: float32 [L, H, W], NaN at sea."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the sea has none
+        return np.nanmean(np.nanvar(members, axis=0, ddof=1), axis=0).astype(np.float32)
+
+
 def read_validation(paths):
-    """What some runs tell about their ensemble on their common validation days.
+    """What some runs tell about their forecasts on their common validation days.
 
     Parameters
     ----------
@@ -39,15 +54,17 @@ def read_validation(paths):
     -------
     errors : float32 [V, L, H, W]
         Of the mean of the runs, m3 m-3.
-    variance : float32 [L, H, W], or None for one run
-        Among the runs, mean over the days, (m3 m-3)^2.
+    variance : float32 [L, H, W], or None
+        Among the runs, or of a single one among its members; mean over the days, (m3 m-3)^2.
     """
-    forecasts = []
+    forecasts, variance = [], None
     for path in paths:
         with xr.open_dataset(path, decode_times=False) as dataset:
             forecasts.append(dataset["forecast"].values)
             observed = dataset["observed"].values
-    variance = np.var(forecasts, axis=0, ddof=1).mean(axis=0) if len(forecasts) > 1 else None
+            variance = dataset["member_variance"].values if "member_variance" in dataset else None
+    if len(forecasts) > 1:
+        variance = np.var(forecasts, axis=0, ddof=1).mean(axis=0)
     return np.mean(forecasts, axis=0) - observed[:, None], variance
 
 
@@ -85,6 +102,7 @@ def predict_spread(forecast, members, errors, usual_variance, land):
     forecast : float32 [N, L, H, W]
         The mean of the members.
     members : float32 [M, N, L, H, W], or None for a single one
+        NaN where a member lacks.
     errors : float32 [V, L, H, W]
         Of the forecast on validation days: of the mean, so that what its members share and disagree on is in them.
     usual_variance : float32 [L, H, W], or None for a single member
@@ -102,7 +120,10 @@ def predict_spread(forecast, members, errors, usual_variance, land):
     spread, ends = error_spread(errors, land)
     spread = np.broadcast_to(spread, forecast.shape)
     if members is not None:
-        variance = members.var(axis=0, ddof=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # where fewer than two members are there
+            variance = np.nanvar(members, axis=0, ddof=1)
+        variance = np.where(np.isfinite(variance), variance, usual_variance)
         spread = np.sqrt(np.maximum(spread ** 2 + variance - usual_variance, (0.5 * spread) ** 2))
     ends = np.stack([forecast + end[:, None, None] * spread for end in ends])
     return spread.astype(np.float32), ends.astype(np.float32)
@@ -132,9 +153,9 @@ def fair_crps(members, observed):
 def rank_histogram(members, observed, seed=0):
     """How often the observation has each rank among the members: int [M + 1]; ties are broken at random.
 
-    members : [M, ...], observed : [...]; values without observation do not count.
+    members : [M, ...], observed : [...]; values without observation or with a member that lacks do not count.
     """
-    valid = np.isfinite(observed)
+    valid = np.isfinite(observed) & np.isfinite(members).all(axis=0)
     members, observed = members[:, valid], observed[valid]
     below, equal = (members < observed).sum(axis=0), (members == observed).sum(axis=0)
     rank = below + np.random.default_rng(seed).integers(0, equal + 1)
@@ -163,7 +184,8 @@ def ensemble_rows(*, observed, forecast, spread, ends, members, lead_times):
                "coverage_90": float(((truth >= ends[0, :, lead][valid]) & (truth <= ends[1, :, lead][valid])).mean()),
                "member_spread": np.nan, "member_spread_skill": np.nan, "member_crps": np.nan}
         if members is not None:
-            of_lead = members[:, :, lead][:, valid]
+            whole = np.isfinite(members[:, :, lead][:, valid]).all(axis=0)
+            of_lead, truth, mean = members[:, :, lead][:, valid][:, whole], truth[whole], mean[whole]
             own = np.sqrt((len(members) + 1) / len(members) * of_lead.var(axis=0, ddof=1))  # as Fortin et al.
             row |= {"member_spread": float(np.sqrt((own.astype(np.float64) ** 2).mean())),
                     "member_spread_skill": spread_skill(own, mean - truth),

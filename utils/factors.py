@@ -4,6 +4,7 @@ Breiman (2001), doi:10.1023/A:1010933404324: an input matters as much as the err
 Days are exchanged in blocks, so that the input keeps its own course inside a window; the days it comes from may be of another
 season. Maps of the place are exchanged among land cells.
 """
+import functools
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from data_processing.coming_weather import CHANNELS_OF, own_weather
 from data_processing.cube import VARIABLES
 from data_processing.errors import UserError
 from data_processing.files import checksum, write_csv
@@ -22,7 +24,7 @@ from utils.batches import make_batch
 from utils.members import read_forecast
 from utils.runs import cube_label, find_cube, is_finished, read_json
 from utils.study import DOMAIN_OF, load_script, run_or_reuse
-from utils.training import forecast_days, spread_cells
+from utils.training import spread_cells
 from utils.transfer import load_model, load_weights
 from utils.where_it_helps import SEASONS
 
@@ -30,6 +32,7 @@ BLOCK = 30  # days
 MOST_DAYS = 120  # test days that are scored, evenly spread
 FACTOR_COLUMNS = ("method", "input", "lead_time", "part", "n", "mse", "mse_of_all_inputs", "increase")
 FORECAST_AT_A_TIME = 4  # windows
+COMING = {"coming precipitation": "precipitation", "coming temperature": "soil_temperature"}
 
 
 class OpenedRun(NamedTuple):
@@ -73,13 +76,16 @@ def open_run(folder):
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in found["settings"].items()}
     if values["cube"] != "twin":
         values["cube"] = found["cube"]["path"]  # the setting may be relative to where the run was started
+    if "coming_weather" in found and values["coming_weather"] != "twin":
+        values["coming_weather"] = found["coming_weather"]["path"]
     settings = script["Settings"](**values)
     cube_file = find_cube(settings.cube, DOMAIN_OF[experiment])
     if checksum(cube_file.path) != found["cube"]["sha256"]:
         raise UserError(f"{cube_file.path} is not the cube that {folder} was made of: its content has changed. Train again.")
     cube, splits = split_cube(cube_file.path, settings, until=getattr(settings, "source_until", None)
                               if experiment == "ERA5test" else None)
-    record = open_record(cube, cube_file.name, splits, max_gap_days=settings.max_gap_days, hidden=settings.drop_inputs)
+    record = open_record(cube, cube_file.name, splits, max_gap_days=settings.max_gap_days, hidden=settings.drop_inputs,
+                         coming_weather=settings.coming_weather)
     saved = load_model(folder)
     record = replace(record, scaler=saved["scaler"], static=saved["static"].numpy())
     network = script[f"make_{model}"](settings, record)
@@ -110,11 +116,13 @@ def permutation_rows(run, *, repeats, seed):
     targets = run.splits.test[::-(-len(run.splits.test) // MOST_DAYS)]
     asked = spread_cells(run.record.land)
     observed = run.record.observed(targets)
-    whole = forecast_days(run.network, run.record, targets, "cpu", progress=False, asked=asked)
+    whole = forecast_exchanged(run, targets, targets, None, asked, random)
     parts = parts_of_days(run, targets, asked)
     base = errors_by_part(whole, observed, parts)
     rows = []
     shown = [name for name in INPUTS if name not in run.record.hidden]
+    if run.record.coming is not None:
+        shown += [name for name, variable in COMING.items() if variable not in run.record.hidden]
     for name in tqdm(shown, desc="exchanging inputs", unit="input", dynamic_ncols=True):
         sums = []
         for _ in range(repeats):
@@ -141,15 +149,17 @@ def permuted_blocks(random, count, block):
 def forecast_exchanged(run, targets, others, name, asked, random):
     """Forecasts [N, L, H, W] of target days whose one input is that of other target days, or of other cells for "place"."""
     record, lead_times = run.record, run.splits.lead_times
+    tell = None if record.coming is None else functools.partial(own_weather, record)
     forecast = np.full((len(targets), len(lead_times), *record.land.shape), np.nan, np.float32)
     turned = exchanged_places(record, random) if name == "place" else None
     with torch.no_grad():
         for lead, lead_time in enumerate(lead_times):
             for start in range(0, len(targets), FORECAST_AT_A_TIME):
                 chosen = slice(start, start + FORECAST_AT_A_TIME)
-                batch = make_batch(record, targets[chosen] - lead_time, torch.device("cpu"), asked)
-                other = make_batch(record, others[chosen] - lead_time, torch.device("cpu"), asked)
-                scaled = run.network(exchanged(batch, other, name, turned))[:, 0, lead]
+                batch, other = (make_batch(record, days[chosen] - lead_time, torch.device("cpu"), asked, tell=tell)
+                                for days in (targets, others))
+                scaled = run.network(exchanged(batch, other, name, turned))
+                scaled = (scaled if tell is None else scaled[1:].nanmean(0))[:, 0, lead]
                 maps = record.scaler.unscale_soil_moisture(scaled).numpy()
                 forecast[chosen, lead] = np.where(asked, maps, np.float32(np.nan))
     return forecast
@@ -164,7 +174,15 @@ def exchanged_places(record, random):
 
 
 def exchanged(batch, other, name, static):
-    """A batch with one input of another: a variable with its age, its past and its motion, the season, or the place."""
+    """A batch with one input of another: a variable with its age, its past and its motion, the season, the place, or what the
+    coming days bring of a variable; None changes nothing."""
+    if name is None:
+        return batch
+    if name in COMING:
+        coming = batch.coming.clone()
+        channels = list(CHANNELS_OF[COMING[name]])
+        coming[..., channels, :] = other.coming[..., channels, :]
+        return replace(batch, coming=coming)
     if name == "season":
         return replace(batch, season=other.season)
     if name == "place":

@@ -14,10 +14,11 @@ from utils.evaluation import daily_scores
 from utils.members import read_forecast
 from utils.runs import cube_label, find_cube
 from utils.study import from_short_pretraining, is_made, run_or_reuse, script_settings, test_days
+from utils.tables import told_training
 from utils.transfer import source_cut, source_of
 
 DAMPED_OF_ALL = "damped_persistence_of_all_days"  # what a full record gives, on the same cells
-WAYS = ("scratch", "zero-shot", "fine-tuned")
+WAYS = ("scratch", "zero-shot", "fine-tuned")  # and, where coming weather is asked for, fine-tuned and told it
 QUICK_DAYS = (45,)
 QUICK_STEPS = {"ERA5test": {"steps": 200, "worlds": 0}, "SMAPtest": {"steps": 100}, "finetune-SMAPtest": {"steps": 60}}
 LEARNING_COLUMNS = ("forecaster", "train_days", "lead_time", "cells", "n", "mse", "rmse", "rmse_low", "rmse_high", "r2",
@@ -50,19 +51,22 @@ def make_learning_runs(settings, name):
     shared = {"cube": settings.cube, "test_from": settings.test_from, "train_until": settings.train_until,
               "lead_times": settings.lead_times, "seeds": 1 if settings.quick else settings.seeds, "device": settings.device,
               "results": settings.results}
+    told = told_training(settings.coming_weather)
     lengths = (*(QUICK_DAYS if settings.quick else sorted(settings.train_days)), 0)
     until = earliest_cut(settings, shared, source_cube, lengths)
     planned = []
     for days in reversed(lengths):  # the longest first: its pre-trained run then serves all
-        for way in WAYS:
+        for way in (*WAYS, told) if told else WAYS:
             experiment = "SMAPtest" if way == "scratch" else "finetune-SMAPtest"
             asked = shared | {"train_days": days or None, "name": f"{name}-{days or 'all'}days"}
             if settings.quick:
                 asked |= QUICK_STEPS[experiment]
+            if way == told:
+                asked |= {"coming_weather": settings.coming_weather, "name": f"{asked['name']}-{told.split(' (')[0].replace(' ', '-')}"}
             if way != "scratch":
                 asked |= {"source_cube": source_cube, "source_until": until, "zero_shot": way == "zero-shot"}
                 if settings.quick:
-                    asked |= from_short_pretraining(settings.model, asked | {"name": name}, until, **QUICK_STEPS["ERA5test"])
+                    asked |= from_short_pretraining(settings.model, asked | {"name": asked["name"] if way == told else name}, until, **QUICK_STEPS["ERA5test"])
             if way == "zero-shot":
                 asked["name"] += "-zero-shot"
             planned.append((way, days, experiment, asked))

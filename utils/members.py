@@ -7,8 +7,8 @@ import xarray as xr
 from data_processing.errors import UserError
 from data_processing.record import open_record
 from data_processing.splits import audit_rows, split_cube, write_audit
-from utils.reporting import evaluate_run
-from utils.runs import (Run, cube_label, find_cube, is_finished, plain, read_json, run_differences, run_folder, run_name,
+from utils.reporting import evaluate_run, forecaster_name
+from utils.runs import (Run, find_cube, is_finished, plain, read_json, run_differences, run_folder, run_label, run_name,
                         write_json)
 
 
@@ -54,13 +54,14 @@ def evaluate_ensemble(settings, cube_file, folders, model, until):
     cube, splits = split_cube(cube_file.path, settings, until=until)
     record = open_record(cube, cube_file.name, splits, max_gap_days=settings.max_gap_days)
     members = np.stack([read_forecast(folder / "forecast.nc", splits) for folder in folders])
-    forecasts = {f"{model}_ensemble": members.mean(axis=0)}
-    forecasts |= {f"{model}_{folder.name}": member for folder, member in zip(folders, members)}
-    run = Run(folders[0].parent, resume=False, label=cube_label(cube, cube_file.name))
+    name = forecaster_name(model, settings.coming_weather)
+    forecasts = {f"{name}_ensemble": members.mean(axis=0)}
+    forecasts |= {f"{name}_{folder.name}": member for folder, member in zip(folders, members)}
+    run = Run(folders[0].parent, resume=False, label=run_label(cube, cube_file.name, settings))
     of_first = read_json(folders[0] / "settings.json")
     write_json(run.path("settings.json"), of_first | {"settings": plain(settings), "members": [each.name for each in folders]})
-    write_audit(run.path("splits.csv"), audit_rows(splits))
-    evaluate_run(run, record, splits, forecasts, label=f"{run.label}, {len(folders)} members",
+    write_audit(run.path("splits.csv"), audit_rows(splits, settings.coming_weather))
+    evaluate_run(run, record, splits, forecasts, members=members, label=f"{run.label}, {len(folders)} members",
                  twin_domain=cube.attrs.get("twin_domain"), regions=settings.regions,
                  validation=[folder / "validation.nc" for folder in folders])
 

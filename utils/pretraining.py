@@ -4,8 +4,11 @@ A short record's mean and spread are uncertain, and those of one season say litt
 learns what they are worth, most of the records that it is pre-trained on are scaled by the statistics of a random stretch of
 their days, and it is told how long the stretch was and in which season it lay (`data_processing.static_maps`).
 """
+from dataclasses import replace
+
 import numpy as np
 
+from data_processing.coming_weather import ComingWeather
 from data_processing.cube import open_cube
 from data_processing.errors import UserError
 from data_processing.files import PROJECT
@@ -63,6 +66,8 @@ def pretraining_sources(record, splits, settings):
         views.append((world, np.ones(len(world.time), bool), np.arange(splits.lead_time, len(world.time))))
     sources = []
     for view, days, targets in views:
+        if record.coming is not None:  # a view has no archive: its forecasts are made up of its own weather
+            view = view if view is record else replace(view, coming=ComingWeather(members=record.coming.members))
         long_enough = np.count_nonzero(days) > 2 * SHORTEST_STRETCH
         for stretch in range(STRETCHES if long_enough else 1):
             shown = random_stretch(random, days) if stretch else days

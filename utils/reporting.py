@@ -1,6 +1,7 @@
 """From the forecasts of a run to its scores, files and figures."""
 import numpy as np
 
+from data_processing.coming_weather import NOT_TOLD
 from data_processing.cube import SOIL_TEMPERATURE
 from data_processing.twin import ceiling
 from utils.baselines import baseline_forecasts, cell_mean
@@ -8,10 +9,40 @@ from utils.ensembles import LEVELS, predict_spread, read_validation, write_ensem
 from utils.evaluation import (by_init_time, cell_metrics, daily_scores, format_metrics, score_forecasters,
                               write_cell_metrics, write_daily_scores, write_forecast, write_metrics)
 from utils.runs import lead_text
+from utils.training import forecast_days, forecast_told, told_forecast
 from utils.where_it_helps import parts_of_the_record, read_regions, write_where_it_helps
 
+# What stands behind a network's name
+BLIND = "_blind"  # the weights of a run with coming weather, without it
+WITH_FORECAST = "_with_forecast"
+BOUND = "_observed_weather_bound"  # told the observed weather, which no forecast knows: an upper bound
 
-def evaluate_run(run, record, splits, forecasts, *, label, twin_domain=None, regions=(), validation=None):
+
+def forecaster_name(model, coming_weather):
+    """What to call the forecasts of a network: told the observed weather, they are a bound, and say so."""
+    return model + {NOT_TOLD: "", "observed": BOUND}.get(coming_weather, WITH_FORECAST)
+
+
+def forecast_test(model, network, record, splits, settings):
+    """Forecasts of the test days, without and with the coming weather that the settings name.
+
+    Returns
+    -------
+    forecasts : dict name -> float32 ndarray [N, L, H, W]
+        m3 m-3; the run's own first (`forecaster_name`). With coming weather also the same weights without it and, beside a
+        real forecast, with the observed weather, named as the bound that it is.
+    members : float32 ndarray [M, N, L, H, W], or None
+        Of the weather forecast.
+    """
+    if record.coming is None:
+        return {model: forecast_days(network, record, splits.test, settings.device)}, None
+    blind, bound, members = forecast_told(network, record, splits.test, settings.device)
+    forecasts = {forecaster_name(model, settings.coming_weather): told_forecast(bound, members), model + BLIND: blind,
+                 model + BOUND: bound}
+    return forecasts, members if len(members) > 1 else None
+
+
+def evaluate_run(run, record, splits, forecasts, *, label, members=None, twin_domain=None, regions=(), validation=None):
     """Score forecasts beside the baselines; write forecast.nc, the score files, the figures and, last, metrics.csv.
 
     Parameters
@@ -20,9 +51,11 @@ def evaluate_run(run, record, splits, forecasts, *, label, twin_domain=None, reg
     record : Record
     splits : Splits
     forecasts : dict name -> float32 ndarray [N, L, H, W]
-        Of the test days at each lead time, m3 m-3; the first is the run's own, further ones are its members.
+        Of the test days at each lead time, m3 m-3; the first is the run's own.
     label : str
         What was forecast, for titles.
+    members : float32 ndarray [M, N, L, H, W], optional
+        Of whom the run's own forecast is the mean.
     twin_domain : str, optional
         The twin's domain where the cube is the twin's: its ceiling is scored as well.
     regions : sequence of str
@@ -31,8 +64,7 @@ def evaluate_run(run, record, splits, forecasts, *, label, twin_domain=None, reg
         The `validation.nc` of the run, or of its members; default the run's own.
     """
     regions = read_regions(regions, record.lat, record.lon)
-    model, *others = forecasts
-    members = np.stack([forecasts[name] for name in others]) if others else None
+    model = next(iter(forecasts))
     errors, usual_variance = read_validation(validation or [run.path("validation.nc")])
     spread, ends = predict_spread(forecasts[model], members, errors, usual_variance, record.land)
     lead_times = np.array(splits.lead_times)
@@ -70,10 +102,26 @@ def evaluate_run(run, record, splits, forecasts, *, label, twin_domain=None, reg
                                 record.land, regions)
     write_where_it_helps(run, observed=observed, forecasts=forecasts, parts=parts, history=history,
                          lead_times=splits.lead_times, land=record.land, title=title, spread=spread)
+    if len(lead_times) > 1:
+        draw_lead(run.path("lead.png"), model, rows, f"Error against lead time, {model}, {label}")
     draw_run(run, record, observed[:, -1], {name: values[:, -1] for name, values in forecasts.items()},
              maps["skill_damped_persistence"][-1], valid_time[:, -1], model=model,
              title=title)
     write_metrics(run.path("metrics.csv"), rows)  # the last file: it says that the run is finished
+
+
+def draw_lead(path, model, rows, title):
+    """Draw RMSE against lead time of a run: the baselines, its network and, where it is told, what coming weather is worth."""
+    from utils.draw_lead import LABELS, draw_errors_against_lead
+
+    network = model.removesuffix("_ensemble").removesuffix(WITH_FORECAST).removesuffix(BOUND)
+    kinds = {name: name for name in LABELS} | {network + BLIND: "blind", model: "blind", network + BOUND: "bound"}
+    kinds |= {model: "bound"} if BOUND in model else {model: "with forecast"} if WITH_FORECAST in model else {}
+    errors = {}
+    for row in rows:
+        if row["forecaster"] in kinds:
+            errors.setdefault(kinds[row["forecaster"]], {})[row["lead_time"]] = row["rmse_pooled"]
+    draw_errors_against_lead(path, [(kind, LABELS[kind].format(network), of_kind) for kind, of_kind in errors.items()], title)
 
 
 def draw_run(run, record, observed, forecasts, skill, valid_time, *, model, title):

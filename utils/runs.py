@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 
+from data_processing.coming_weather import NOT_TOLD, weather_file_path
 from data_processing.cube import cube_name, describe
 from data_processing.errors import UserError
 from data_processing.files import PROJECT, checksum, remove_half_written, replacing
@@ -52,13 +53,14 @@ def find_cube(cube, domain):
 
 
 def run_name(settings, cube_file, until=None):
-    """Name of a run: the setting; or the cube's name, the head where it is not "local", the inputs that are dropped, and the
-    day a source is cut at."""
+    """Name of a run: the setting; or the cube's name, the head where it is not "local", the inputs that are dropped, the coming
+    weather that is told, and the day a source is cut at."""
     if settings.name:
         return settings.name
     head = getattr(settings, "head", "local")
     return (cube_file.name + ("" if head == "local" else f"-{head}")
-            + "".join(f"-without-{name}" for name in settings.drop_inputs) + (f"-until{until}" if until else ""))
+            + "".join(f"-without-{name}" for name in settings.drop_inputs)
+            + {"none": "", "observed": "-observed-weather-bound"}.get(settings.coming_weather, "-with-forecast") + (f"-until{until}" if until else ""))
 
 
 class Run:
@@ -160,6 +162,9 @@ def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
     wanted = {"settings": plain(settings),
               "cube": {"path": str(cube_file.path), "sha256": checksum(cube_file.path),
                        "title": cube.attrs.get("title"), "source": cube.attrs.get("source")}}
+    weather = weather_source(settings, cube)
+    if weather:
+        wanted["coming_weather"] = {"path": str(weather), "sha256": checksum(weather)}
     if started:
         differences = run_differences(folder, settings, cube_file)
         if differences:
@@ -168,9 +173,9 @@ def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
         remove_half_written(folder)
     else:
         write_json(path, wanted | provenance())
-    label = cube_label(cube, cube_file.name)
+    label = run_label(cube, cube_file.name, settings)
     print(f"\n{experiment}/{model}.py: {label}, {lead_text(splits.lead_times)} ahead -> {folder}\n{describe(cube)}")
-    rows = audit_rows(splits)
+    rows = audit_rows(splits, settings.coming_weather)
     write_audit(folder / "splits.csv", rows)
     print(format_audit(rows), flush=True)
     return Run(folder, resume=settings.resume, label=label)
@@ -191,6 +196,9 @@ def run_differences(folder, settings, cube_file):
     differences = setting_differences(found["settings"], plain(settings))
     if found["cube"]["sha256"] != checksum(cube_file.path):
         differences.append(f"the cube {cube_file.path} has other content")
+    weather = found.get("coming_weather")
+    if weather and settings.coming_weather != "twin" and checksum(settings.coming_weather) != weather["sha256"]:
+        differences.append(f"the weather forecast {settings.coming_weather} has other content")
     start = found.get("pretrained")
     if start and settings.pretrained:
         path = Path(settings.pretrained)
@@ -206,6 +214,19 @@ def cube_label(cube, name):
     """What to call a cube in figures and tables: its name, and its title where that says that it is synthetic."""
     title = str(cube.attrs.get("title", "")).split(" (")[0]
     return title[:1].lower() + title[1:] if "synthetic" in title.lower() else name
+
+
+def run_label(cube, name, settings):
+    """What to call a run's data in figures and tables: `cube_label`, and the coming weather that its network is told."""
+    told = {NOT_TOLD: "", "observed": ", told the observed weather to come (upper bound)"}
+    return cube_label(cube, name) + told.get(settings.coming_weather, ", told a weather forecast")
+
+
+def weather_source(settings, cube):
+    """Path of the weather forecast file that a run is told; None where it is told nothing, or what was observed."""
+    if settings.coming_weather in (NOT_TOLD, "observed"):
+        return None
+    return weather_file_path(settings.coming_weather, cube.attrs.get("twin_domain"))
 
 
 def run_folder(settings, experiment, model, name):

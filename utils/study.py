@@ -95,6 +95,7 @@ def from_short_pretraining(model, asked, until, **training):
     dict
     """
     kept = ("head", "lead_time", "lead_times", "embargo_days", "seeds", "device", "results", "name")
+    training["coming_weather"] = "none" if asked.get("coming_weather", "none") == "none" else "observed"
     folder = run_or_reuse("ERA5test", model, cube=asked["source_cube"], source_until=until,
                           **{name: asked[name] for name in kept if name in asked}, **training)
     return {"pretrained": str(folder), "source_cube": None, "source_until": None}

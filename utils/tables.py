@@ -7,12 +7,15 @@ import numpy as np
 import torch
 import xarray as xr
 
+from data_processing.coming_weather import NOT_TOLD
 from data_processing.cube import cube_days, open_cube
 from data_processing.errors import UserError
 from data_processing.files import replacing, write_csv
 from data_processing.splits import split_cube
 from utils.bootstrap import (average, block_days, check_test_days, compare, determination, interval, mean_square,
                              read_daily, resampled_mean_square)
+from utils.draw_lead import LABELS
+from utils.reporting import BOUND, forecaster_name
 from utils.runs import find_cube
 from utils.study import from_short_pretraining, is_made, load_script, run_or_reuse, test_days
 from utils.transfer import source_cut, source_of
@@ -20,7 +23,8 @@ from utils.transfer import source_cut, source_of
 FORMS = ("convlstm-local", "lstm-local", "cnn-local", "conv3d_lstm-local",
          "convlstm-dense", "convlstm-conv", "lstm-dense", "cnn-dense", "conv3d_lstm-dense")
 HEAVY = ("lstm-dense", "conv3d_lstm-dense")  # 194 and 105 million weights on the twin's map: the quick form leaves them out
-EXPERIMENT = {"scratch": "SMAPtest", "transferred": "finetune-SMAPtest"}
+EXPERIMENT = {"scratch": "SMAPtest", "transferred": "finetune-SMAPtest", "with forecast": "finetune-SMAPtest",
+              "observed weather (bound)": "finetune-SMAPtest"}
 # the quick form: a year to learn from, three months to test on, the first lead time, little training
 QUICK = {"train_days": 365, "test_days": 90}
 QUICK_LOCAL = {"ERA5test": {"steps": 150, "worlds": 0}, "SMAPtest": {"steps": 100}, "finetune-SMAPtest": {"steps": 50}}
@@ -28,7 +32,7 @@ QUICK_PAPER = {"epochs": 1}
 BASELINES = ("persistence", "damped_persistence", "climatology", "water_balance", "ceiling")
 COLUMNS = ("form", "training", "lead_time", "seeds", "weights", "n", "rmse", "rmse_low", "rmse_high", "rmse_of_seeds", "mse",
            "r2", "skill_damped_persistence", "skill_low", "skill_high", "way_to_ceiling", "rmse_cell_median", "r2_cell_median",
-           "gain_by_transfer", "gain_low", "gain_high", "p", "remark")
+           "gain_by_transfer", "gain_low", "gain_high", "p", "gain_by_weather", "weather_low", "weather_high", "remark")
 NO_TRANSFER = "no transfer: its weights are made for one map size, and the two grids differ"
 
 
@@ -36,7 +40,7 @@ class StudyRun(NamedTuple):
     """A run of the study: folder is that of the ensemble where there are several seeds, None where transfer is impossible."""
 
     form: str
-    training: str  # "scratch" or "transferred"
+    training: str  # "scratch", "transferred", or transferred and told the coming weather
     lead_times: tuple[int, ...]
     folder: object
     seeds: int
@@ -70,7 +74,7 @@ def make_runs(settings, name):
         model, head = form.split("-")
         asked_leads = settings.lead_times[:1] if settings.quick else settings.lead_times
         leads = [asked_leads] if head == "local" else [(lead,) for lead in asked_leads]
-        for training in EXPERIMENT:
+        for training in trainings(settings.coming_weather, head):
             for lead_times in leads:
                 possible = head == "local" or same_grid or training == "scratch"
                 asked = run_settings(settings, name, head, training, lead_times, source_cube) if possible else None
@@ -88,12 +92,23 @@ def make_runs(settings, name):
         model, head = run.form.split("-")
         print(f"\nrun {done} of {total}: {run.form}, {run.training}, lead {run.lead_times}; "
               f"{(clock.monotonic() - started) / 60:.0f} min so far", flush=True)
-        if settings.quick and run.training == "transferred":
+        if settings.quick and run.training != "scratch":
             short = QUICK_LOCAL["ERA5test"] if head == "local" else QUICK_PAPER
             asked |= from_short_pretraining(model, asked, source_until(model, asked), **QUICK, **short)
         folder = run_or_reuse(EXPERIMENT[run.training], model, **asked)
         runs.append(run._replace(folder=folder, settings=load_script(EXPERIMENT[run.training], model)["Settings"](**asked)))
     return runs
+
+
+def trainings(coming_weather, head):
+    """How a form is trained in the study: from scratch, transferred and, where coming weather is asked for, told it as well."""
+    told = told_training(coming_weather) if head == "local" else None
+    return ("scratch", "transferred") + ((told,) if told else ())
+
+
+def told_training(coming_weather):
+    """What to call a network that is told the coming weather: observed weather is a bound; None where nothing is told."""
+    return {NOT_TOLD: None, "observed": "observed weather (bound)"}.get(coming_weather, "with forecast")
 
 
 def grids_agree(cube, source_cube):
@@ -114,8 +129,11 @@ def run_settings(settings, name, head, training, lead_times, source_cube):
     asked |= {"lead_times": lead_times} if len(lead_times) > 1 else {"lead_time": lead_times[0]}
     if settings.quick or settings.name or settings.train_days:
         asked["name"] = name + ("" if head == "local" else f"-{head}")
-    if training == "transferred":
+    if training != "scratch":
         asked["source_cube"] = source_cube
+    if training == told_training(settings.coming_weather):
+        asked["coming_weather"] = settings.coming_weather
+        asked |= {"name": f"{asked['name']}-{training.split(' (')[0].replace(' ', '-')}"} if "name" in asked else {}
     if settings.quick:
         asked |= {"train_days": settings.train_days or QUICK["train_days"]}
         asked |= {} if settings.test_from else {"test_days": QUICK["test_days"]}
@@ -151,7 +169,7 @@ def collect_rows(runs, lead_times):
                 rows.append({"form": run.form, "training": run.training, "lead_time": lead_time, "remark": NO_TRANSFER})
                 continue
             daily = read_daily(run.folder / "daily_scores.csv")
-            model = run.form.split("-")[0]
+            model = forecaster_name(run.form.split("-")[0], run.settings.coming_weather)
             members = [daily[name, lead] for name, lead in daily if lead == lead_time
                        and (name == model or name.startswith(f"{model}_seed"))]
             chosen = block_days(len(members[0]["n"]))
@@ -169,6 +187,10 @@ def collect_rows(runs, lead_times):
             gain = compare(*pair, block_days(len(pair[0][0]["n"])))
             row |= {"gain_by_transfer": gain["gain"], "gain_low": gain["gain_low"], "gain_high": gain["gain_high"],
                     "p": gain["p"]}
+        pair = [scores.get((row["form"], training, row["lead_time"])) for training in (row["training"], "transferred")]
+        if row["training"] not in ("scratch", "transferred") and None not in pair:
+            gain = compare(*pair, block_days(len(pair[0][0]["n"])))
+            row |= {"gain_by_weather": gain["gain"], "weather_low": gain["gain_low"], "weather_high": gain["gain_high"]}
     done = [run for run in runs if run.folder is not None]
     for name in BASELINES:
         for lead_time in lead_times:
@@ -187,6 +209,50 @@ def collect_rows(runs, lead_times):
     with xr.open_dataset(done[0].folder / "forecast.nc") as dataset:
         label = dataset.attrs["title"].split(", ", 2)[2].split(", pre-trained")[0]
     return rows, label
+
+
+def lead_lines(runs, rows):
+    """Lines of the figure "error against lead": the baselines, the best blind network, and what coming weather is worth to it.
+
+    Parameters
+    ----------
+    runs : list of StudyRun
+    rows : list of dict
+        From `collect_rows`.
+
+    Returns
+    -------
+    list of (str, str, dict)
+        See `utils.draw_lead.draw_errors_against_lead`.
+    """
+    lines = [(name, LABELS[name], errors) for name in LABELS if (errors := errors_by_lead(rows, name, ""))]
+    bound = told_training("observed")
+    blind = sorted({(row["form"], row["training"]) for row in rows if row["training"] in ("scratch", "transferred")})
+    best = min(blind, key=lambda pair: np.mean([error ** 2 for error in errors_by_lead(rows, *pair).values()] or [np.inf]))
+    form, network = best[0], best[0].split(",")[0]
+    lines.append(("blind", LABELS["blind"].format(form), errors_by_lead(rows, *best)))
+    told = [run for run in runs if run.form == network and run.training not in ("scratch", "transferred")]
+    for run in told:
+        name = network if (network, run.training) == (form, run.training) or not errors_by_lead(rows, form, run.training) else form
+        kind = "bound" if run.training == bound else "with forecast"
+        lines.append((kind, LABELS[kind].format(name), errors_by_lead(rows, name, run.training)))
+        if kind == "with forecast":
+            lines.append(("bound", LABELS["bound"].format(network), bound_errors(run)))
+    return lines
+
+
+def errors_by_lead(rows, form, training):
+    """dict lead time -> RMSE of a row of the table."""
+    return {row["lead_time"]: row["rmse"] for row in rows if (row["form"], row["training"]) == (form, training) and "rmse" in row}
+
+
+def bound_errors(run):
+    """dict lead time -> RMSE of a run's networks told the observed weather, mean over its members of the squared error."""
+    folders = [run.folder] if run.seeds == 1 else sorted(run.folder.glob("seed*"))
+    daily = [read_daily(folder / "daily_scores.csv") for folder in folders]
+    name = run.form.split("-")[0] + BOUND
+    return {lead_time: float(np.sqrt(np.mean([mean_square(each[name, lead_time]) for each in daily])))
+            for lead_time in run.lead_times}
 
 
 def table_row(run, lead_time, members, damped, own, chosen):
@@ -218,28 +284,30 @@ def count_weights(run):
 
 def is_best(row, rows):
     """Whether a network's row has the lowest error of its lead time."""
-    networks = [other for other in rows if other["lead_time"] == row["lead_time"] and other["training"] and "rmse" in other]
-    return bool(row["training"]) and "rmse" in row and row["rmse"] == min(other["rmse"] for other in networks)
+    bound = told_training("observed")
+    networks = [other for other in rows if other["lead_time"] == row["lead_time"] and other["training"] not in ("", bound)
+                and "rmse" in other]
+    return row["training"] not in ("", bound) and "rmse" in row and row["rmse"] == min(other["rmse"] for other in networks)
 
 
 HEADER = ("form", "training", "lead, days", "RMSE (95 %), m3 m-3", "MSE", "R2", "skill (95 %)", "way to ceiling",
-          "cell median RMSE, R2", "gain by transfer (95 %)", "p", "n", "weights")
+          "cell median RMSE, R2", "gain by transfer (95 %)", "p", "gain by weather (95 %)", "n", "weights")
 
 
 def table_cells(row, bold):
     """Texts of a row; `bold` marks a text."""
     if "rmse" not in row:
         return [row["form"], row["training"], str(row["lead_time"]), row["remark"]] + [""] * (len(HEADER) - 4)
-    gain = ""
-    if "gain_by_transfer" in row:
-        gain = f"{100 * row['gain_by_transfer']:+.1f} % ({100 * row['gain_low']:+.1f} .. {100 * row['gain_high']:+.1f})"
+    gain, of_weather = ("" if names[0] not in row else "{:+.1f} % ({:+.1f} .. {:+.1f})".format(*(100 * row[name] for name in names))
+                        for names in (("gain_by_transfer", "gain_low", "gain_high"),
+                                      ("gain_by_weather", "weather_low", "weather_high")))
     rmse = f"{row['rmse']:.4f}"
     return [row["form"], row["training"], str(row["lead_time"]),
             f"{bold(rmse)} ({row['rmse_low']:.4f} .. {row['rmse_high']:.4f})", f"{row['mse']:.6f}", f"{row['r2']:.3f}",
             f"{row['skill_damped_persistence']:.3f} ({row['skill_low']:.3f} .. {row['skill_high']:.3f})",
             f"{100 * row['way_to_ceiling']:.0f} %" if "way_to_ceiling" in row else "",
             f"{row['rmse_cell_median']:.4f}, {row['r2_cell_median']:.3f}", gain, f"{row['p']:.3f}" if "p" in row else "",
-            str(row["n"]), f"{row['weights']:,}" if "weights" in row else ""]
+            of_weather, str(row["n"]), f"{row['weights']:,}" if "weights" in row else ""]
 
 
 def write_tables(folder, rows, title):
@@ -248,7 +316,8 @@ def write_tables(folder, rows, title):
     caption = (f"Forecasts of surface soil moisture, {title}. RMSE and skill (against damped persistence) with 95 % intervals of "
                "a circular block bootstrap (blocks of 30 days; members are drawn again as well); way to ceiling, on the synthetic "
                "twin, = share of the MSE between damped persistence and the best possible forecast; gain by transfer = 1 - MSE "
-               "transferred / MSE from scratch on the same values; mean over seeds.")
+               "transferred / MSE from scratch on the same values; gain by weather = 1 - MSE told the coming weather / MSE of the "
+               "transferred network; mean over seeds. Told the observed weather a network is an upper bound, no forecast.")
 
     def texts(bold):
         return [table_cells(row, bold if is_best(row, rows) else str) for row in rows]
@@ -270,11 +339,11 @@ def write_tables(folder, rows, title):
 
 def print_table(rows, title):
     """The table for the terminal: the columns that fit."""
-    print(f"\n{title}\n{'form':<28}{'training':<13}{'lead':>4}  {'RMSE':>6}  {'skill':>6}  {'way':>6}  gain by transfer")
+    print(f"\n{title}\n{'form':<28}{'training':<25}{'lead':>4}  {'RMSE':>6}  {'skill':>6}  {'way':>6}  gain by transfer, weather")
     for row in rows:
         if "rmse" not in row:
-            print(f"{row['form']:<28}{row['training']:<13}{row['lead_time']:>4}  {row['remark']}")
+            print(f"{row['form']:<28}{row['training']:<25}{row['lead_time']:>4}  {row['remark']}")
             continue
         cells = table_cells(row, str)
-        print(f"{row['form']:<28}{row['training']:<13}{row['lead_time']:>4}  {row['rmse']:.4f}  "
-              f"{row['skill_damped_persistence']:>6.3f}  {cells[7]:>6}  {cells[9]}")
+        print(f"{row['form']:<28}{row['training']:<25}{row['lead_time']:>4}  {row['rmse']:.4f}  "
+              f"{row['skill_damped_persistence']:>6.3f}  {cells[7]:>6}  {cells[9]}{cells[11]}")

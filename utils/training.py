@@ -1,11 +1,14 @@
 """Fit a network: one loop for pre-training, training from scratch and fine-tuning."""
+import functools
 import math
 import time as clock
+import warnings
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from data_processing.coming_weather import degraded_weather, kept_weather, observed_weather, own_weather
 from data_processing.errors import UserError
 from data_processing.files import write_csv
 from data_processing.record import scale_record
@@ -26,26 +29,34 @@ REFIT_BELOW = 2 * 365  # days: a shorter record cannot spare its validation days
 FORECAST_WINDOWS = 2  # at a time: more no longer fit a processor's cache
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way from the pre-trained to the fine-tuned weights, to choose from
 YEAR = 365  # days
+# Learning with coming weather: shares of the steps in which it is observed, and forecast where there are past forecasts (else
+# degraded); share in which it ends before the last target
+OBSERVED_SHARE, FORECAST_SHARE, CUT_SHARE = 0.3, 0.5, 0.25
+TOLD_STRIDE = 4  # days of a window between those from which is forecast: what differs is the weather, not the past
+TOLD_MEMBERS = 2  # of an ensemble, in a step of training
 
 
 # ------------------------------------------------------------------------------------------------------------ loss
-def masked_mse(forecast, observed, weight):
-    """Mean squared error over the observed values only.
+def masked_mean(values, observed, weight):
+    """Weighted mean over what is observed.
 
     Parameters
     ----------
-    forecast, observed : Tensor [..., H, W]
-        In the scaler's units; NaN in `observed` = not observed, or sea: it never enters.
+    values, observed : Tensor [..., H, W]
+        NaN in `observed` = not observed, or sea: it never enters.
     weight : Tensor that broadcasts to them
 
     Returns
     -------
     Tensor, scalar
     """
-    valid = torch.isfinite(observed)
-    weight = weight * valid
-    squared_error = (forecast - torch.where(valid, observed, 0.0)) ** 2
-    return (squared_error * weight).sum() / weight.sum().clamp_min(1e-12)
+    weight = weight * torch.isfinite(observed)
+    return (values * weight).sum() / weight.sum().clamp_min(1e-12)
+
+
+def masked_mse(forecast, observed, weight):
+    """Mean squared error over the observed values only, in the scaler's units; see `masked_mean`."""
+    return masked_mean((forecast - torch.where(torch.isfinite(observed), observed, 0.0)) ** 2, observed, weight)
 
 
 def cell_weight(record, device):
@@ -184,8 +195,12 @@ def train(new_network, record, splits, settings, run, scaler=None, further=()):
 def keep_validation(network, record, splits, device, run):
     """Write `validation.nc`: forecasts of validation days, whose errors tell how far those of test days can be trusted."""
     days = validation_days(splits.validation)
-    forecast = forecast_days(network, record, days, device, progress=False)
-    write_validation(run.path("validation.nc"), forecast, record.observed(days), record.time[days], record.lead_times)
+    if record.coming is None:
+        forecast, members = forecast_days(network, record, days, device, progress=False), ()
+    else:
+        _, bound, members = forecast_told(network, record, days, device, progress=False)
+        forecast = told_forecast(bound, members)
+    write_validation(run.path("validation.nc"), forecast, members, record.observed(days), record.time[days], record.lead_times)
 
 
 def copy_weights(network):
@@ -392,17 +407,66 @@ def random_batches(sources, count, batch_size):
 
 
 def training_loss(network, source, init_days, weight, device):
-    """Loss (Tensor) of the windows of one (Record, targets) that end at `init_days`."""
+    """Loss (Tensor) of the windows of one (Record, targets) that end at `init_days`.
+
+    Where coming weather is told, that of the forecast without it and that of the one with it, so that the same weights serve
+    both.
+    """
     record, targets = source
     target_days = np.zeros(len(record.time), bool)
     target_days[targets] = True
-    observed = torch.from_numpy(observed_targets(record, init_days, target_days)).to(device)
+    if network.every_day:
+        first = record.input_days // 4  # the first days know too little of the past
+        if record.coming is not None:
+            first += int(torch.randint(TOLD_STRIDE, ()))
+        shown = range(first, record.input_days, TOLD_STRIDE if record.coming is not None else 1)
+        asked = random_cells(record.land)
+    else:
+        shown, asked = (-1,), record.land
+    observed = torch.from_numpy(observed_targets(record, init_days, target_days)[:, list(shown)]).to(device)
     observed = record.scaler.scale_soil_moisture(observed)
-    first = record.input_days // 4 if network.every_day else -1  # the first days know too little of the past
-    asked = random_cells(record.land) if network.every_day else record.land
-    batch = make_batch(record, init_days, device, asked)
-    forecast = network(batch, every_day=network.every_day)
-    return masked_mse(forecast[:, first:], observed[:, first:], weight * batch.asked)
+    tell = None if record.coming is None else functools.partial(random_weather, record, targets)
+    batch = make_batch(record, init_days, device, asked, shown, tell)
+    forecast = network(batch)
+    weight = weight * batch.asked
+    if tell is None:
+        return masked_mse(forecast, observed, weight)
+    return masked_mse(forecast[0], observed, weight) + ensemble_mse(forecast[1:], observed, weight, record.coming.members)
+
+
+def random_weather(record, targets, init_days, cells):
+    """Coming weather to learn with: observed, forecast or degraded, and sometimes of the first days only.
+
+    Returns
+    -------
+    float32 [M, n, L, COMING_CHANNELS, cells]
+        See `data_processing.coming_weather`.
+    """
+    random = np.random.default_rng(int(torch.randint(2 ** 31, ())))
+    coming, kind = record.coming, random.random()
+    members = min(TOLD_MEMBERS, coming.members)
+    if kind < OBSERVED_SHARE:
+        told = observed_weather(record, init_days, cells, targets[-1])[None]
+    elif coming.kept is not None and len(coming.kept) and kind < OBSERVED_SHARE + FORECAST_SHARE:
+        told = kept_weather(record, init_days, cells, min(members, coming.kept.shape[1]), random)
+    else:
+        told = degraded_weather(record, targets, init_days, cells, members, random)
+    if random.random() < CUT_SHARE:
+        told[:, :, random.integers(record.lead_times[-1]):] = 0.0
+    return told
+
+
+def ensemble_mse(forecasts, observed, weight, members):
+    """Squared error that the mean of an ensemble of `members` would have, from a few of them: Tensor, scalar.
+
+    The mean of a few errs more than that of many, by their variance times the difference of 1 / number.
+
+    forecasts : Tensor [M, ...]; observed, weight : as `masked_mse` takes them.
+    """
+    of_few = masked_mse(forecasts.mean(0), observed, weight)
+    if len(forecasts) < 2:
+        return of_few
+    return of_few - (1 / len(forecasts) - 1 / members) * masked_mean(forecasts.var(0), observed, weight)
 
 
 def random_cells(land):
@@ -427,11 +491,15 @@ def validation_days(targets):
 
 
 def validate(network, record, targets, device):
-    """Root mean squared error, m3 m-3, over `validation_days`."""
+    """Root mean squared error, m3 m-3, over `validation_days`; where coming weather is told, of forecasts without and with it."""
     targets = validation_days(targets)
     asked = spread_cells(record.land)
-    forecast = forecast_days(network, record, targets, device, progress=False, asked=asked)
-    return root_mean_square(forecast, record, targets, asked)
+    if record.coming is None:
+        forecast = forecast_days(network, record, targets, device, progress=False, asked=asked)
+        return root_mean_square(forecast, record, targets, asked)
+    blind, bound, members = forecast_told(network, record, targets, device, progress=False, asked=asked)
+    errors = [root_mean_square(forecast, record, targets, asked) for forecast in (blind, told_forecast(bound, members))]
+    return math.sqrt(sum(error ** 2 for error in errors) / 2)
 
 
 def spread_cells(land):
@@ -450,7 +518,7 @@ def root_mean_square(forecast, record, targets, cells):
 
 
 def forecast_days(network, record, targets, device, progress=True, asked=None):
-    """Forecast soil moisture of the given days, from the windows that end each of the lead times before.
+    """Forecast soil moisture of the given days, without coming weather, from the windows that end each lead time before.
 
     Parameters
     ----------
@@ -468,21 +536,62 @@ def forecast_days(network, record, targets, device, progress=True, asked=None):
     float32 ndarray [N, L, H, W]
         m3 m-3; NaN in cells that are not asked for, such as the sea.
     """
+    return _forecast(network, record, targets, device, progress, asked, None)[0]
+
+
+def forecast_told(network, record, targets, device, progress=True, asked=None):
+    """Forecast without and with the coming weather of the record, by the same weights.
+
+    Parameters
+    ----------
+    network, record, targets, device, progress, asked
+        As `forecast_days` takes them.
+
+    Returns
+    -------
+    blind : float32 ndarray [N, L, H, W]
+        m3 m-3; without coming weather.
+    bound : float32 ndarray [N, L, H, W]
+        With the observed weather, an upper bound of skill.
+    members : float32 ndarray [M, N, L, H, W]
+        With each member of the record's weather file; M = 0 where it has none. NaN where a member tells nothing and others do;
+        where none of them does, as without coming weather.
+    """
+    def tell(days, cells):
+        bound = observed_weather(record, days, cells)[None]
+        return bound if record.coming.file is None else np.concatenate((bound, own_weather(record, days, cells)))
+
+    forecasts = _forecast(network, record, targets, device, progress, asked, tell)
+    return forecasts[0], forecasts[1], forecasts[2:]
+
+
+def told_forecast(bound, members):
+    """The forecast that coming weather is there for: the mean of the members [M, N, L, H, W], or without any the bound."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the sea has no mean
+        return np.nanmean(members, axis=0) if len(members) else bound
+
+
+def _forecast(network, record, targets, device, progress, asked, tell):
+    """Forecasts float32 [1 or 1 + M, N, L, H, W]: without coming weather, then with what `tell` (see `make_batch`) tells."""
     device = torch.device(device)
     network.to(device).eval()
     asked = record.land if asked is None else asked
-    forecast = np.full((len(targets), len(record.lead_times), *record.land.shape), np.nan, np.float32)
+    forecast = None
     wanted = np.asarray(targets)[:, None] - record.lead_times  # [N, L] init days
     init_days = np.unique(wanted)
     with torch.no_grad():
         for start in tqdm(range(0, len(init_days), FORECAST_WINDOWS), desc="forecast", unit="batch",
                           disable=not progress, dynamic_ncols=True):
             days = init_days[start:start + FORECAST_WINDOWS]
-            scaled = network(make_batch(record, days, device, asked))[:, 0]
+            scaled = network(make_batch(record, days, device, asked, tell=tell))[..., 0, :, :, :]
             physical = record.scaler.unscale_soil_moisture(scaled).cpu().numpy()
-            for day, maps in zip(days, physical):
+            physical = physical[None] if tell is None else physical
+            if forecast is None:
+                forecast = np.full((len(physical), *wanted.shape, *record.land.shape), np.nan, np.float32)
+            for number, day in enumerate(days):
                 target, lead = np.nonzero(wanted == day)
-                forecast[target, lead] = np.where(asked, maps[lead], np.float32(np.nan))
+                forecast[:, target, lead] = np.where(asked, physical[:, number, lead], np.float32(np.nan))
     return forecast
 
 

@@ -47,7 +47,7 @@ class PaperCNN(nn.Module):
                                      nn.Flatten())
         self.head = MapHead(hidden * (height // window[0]) * (width // window[1]), lead_times, height, width)
 
-    def forward(self, batch, every_day=False):
+    def forward(self, batch):
         """See `make_cnn`; only the last day is forecast."""
         return self.head(self.encoder(batch.inputs.flatten(1, 2)))
 

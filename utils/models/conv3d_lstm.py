@@ -47,7 +47,7 @@ class PaperConv3dLSTM(nn.Module):
         self.recurrent = nn.LSTM(hidden * (height // window[1]) * (width // window[2]), cells, batch_first=True)
         self.head = MapHead(cells, lead_times, height, width)
 
-    def forward(self, batch, every_day=False):
+    def forward(self, batch):
         """See `make_conv3d_lstm`; only the last day is forecast."""
         days = self.encoder(batch.inputs.transpose(1, 2)).transpose(1, 2).flatten(2)
         return self.head(self.recurrent(days)[0][:, -1])

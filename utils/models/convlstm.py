@@ -27,8 +27,8 @@ def make_convlstm(settings, record):
     Returns
     -------
     nn.Module
-        `network(batch, every_day=False)` gives scaled soil moisture [N, d, L, H, W], L lead times after the window's
-        last day (d = 1), or after each of its days (d = D) where `network.every_day` is true.
+        `network(batch)` gives scaled soil moisture [N, d, L, H, W], L lead times after the window's last day (d = 1), or, where
+        `network.every_day` is true, after each of the days that `batch.shown` names.
     """
     if settings.head == "local":
         return make_local(OURS, settings, record)
@@ -108,6 +108,6 @@ class PaperConvLSTM(nn.Module):
             layers, inputs = [nn.ReLU(), nn.Conv2d(hidden[-1], 1, 1), nn.Sigmoid(), nn.Flatten()], cells
         self.head = nn.Sequential(*layers, MapHead(inputs, lead_times, height, width))
 
-    def forward(self, batch, every_day=False):
+    def forward(self, batch):
         """See `make_convlstm`; only the last day is forecast."""
         return self.head(self.recurrent(batch.inputs)[:, -1])

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from data_processing.coming_weather import COMING_CHANNELS, NOT_TOLD
 from data_processing.cube import SOIL_MOISTURE, VARIABLES
 from data_processing.static_maps import CHANNELS
 
@@ -44,7 +45,7 @@ def make_local(form, settings, record):
     ----------
     form : LocalForm
     settings : Settings
-        Read here: hidden (one width for all layers), dropout (0..1).
+        Read here: hidden (one width for all layers), dropout (0..1), coming_weather.
     record : Record
         Only its lead times are used: the weights are those of no grid.
 
@@ -52,7 +53,7 @@ def make_local(form, settings, record):
     -------
     LocalNetwork
     """
-    return LocalNetwork(form, settings.hidden[0], settings.dropout, len(record.lead_times))
+    return LocalNetwork(form, settings.hidden[0], settings.dropout, record.lead_times, told=settings.coming_weather != NOT_TOLD)
 
 
 def around_in_cells(spacing):
@@ -78,13 +79,14 @@ class LocalNetwork(nn.Module):
 
     forecast = keep * last + change, where `last` is the last known departure from the cell's mean (0 where nothing is
     known) and `keep` in 0..1 and `change`, one pair for each lead time, come from what is remembered. It starts as
-    persistence damped by a half.
+    persistence damped by a half. Where coming weather is told, it changes both; where none is told, it changes nothing.
     """
 
     every_day = True
 
-    def __init__(self, form, width, dropout, lead_times):
+    def __init__(self, form, width, dropout, lead_times, told=False):
         super().__init__()
+        self.lead_times = lead_times
         day_channels = 3 * len(VARIABLES) + 2  # values, freshness, antecedent means, season
         self.encoder = nn.ModuleDict({"place": nn.Linear(len(CHANNELS), width, bias=False)})
         if form.looks_around:
@@ -97,23 +99,24 @@ class LocalNetwork(nn.Module):
         else:
             self.encoder["past"] = PastDays(width)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * width + 1, width), nn.ReLU(),
-                                  nn.Linear(width, 2 * lead_times))
+                                  nn.Linear(width, 2 * len(lead_times)))
         nn.init.zeros_(self.head[-1].weight)
         nn.init.zeros_(self.head[-1].bias)
+        if told:
+            self.coming = ComingDays(2 * width + 1)
 
-    def forward(self, batch, every_day=False):
+    def forward(self, batch):
         """Scaled soil moisture of the asked cells.
 
         Parameters
         ----------
         batch : utils.batches.Batch
-        every_day : bool
-            Forecast from each day of the window, not from its last day only.
 
         Returns
         -------
         Tensor [N, d, L, H, W]
-            d = D with `every_day`, else 1; 0 in cells that are not asked for.
+            From the d days that are shown; 0 in cells that are not asked for. With M members of coming weather
+            [1 + M, N, d, L, H, W]: first what is forecast without it.
         """
         windows, days, _, height, width = batch.inputs.shape
         asked = batch.asked.flatten().nonzero()[:, 0]
@@ -129,13 +132,49 @@ class LocalNetwork(nn.Module):
         place = self.encoder["place"](batch.static.flatten(1)[:, asked].T)
         x = torch.relu(self.encoder["day"](torch.cat(day, -1)) + place).flatten(1, 2)  # [D, N x cells, width]
         past = self.recurrent(x) if "recurrent" in self._modules else self.encoder["past"](x)
-        shown = slice(None) if every_day else slice(-1, None)
+        shown = list(batch.shown)
         last = day[0].flatten(1, 2)[shown, :, SOIL_MOISTURE:SOIL_MOISTURE + 1]
-        keep, change = self.head(torch.cat((past[shown], x[shown], last), -1)).chunk(2, -1)
-        forecast = (torch.sigmoid(keep) * last + change).unflatten(1, (windows, -1))  # [d, N, cells, L]
-        maps = forecast.new_zeros(windows, len(forecast), forecast.shape[-1], height * width)
-        maps[..., asked] = forecast.permute(1, 0, 3, 2)
+        known = torch.cat((past[shown], x[shown], last), -1)
+        terms = self.head(known)  # [d, N x cells, 2 L]
+        if batch.coming is not None:
+            coming = batch.coming.permute(0, 3, 2, 1, 5, 4).flatten(3, 4)  # [M, leads, d, N x cells, channels]
+            terms = torch.cat((terms[None], terms + self.coming(known, coming, self.lead_times)))
+        keep, change = terms.chunk(2, -1)
+        forecast = (torch.sigmoid(keep) * last + change).unflatten(-2, (windows, -1))  # [(1 + M,) d, N, cells, L]
+        forecast = forecast.movedim(-4, -3).transpose(-1, -2)
+        maps = forecast.new_zeros(*forecast.shape[:-1], height * width)
+        maps[..., asked] = forecast
         return maps.unflatten(-1, (height, width))
+
+
+class ComingDays(nn.Module):
+    """What the weather of the coming days changes: a gated recurrent unit steps through them from what is known of the past."""
+
+    WIDTH = 32
+
+    def __init__(self, known):
+        super().__init__()
+        self.start = nn.Linear(known, self.WIDTH)
+        self.step = nn.GRUCell(COMING_CHANNELS, self.WIDTH)
+        self.change = nn.Linear(self.WIDTH, 2, bias=False)
+        nn.init.zeros_(self.change.weight)
+
+    def forward(self, known, coming, lead_times):
+        """known : [d, cells, k], coming : [M, days, d, cells, CHANNELS] -> [M, d, cells, 2 L]: what to add to the head's.
+
+        Nothing is added where no day up to the target has been told of.
+        """
+        members, days, *shape, channels = coming.shape
+        state = torch.tanh(self.start(known)).expand(members, *shape, -1).flatten(0, -2)
+        told = coming.new_zeros(members, *shape, 1)
+        changes = []
+        for day in range(days):
+            state = self.step(coming[:, day].reshape(-1, channels), state)
+            told = torch.maximum(told, coming[:, day, ..., -2:].amax(-1, keepdim=True))
+            if day + 1 in lead_times:
+                changes.append(self.change(state).unflatten(0, (members, *shape)) * (told > 0))
+        keep, change = torch.stack(changes, -2).unbind(-1)
+        return torch.cat((keep, change), -1)
 
 
 class LookAround(nn.Module):

@@ -45,6 +45,6 @@ class PaperLSTM(nn.Module):
         self.recurrent = nn.LSTM(len(VARIABLES) * cells, cells, batch_first=True)
         self.head = MapHead(cells, lead_times, height, width)
 
-    def forward(self, batch, every_day=False):
+    def forward(self, batch):
         """See `make_lstm`; only the last day is forecast."""
         return self.head(self.recurrent(batch.inputs.flatten(2))[0][:, -1])

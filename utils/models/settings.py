@@ -1,6 +1,7 @@
 """What the settings that are left at None stand for, by the form of the network."""
 from dataclasses import replace
 
+from data_processing.coming_weather import NOT_TOLD
 from data_processing.errors import UserError
 from utils.runs import check_settings
 
@@ -52,6 +53,8 @@ def refuse_idle_settings(settings, paper_hidden):
     unseen = [name for name in settings.drop_inputs if name in ("season", "place")]
     if not local and unseen:
         raise UserError(f"drop_inputs names {', '.join(unseen)}, which head {head!r} never sees.")
+    if not local and settings.coming_weather != NOT_TOLD:
+        raise UserError(f"coming_weather is {settings.coming_weather}; only head 'local' is told of it, not head {head!r}.")
     if not local and settings.dropout:
         raise UserError(f"dropout is {settings.dropout}; head {head!r} has none.")
     of_training = [name for name in ("freeze", "learning_rate_scale", "pull") if getattr(settings, name, None)]
