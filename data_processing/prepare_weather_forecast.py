@@ -11,7 +11,8 @@ Run     python data_processing/prepare_weather_forecast.py --like data/smap_l4/s
 
 A stopped run goes on. Forecasts that stand in the output already are not read again, and stay in it when their files are no
 longer given: so yesterday's downloads may be deleted. Of several starts that serve the same days (12 UTC, 00 UTC of the
-next day) the latest is taken. Expect 3 minutes of one processor for the 51 members of a global 0.25 degree ensemble.
+next day) the latest is taken. Expect a minute or two of one
+processor for 51 members of 15 days on a global grid of 0.25 degrees.
 """
 import contextlib
 import hashlib
@@ -77,10 +78,10 @@ class Earlier(NamedTuple):
 
 
 def main(settings):
-    output, target = check(settings)
+    output, target = check_output(settings)
     pieces = output.parent / PIECES
     paths = expand(settings.files, ENDINGS)
-    fields, grids, origin = catalogue(paths, pieces)
+    fields, grids, origin = scan_files(paths, pieces)
     earlier = read_earlier(output, target, origin)
     notes = check_cells(settings, grids, target)
     forecasts, more = choose(fields, paths, target, settings, earlier)
@@ -96,7 +97,7 @@ def main(settings):
     print(f"{output}{'' if forecasts else ' is up to date'}")
 
 
-def check(settings):
+def check_output(settings):
     """Refuse settings that cannot be meant; the output's path and the cube's cells."""
     output = Path(settings.output).expanduser().absolute()
     if output.suffix != ".nc":
@@ -113,7 +114,7 @@ def check(settings):
 
 
 # ------------------------------------------------------------------------------------------------- what the files hold
-def catalogue(paths, pieces):
+def scan_files(paths, pieces):
     """All fields of all files; what was found in a file is kept in the folder of the pieces and not looked for again.
 
     Returns
@@ -213,14 +214,14 @@ def _lacking(forecasts, earlier):
     short = [forecast for forecast in forecasts.values() if len(forecast.readings) < len(members)]
     if short:
         absent = sorted(set(members) - {reading.member for reading in short[0].readings})
-        notes.append(f"warning: {len(short)} of {len(forecasts)} forecasts lack members, such as that of {_stamp(short[0].start)} "
-                     f"{len(absent)} of {len(members)} ({', '.join(map(str, absent[:5]))}{' ...' if len(absent) > 5 else ''}); "
-                     "they are missing (NaN)")
+        some = ", ".join(map(str, absent[:5])) + (" ..." if len(absent) > 5 else "")
+        notes.append(f"warning: {len(short)} of {len(forecasts)} forecasts lack members, such as that of "
+                     f"{_stamp(short[0].start)} {len(absent)} of {len(members)} ({some}); they are missing (NaN)")
     for number, name in enumerate(VARIABLES):
         whole = [reading.whole[number].sum() for forecast in forecasts.values() for reading in forecast.readings]
         if whole and min(whole) < days:
-            notes.append(f"warning: {name}: {days * len(whole) - sum(whole)} of {days * len(whole)} forecast days (of all members) "
-                         "lack steps; they are missing (NaN)")
+            notes.append(f"warning: {name}: {days * len(whole) - sum(whole)} of {days * len(whole)} forecast days (of all "
+                         "members) lack steps; they are missing (NaN)")
     return notes
 
 

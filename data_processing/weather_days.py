@@ -273,8 +273,8 @@ def _check(values, reading, paths):
         if not valid.size:
             continue
         if number == RAIN and valid.min() < MOST_NEGATIVE:
-            raise UserError(f"{where}: rain since the start falls by {-valid.min():.3g} mm in a day: the steps are no totals since "
-                            "the start of the forecast. Take GRIB files, which say what each total spans.")
+            raise UserError(f"{where}: rain since the start falls by {-valid.min():.3g} mm in a day: the steps are no "
+                            "totals since the start of the forecast. Take GRIB files, which say what each total spans.")
         lowest = MOST_NEGATIVE if number == RAIN else limits.lowest
         if valid.min() < lowest or valid.max() > limits.highest:
             raise UserError(f"{where}: {VARIABLES[number]} reaches from {valid.min():.4g} to {valid.max():.4g} {limits.unit}; "

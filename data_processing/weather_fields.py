@@ -283,8 +283,8 @@ def _netcdf_fields(file, variable, number, grids, path):
     """FIELD [n] of one variable: rain is taken as the total since the start of the forecast."""
     axes = {role: _axis(file, variable, role) for role in ROLES}
     if axes["step"] is None or axes["start"] is None:
-        raise UserError(f"{path}: {variable.name} has the dimensions {', '.join(variable.dimensions)}; needed are the start of the "
-                        "forecast (time) and the steps since then (step), which this file does not tell. Take the GRIB.")
+        raise UserError(f"{path}: {variable.name} has the dimensions {', '.join(variable.dimensions)}; needed are the start of "
+                        "the forecast (time) and the steps since then (step), which this file does not tell. Take the GRIB.")
     if axes["lat"] is None or axes["lon"] is None or axes["lat"].ndim != 1:
         raise UserError(f"{path}: {variable.name} has no axes of latitude and longitude. Take the GRIB.")
     if not hasattr(variable, "units"):

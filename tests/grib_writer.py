@@ -47,7 +47,8 @@ def _message(start, lat, lon, centre, template, member):
             "iDirectionIncrementInDegrees": lon[1] - lon[0], "jDirectionIncrementInDegrees": abs(lat[1] - lat[0]),
             "productDefinitionTemplateNumber": template, "discipline": 0}
     if member is not None:
-        keys |= {"perturbationNumber": member, "numberOfForecastsInEnsemble": 51, "typeOfEnsembleForecast": 1 if member == 0 else 3}
+        keys |= {"perturbationNumber": member, "numberOfForecastsInEnsemble": 51,
+                 "typeOfEnsembleForecast": 3 if member else 1}
     for key, value in keys.items():
         eccodes.codes_set(message, key, value)
     return message

@@ -209,7 +209,7 @@ def test_linear_map_stays_linear(prepare, lat):
     np.testing.assert_allclose(found, linear(CUBE_LAT, CUBE_LON), atol=0.06)  # packed in tenths; cells grow to the south
 
 
-@pytest.mark.parametrize("west", [0.0, 180.0, -180.0])
+@pytest.mark.parametrize("west", [0.0, 180.0, -180.0, 101.0])  # the last has its seam inside the cube
 def test_globes_that_begin_anywhere(prepare, west):
     lat, lon = np.arange(90.0, -90.1, -2.0), west + np.arange(0, 360, 2.0)
     values = np.broadcast_to(280 + 10 * np.cos(np.radians(lon)), (lat.size, lon.size))
@@ -237,20 +237,35 @@ def test_cells_outside_are_missing_and_said(prepare, capsys):
     assert "3 of 12 cells" in capsys.readouterr().out
 
 
-# ---------------------------------------------------------------------------------------------------- what is refused
-def test_netcdf_buckets_that_begin_anew_are_refused(prepare, tmp_path):
-    path = tmp_path / "a.nc"
+# -------------------------------------------------------------------------------------------------------------- NetCDF
+def write_rain(path, total, unit="kg m-2"):
+    """NetCDF of a forecast of 2024-06-01 00 UTC: rain since the start, the same everywhere, every 6 h from 6 h on."""
     with netCDF4.Dataset(path, "w") as file:
-        for name, values, unit in (("step", np.arange(6, 49, 6), "hours"), ("latitude", LAT, ""), ("longitude", LON, "")):
+        for name, values, units in (("step", 6 * np.arange(1, len(total) + 1), "hours"), ("latitude", LAT, "degrees_north"),
+                                    ("longitude", LON, "degrees_east")):
             file.createDimension(name, len(values))
             file.createVariable(name, "f8", (name,))[:] = values
-            file[name].units = unit
+            file[name].units = units
         file.createVariable("time", "f8", ())[...] = 0
         file["time"].units = "hours since 2024-06-01"
-        file.createVariable("tp", "f4", ("step", "latitude", "longitude"))[:] = np.array([0, 0, 0, 30, 0, 0, 0, 5])[:, None, None]
-        file["tp"].units = "kg m-2"
+        file.createVariable("tp", "f4", ("step", "latitude", "longitude"))[:] = np.array(total)[:, None, None]
+        file["tp"].units = unit
+    return path
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("m", 0.001), ("mm", 1.0)])
+def test_netcdf_of_rain_since_the_start(prepare, tmp_path, unit, factor):
+    total = factor * np.array([1, 2, 4, 8, 8, 9, 9, 20.0])
+    messages = ecmwf_forecast("2024-06-01T00", days=2)[8:]  # the temperature comes as GRIB
+    written(tmp_path / "b.grib2", *messages)
+    file = prepare(files=[write_rain(tmp_path / "a.nc", total, unit), tmp_path / "b.grib2"])
+    np.testing.assert_allclose(series(file), [[[8.0, MEAN], [12.0, MEAN]]], atol=0.051)
+
+
+# ---------------------------------------------------------------------------------------------------- what is refused
+def test_netcdf_buckets_that_begin_anew_are_refused(prepare, tmp_path):
     with pytest.raises(UserError, match="falls by 25 mm in a day"):
-        prepare(files=[path])
+        prepare(files=[write_rain(tmp_path / "a.nc", [0, 0, 0, 30, 0, 0, 0, 5])])
 
 
 def test_files_of_two_models_are_refused(prepare, folder):
