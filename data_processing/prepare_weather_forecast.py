@@ -38,7 +38,7 @@ from data_processing.files import PIECES, PROJECT, expand, remove_half_written
 from data_processing.preparing import outcomes
 from data_processing.regrid import axes_grid
 from data_processing.weather_days import Placing, first_whole_day, key_of, make_piece, plan_reading, with_control
-from data_processing.weather_fields import ENDINGS, FIELD, VARIABLES, scan_file, store_scan, stored_scan
+from data_processing.weather_fields import ENDINGS, VARIABLES, scan_file, store_scan, stored_scan
 from data_processing.weather_file import PACKED_FILL, new_weather_file
 from utils.command_line import RESUME_FILES, run_script
 
@@ -126,7 +126,7 @@ def scan_files(paths, pieces):
     Raises
     ------
     UserError
-        One line for each file that cannot be read; forecasts of several models.
+        One line for each file that cannot be read; forecasts of several models; only rain or only temperature.
     """
     found, grids, refused, origins = [], {}, [], {}
     for number, path in enumerate(tqdm(paths, desc="looking into files", unit="file", file=sys.stderr)):
@@ -152,7 +152,12 @@ def scan_files(paths, pieces):
     if len(known) > 1:
         raise UserError(f"the files hold forecasts of several models: {', '.join(f'{o} ({origins[o]})' for o in known)}. "
                         "Make a weather forecast file of each.")
-    return np.concatenate(found) if found else np.empty(0, FIELD), list(grids), known[0] if known else ""
+    fields = np.concatenate(found)
+    lacking = [name for number, name in enumerate(("total precipitation (tp)", "temperature of 2 m (2t)"))
+               if number not in fields["variable"]]
+    if lacking:
+        raise UserError(f"the files hold no {lacking[0]}; name the files of both at once.")
+    return fields, list(grids), known[0] if known else ""
 
 
 def check_cells(settings, grids, target):
@@ -298,6 +303,7 @@ def make_pieces(waiting, work, workers):
 
 def assemble(output, target, forecasts, pieces, earlier, origin, settings):
     """Write the output from the pieces and from what stood in it."""
+    remove_half_written(output.parent, output.stem)
     init_days = sorted(forecasts.keys() | earlier.forecasts.keys())
     members, days = _members(forecasts, earlier), _days(forecasts, earlier)
     origin = origin or earlier.origin

@@ -265,7 +265,8 @@ def test_netcdf_of_rain_since_the_start(prepare, tmp_path, unit, factor):
 # ---------------------------------------------------------------------------------------------------- what is refused
 def test_netcdf_buckets_that_begin_anew_are_refused(prepare, tmp_path):
     with pytest.raises(UserError, match="falls by 25 mm in a day"):
-        prepare(files=[write_rain(tmp_path / "a.nc", [0, 0, 0, 30, 0, 0, 0, 5])])
+        temperatures = written(tmp_path / "b.grib2", *ecmwf_forecast("2024-06-01T00", days=2)[8:])
+        prepare(files=[write_rain(tmp_path / "a.nc", [0, 0, 0, 30, 0, 0, 0, 5]), temperatures])
 
 
 def test_files_of_two_models_are_refused(prepare, folder):
@@ -291,7 +292,12 @@ def test_impossible_temperature_is_refused(prepare):
 
 def test_forecast_shorter_than_a_day_is_refused(prepare):
     with pytest.raises(UserError, match="hold no whole UTC day"):
-        prepare(rain(0.001, "2024-06-01T12", 0, 24))
+        prepare(rain(0.001, "2024-06-01T12", 0, 24), temperature(280.0, "2024-06-01T12", 24))
+
+
+def test_rain_without_temperature_is_refused(prepare):
+    with pytest.raises(UserError, match=r"hold no temperature of 2 m \(2t\)"):
+        prepare(rain(0.001, "2024-06-01T00", 0, 24))
 
 
 @pytest.mark.parametrize(("change", "message"), [

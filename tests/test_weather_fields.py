@@ -1,7 +1,11 @@
 """Fields of forecasts in GRIB and NetCDF files: what is found, which units and steps, files that are something else."""
+import subprocess
+import sys
+
 import netCDF4
 import numpy as np
 import pytest
+from conftest import ROOT
 from grib_writer import GEFS, LAT, LON, rain, temperature, wind
 
 from data_processing.errors import UserError
@@ -154,6 +158,14 @@ def test_scan_is_kept_and_found_again(tmp_path):
     again = stored_scan(tmp_path / "scan.npz")
     assert np.array_equal(scan.fields, again.fields) and scan[1:] == again[1:]
     assert stored_scan(tmp_path / "absent.npz") is None
+
+
+def test_library_of_grib_leaves_projections_alone():
+    code = ("from data_processing.grib import eccodes\nfrom data_processing.regrid import metres_north\n"
+            "print(round(float(metres_north(30.0))), eccodes.codes_get_values(eccodes.codes_grib_new_from_samples("
+            "'regular_ll_pl_grib2')).size)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()) == (0, ["3658789", "496"]), done.stderr
 
 
 # ------------------------------------------------------------------------------------------------------------- NetCDF
