@@ -12,7 +12,8 @@ from data_processing import prepare_weather_forecast as script
 from data_processing.cube import write_cube
 from data_processing.errors import UserError
 from data_processing.prepare_weather_forecast import Settings, main
-from data_processing.weather_days import day_weights, first_whole_day, make_piece, tiling
+from data_processing.regrid import axes_grid
+from data_processing.weather_days import Placing, day_weights, first_whole_day, make_piece, tiling
 from data_processing.weather_file import open_weather_file, read_weather
 
 CUBE_LAT, CUBE_LON = 31.0 + np.arange(3), 100.0 + np.arange(4)
@@ -188,9 +189,9 @@ def test_one_message_a_file_is_the_same_as_one_file(prepare, folder):
     np.testing.assert_allclose(series(file), [[[RATE, GEFS_MEAN]]], atol=0.051)
 
 
-def test_field_in_two_files_is_taken_once(prepare, folder, capsys):
-    for name in ("a.grib2", "b.grib2"):
-        written(folder / name, *ecmwf_forecast("2024-06-01T00", days=1))
+def test_field_in_two_files_is_that_of_the_first(prepare, folder, capsys):
+    for name, rate in (("a.grib2", 1.0), ("b.grib2", 2.0)):
+        written(folder / name, *ecmwf_forecast("2024-06-01T00", days=1, rate=rate))
     np.testing.assert_allclose(series(prepare()), [[[RATE, MEAN]]])
     assert "9 fields stand in several files" in capsys.readouterr().out
 
@@ -217,6 +218,13 @@ def test_globes_that_begin_anywhere(prepare, west):
                    rain(0.0, "2024-06-01T00", 0, 24, lat=lat, lon=lon))
     found = read_weather(file, file.init_time)[0, 0, 0, 1].mean(axis=0)
     np.testing.assert_allclose(found, 280 + 10 * np.cos(np.radians([100, 101.0, 102, 103])), atol=0.2)
+
+
+def test_region_across_the_meridian_where_longitudes_begin_anew():
+    lon = np.array([357.0, 358.0, 359.0, 0.0, 1.0, 2.0])
+    target = axes_grid(np.array([10.0, 11.0]), np.array([-1.0, 0.0, 1.0]))
+    placing = Placing([9.0, 10.0, 11.0, 12.0], lon, target, 0.5)
+    np.testing.assert_allclose(placing(np.tile(lon, (4, 1))), [[359, 0, 1]] * 2, atol=1e-6)
 
 
 def test_two_grids_in_one_forecast(prepare):
@@ -330,6 +338,14 @@ def test_further_starts_are_added_and_nothing_is_read_again(prepare, tmp_path, m
     kept = series(prepare(files=[second]), "2024-05-31")[:, :, 0]
     np.testing.assert_allclose(kept, [[24, 24, np.nan], [48, 48, np.nan], [np.nan] * 3])
     assert len(made) == 1
+
+
+def test_members_keep_their_place_when_others_come_before_them(prepare, tmp_path):
+    prepare(*ecmwf_forecast("2024-06-01T00", days=1, member=2, rate=3.0))
+    written(tmp_path / "in" / "b.grib2", *ecmwf_forecast("2024-06-02T00", days=1, member=1, rate=2.0))
+    file = prepare()
+    np.testing.assert_allclose(series(file, "2024-05-31")[:, 0, 0], [np.nan, 72])
+    np.testing.assert_allclose(series(file, "2024-06-01")[:, 0, 0], [48, np.nan])
 
 
 def test_nothing_new_leaves_the_file_as_it_is(prepare, tmp_path, capsys):
