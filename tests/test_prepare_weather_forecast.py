@@ -222,9 +222,9 @@ def test_globes_that_begin_anywhere(prepare, west):
 
 def test_region_across_the_meridian_where_longitudes_begin_anew():
     lon = np.array([357.0, 358.0, 359.0, 0.0, 1.0, 2.0])
-    target = axes_grid(np.array([10.0, 11.0]), np.array([-1.0, 0.0, 1.0]))
+    target = axes_grid(np.array([9.5, 11.5]), np.array([0.0, 2.0, 4.0]))
     placing = Placing([9.0, 10.0, 11.0, 12.0], lon, target, 0.5)
-    np.testing.assert_allclose(placing(np.tile(lon, (4, 1))), [[359, 0, 1]] * 2, atol=1e-6)
+    np.testing.assert_allclose(placing(np.full((4, 6), 5.0)), [[5.0, 5.0, np.nan]] * 2)  # the region ends at 2.5 E
 
 
 def test_two_grids_in_one_forecast(prepare):
