@@ -198,14 +198,14 @@ def _opened(path, member):
     with file:
         file.set_auto_maskandscale(False)
         if file.data_model.startswith("NETCDF3"):
-            _check_length(path, member, file.data_model)
+            check_length(path, member, file.data_model)
         try:
             yield file
         except RuntimeError as error:  # the library's word for a chunk that cannot be unpacked
             raise unreadable(path, error) from None
 
 
-def _check_length(path, member, layout):
+def check_length(path, member, layout):
     """Raise where a NetCDF-3 file is cut off, for the library would read the rest as zeros."""
     if layout == "NETCDF3_64BIT_DATA":
         raise UserError(f"{path}: NetCDF in layout CDF-5, which the service never sent. Convert it: nccopy -k nc4.")

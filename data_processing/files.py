@@ -122,14 +122,16 @@ def expand(files, endings):
     return sorted(found, key=lambda file: (file.name, file))
 
 
-def unreadable(path, error):
-    """The one line to say when a NetCDF or HDF5 file cannot be opened or read.
+def unreadable(path, error, wanted="NetCDF nor HDF5"):
+    """The one line to say when a NetCDF, HDF5 or GRIB file cannot be opened or read.
 
     Parameters
     ----------
     path : str or Path
     error : Exception
         What the library said.
+    wanted : str
+        What it might have been, after "neither".
 
     Returns
     -------
@@ -154,9 +156,9 @@ def unreadable(path, error):
         return UserError(f"{path}: not data but a message of the service ({_first_words(start)}). {again}")
     if start.startswith(b"PK"):
         return UserError(f"{path}: a damaged or incomplete ZIP file ({said}). {again}")
-    if start.startswith((HDF5_SIGNATURE, b"CDF")):
+    if start.startswith((HDF5_SIGNATURE, b"CDF", b"GRIB")):
         return UserError(f"{path}: damaged or incomplete ({said}). {again}")
-    return UserError(f"{path}: neither NetCDF nor HDF5; it begins with {_first_words(start[:40])!r}. Take it out, or "
+    return UserError(f"{path}: neither {wanted}; it begins with {_first_words(start[:40])!r}. Take it out, or "
                      "download it again.")
 
 

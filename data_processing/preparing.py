@@ -216,7 +216,7 @@ def _make_pieces(plan, read, paths, workers):
     refused = []
     size = sum(file.stat().st_size for source, _ in waiting for file in source.files)
     with tqdm(total=size, desc="reading", unit="B", unit_scale=True, unit_divisor=1000, file=sys.stderr) as bar:
-        for source, path, refusal in _outcomes(partial(_make_piece, read), waiting, workers):
+        for source, path, refusal in outcomes(partial(_make_piece, read), waiting, workers):
             bar.update(sum(file.stat().st_size for file in source.files))
             bar.set_postfix_str(source.name)
             if refusal:
@@ -228,8 +228,8 @@ def _make_pieces(plan, read, paths, workers):
                                           "not read again"]))
 
 
-def _outcomes(work, waiting, workers):
-    """Yield (source, path, text of a UserError or None) as each piece is done."""
+def outcomes(work, waiting, workers):
+    """Yield (source, path, what `work(source, path)` returns) as each piece is done, by `workers` processes."""
     if workers == 1:
         for source, path in waiting:
             yield source, path, work(source, path)
