@@ -1,8 +1,8 @@
 """Weather of the coming days, as networks are told it: observed (a bound, no forecast), a forecast's, or a degraded one.
 
-What a network is told of a cell has the channels rain, beside its usual days and beside its soil, temperature, and how far rain
-and temperature can be trusted: 0 = not told, 1 = observed, between = the correlation of forecast and observed rain at that lead
-time. Nothing else of the days after the last input day
+What a network is told of a cell has the channels rain, beside its usual days and beside its soil, temperature, and how far
+rain and temperature can be trusted: 0 = not told, 1 = observed, between = the correlation of forecast and observed rain at that
+lead time. Nothing else of the days after the last input day
 reaches a forecast, and without coming weather nothing at all.
 
 Shapes: M members, n init days, L = longest lead time of the record, K lead times of a file; `cells` are flat indices into the map.
@@ -92,8 +92,8 @@ def weather_file_path(setting, twin_domain):
                             "twin's weather service), or the path of a weather forecast file.")
         return path
     if not twin_domain:
-        raise UserError("coming_weather is twin, but the cube is not the synthetic twin: give the path of a weather forecast file, "
-                        "or observed.")
+        raise UserError("coming_weather is twin, but the cube is not the synthetic twin: give the path of a weather forecast "
+                        "file, or observed.")
     return weather_path(twin_domain)
 
 
@@ -255,8 +255,9 @@ def degraded_weather(record, targets, init_days, cells, members, random):
 
     def departed(values):
         days = coming_days(record, days_of_season(record, targets, init_days, random))
+        others = observed_values(record, days, cells, targets[-1])
         follows = random.random((len(init_days), 1, len(cells))) < stay
-        return [np.where(follows, one, another) for one, another in zip(values, observed_values(record, days, cells, targets[-1]))]
+        return [np.where(follows, one, another) for one, another in zip(values, others)]
 
     truth = observed_values(record, coming_days(record, init_days), cells, targets[-1])
     common = departed(truth) if members > 1 else truth
@@ -291,7 +292,8 @@ def observed_values(record, days, cells, last=None):
     rows = before + np.where(inside, days, 0)
     found = []
     for channel in (PRECIPITATION, SOIL_TEMPERATURE):
-        values, age = (array.reshape(*array.shape[:2], -1)[rows[..., None], channel, cells] for array in (record.carried, record.age))
+        values, age = (array.reshape(*array.shape[:2], -1)[rows[..., None], channel, cells]
+                       for array in (record.carried, record.age))
         found.append(np.where((age == 0) & inside[..., None], values, np.float32(np.nan)))
     return found
 
@@ -306,7 +308,7 @@ def from_file(record, values, cells):
 
 
 def told(record, rain, temperature, trust, cells):
-    """Channels of a network [..., COMING_CHANNELS, cells] of rain, mm d-1, and temperature, K, [..., cells], and the trust in them."""
+    """Channels of a network [..., COMING_CHANNELS, cells] of rain, mm d-1, temperature, K, [..., cells], and the trust in them."""
     def pair(channel):
         return (values[channel].ravel()[cells] if record.scaler.kind == "cell" else values[channel]
                 for values in (record.scaler.mean, record.scaler.spread))

@@ -139,8 +139,8 @@ def open_weather_file(path, lat, lon):
     present = set(dataset.variables)
     temperature = next((name for name in TEMPERATURES if name in dataset.data_vars), None)
     if "precipitation" not in dataset.data_vars or temperature is None:
-        raise UserError(f"{path} has the variables {', '.join(sorted(dataset.data_vars)) or 'none'}; needed are precipitation and "
-                        f"{' or '.join(TEMPERATURES)}. {PREPARE}.")
+        raise UserError(f"{path} has the variables {', '.join(sorted(dataset.data_vars)) or 'none'}; needed are precipitation "
+                        f"and {' or '.join(TEMPERATURES)}. {PREPARE}.")
     dimensions = tuple(name for name in DIMENSIONS if name != "member" or "member" in dataset.dims)
     for name in ("precipitation", temperature):
         if set(dataset[name].dims) != set(dimensions):
@@ -245,13 +245,13 @@ def _check_values(file):
         if valid.size == 0:
             raise UserError(f"{file.path}: {name} has no value on any of {len(chosen)} days that were looked at.")
         if valid.min() < quantity.lowest or valid.max() > quantity.highest:
-            raise UserError(f"{file.path}: {name} reaches from {valid.min():.4g} to {valid.max():.4g} {quantity.unit} when its unit "
-                            f"is {file.dataset[name].attrs['units']!r}; possible are {quantity.lowest:g} to "
+            raise UserError(f"{file.path}: {name} reaches from {valid.min():.4g} to {valid.max():.4g} {quantity.unit} when its "
+                            f"unit is {file.dataset[name].attrs['units']!r}; possible are {quantity.lowest:g} to "
                             f"{quantity.highest:g}. Put the file's attributes right.")
     rain = values[:, :, :, 0]
     if len(file.lead_times) > 2:
         wet = np.isfinite(rain).all(axis=2) & (rain.max(axis=2) > 1.0)
         rising = (np.diff(rain, axis=2) >= -0.2).all(axis=2)
         if wet.any() and rising[wet].mean() > ALWAYS_RISING:
-            raise UserError(f"{file.path}: precipitation never falls from one day of a forecast to the next: it is the total since "
-                            f"the start of the forecast, not that of each day. {PREPARE}.")
+            raise UserError(f"{file.path}: precipitation never falls from one day of a forecast to the next: it is the total "
+                            f"since the start of the forecast, not that of each day. {PREPARE}.")

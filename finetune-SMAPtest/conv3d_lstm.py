@@ -41,8 +41,8 @@ class Settings:
     pretrained: str | None = None  # a finished run, or its model.pt, to start from, instead of source_cube's
     scaling_from: Literal["target", "source"] = "target"  # whose mean and spread; "source" by cell needs equal grids
     zero_shot: bool = False  # use the pre-trained weights as they are
-    freeze: tuple[str, ...] = ()  # parts that stay as pre-trained: encoder, recurrent, head
-    learning_rate_scale: dict[str, float] = field(default_factory=dict)  # factor by part, such as encoder 0.1
+    freeze: tuple[str, ...] = ()  # stay as pre-trained: encoder, recurrent, head, coming (weather)
+    learning_rate_scale: dict[str, float] = field(default_factory=dict)  # factor by part, such as encoder 0.1; of coming 4
     pull: float = 0.0  # of the weights towards the pre-trained ones (L2-SP)
     hold_back: bool | None = None  # go only as far as validation and record allow; default yes, no for the paper's
     # data

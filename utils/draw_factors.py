@@ -43,7 +43,8 @@ def draw_factors(path, rows, title):
             axes.axvline(0, color="0.3", linewidth=0.6)
             axes.set_xscale("symlog", linthresh=10)
             axes.set_yticks(range(len(inputs)), [name.replace("_", " ") for name in inputs[::-1]] if column == 0 else [])
-            axes.set(xlabel="growth of the MSE (%)", title=f"{method}, " + ("by lead time" if column == 0 else lead_text((longest,))))
+            axes.set(xlabel="growth of the MSE (%)",
+                     title=f"{method}, " + ("by lead time" if column == 0 else lead_text((longest,))))
             axes.legend(loc="lower right")
     write_title(figure, lines)
     save_figure(path, figure)

@@ -14,7 +14,7 @@ from utils.evaluation import daily_scores
 from utils.members import read_forecast
 from utils.runs import cube_label, find_cube
 from utils.study import from_short_pretraining, is_made, run_or_reuse, script_settings, test_days
-from utils.tables import told_training
+from utils.tables import name_part, told_training
 from utils.transfer import source_cut, source_of
 
 DAMPED_OF_ALL = "damped_persistence_of_all_days"  # what a full record gives, on the same cells
@@ -62,11 +62,12 @@ def make_learning_runs(settings, name):
             if settings.quick:
                 asked |= QUICK_STEPS[experiment]
             if way == told:
-                asked |= {"coming_weather": settings.coming_weather, "name": f"{asked['name']}-{told.split(' (')[0].replace(' ', '-')}"}
+                asked |= {"coming_weather": settings.coming_weather, "name": f"{asked['name']}-{name_part(told)}"}
             if way != "scratch":
                 asked |= {"source_cube": source_cube, "source_until": until, "zero_shot": way == "zero-shot"}
                 if settings.quick:
-                    asked |= from_short_pretraining(settings.model, asked | {"name": asked["name"] if way == told else name}, until, **QUICK_STEPS["ERA5test"])
+                    of_source = name + (f"-{name_part(told)}" if way == told else "")
+                    asked |= from_short_pretraining(settings.model, asked | {"name": of_source}, until, **QUICK_STEPS["ERA5test"])
             if way == "zero-shot":
                 asked["name"] += "-zero-shot"
             planned.append((way, days, experiment, asked))

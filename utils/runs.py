@@ -58,9 +58,9 @@ def run_name(settings, cube_file, until=None):
     if settings.name:
         return settings.name
     head = getattr(settings, "head", "local")
+    told = {NOT_TOLD: "", "observed": "-observed-weather-bound"}.get(settings.coming_weather, "-with-forecast")
     return (cube_file.name + ("" if head == "local" else f"-{head}")
-            + "".join(f"-without-{name}" for name in settings.drop_inputs)
-            + {"none": "", "observed": "-observed-weather-bound"}.get(settings.coming_weather, "-with-forecast") + (f"-until{until}" if until else ""))
+            + "".join(f"-without-{name}" for name in settings.drop_inputs) + told + (f"-until{until}" if until else ""))
 
 
 class Run:

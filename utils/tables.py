@@ -111,6 +111,11 @@ def told_training(coming_weather):
     return {NOT_TOLD: None, "observed": "observed weather (bound)"}.get(coming_weather, "with forecast")
 
 
+def name_part(training):
+    """A way of training as a part of a run's name: "with-forecast", "observed-weather-bound"."""
+    return training.replace(" ", "-").replace("(", "").replace(")", "")
+
+
 def grids_agree(cube, source_cube):
     """Whether two cubes have the same cells."""
     one, other = (open_cube(find_cube(name, domain).path, check_values=False)
@@ -133,7 +138,7 @@ def run_settings(settings, name, head, training, lead_times, source_cube):
         asked["source_cube"] = source_cube
     if training == told_training(settings.coming_weather):
         asked["coming_weather"] = settings.coming_weather
-        asked |= {"name": f"{asked['name']}-{training.split(' (')[0].replace(' ', '-')}"} if "name" in asked else {}
+        asked |= {"name": f"{asked['name']}-{name_part(training)}"} if "name" in asked else {}
     if settings.quick:
         asked |= {"train_days": settings.train_days or QUICK["train_days"]}
         asked |= {} if settings.test_from else {"test_days": QUICK["test_days"]}
@@ -233,7 +238,7 @@ def lead_lines(runs, rows):
     lines.append(("blind", LABELS["blind"].format(form), errors_by_lead(rows, *best)))
     told = [run for run in runs if run.form == network and run.training not in ("scratch", "transferred")]
     for run in told:
-        name = network if (network, run.training) == (form, run.training) or not errors_by_lead(rows, form, run.training) else form
+        name = form if errors_by_lead(rows, form, run.training) else network
         kind = "bound" if run.training == bound else "with forecast"
         lines.append((kind, LABELS[kind].format(name), errors_by_lead(rows, name, run.training)))
         if kind == "with forecast":
@@ -298,7 +303,7 @@ def table_cells(row, bold):
     """Texts of a row; `bold` marks a text."""
     if "rmse" not in row:
         return [row["form"], row["training"], str(row["lead_time"]), row["remark"]] + [""] * (len(HEADER) - 4)
-    gain, of_weather = ("" if names[0] not in row else "{:+.1f} % ({:+.1f} .. {:+.1f})".format(*(100 * row[name] for name in names))
+    gain, of_weather = ("{:+.1f} % ({:+.1f} .. {:+.1f})".format(*(100 * row[name] for name in names)) if names[0] in row else ""
                         for names in (("gain_by_transfer", "gain_low", "gain_high"),
                                       ("gain_by_weather", "weather_low", "weather_high")))
     rmse = f"{row['rmse']:.4f}"

@@ -29,10 +29,12 @@ REFIT_BELOW = 2 * 365  # days: a shorter record cannot spare its validation days
 FORECAST_WINDOWS = 2  # at a time: more no longer fit a processor's cache
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way from the pre-trained to the fine-tuned weights, to choose from
 YEAR = 365  # days
-# Learning with coming weather: shares of the steps in which it is observed, and forecast where there are past forecasts (else
-# degraded); share in which it ends before the last target
-OBSERVED_SHARE, FORECAST_SHARE, CUT_SHARE = 0.3, 0.5, 0.25
-TOLD_STRIDE = 4  # days of a window between those from which is forecast: what differs is the weather, not the past
+# Learning with coming weather: shares of the steps in which it is (observed, forecast), else degraded, with past forecasts and
+# without; share in which it ends before the last target
+ARCHIVE_SHARES, NO_ARCHIVE_SHARES = (0.2, 0.6), (0.5, 0.0)
+CUT_SHARE = 0.2
+COMING_RATE = 4.0  # of the learning rate in fine-tuning: what rain does to a soil differs more between domains than the rest
+TOLD_STRIDE = 6  # days of a window between those from which is forecast: what differs is the weather, not the past
 TOLD_MEMBERS = 2  # of an ensemble, in a step of training
 
 
@@ -74,10 +76,10 @@ def parameter_groups(network, settings):
     Parameters
     ----------
     network : nn.Module
-        Its direct children are its parts: `encoder`, `recurrent`, `head`.
+        Its direct children are its parts: `encoder`, `recurrent`, `head` and, told the coming weather, `coming`.
     settings : Settings
         Read here: learning_rate and, where they exist, freeze (parts that stay as they are) and learning_rate_scale
-        (factor by part, 1 where a part is not named).
+        (factor by part; where one is not named 1, but COMING_RATE for the part `coming`).
 
     Returns
     -------
@@ -89,7 +91,9 @@ def parameter_groups(network, settings):
     UserError
         A name that is no part of this network; nothing is left to train.
     """
-    freeze, learning_rate_scale = getattr(settings, "freeze", ()), getattr(settings, "learning_rate_scale", {})
+    freeze, learning_rate_scale = getattr(settings, "freeze", ()), getattr(settings, "learning_rate_scale", None)
+    usual_scale = {} if learning_rate_scale is None else {"coming": COMING_RATE}  # in fine-tuning
+    learning_rate_scale = learning_rate_scale or {}
     parts = dict(network.named_children())
     for setting, names in (("freeze", freeze), ("learning_rate_scale", learning_rate_scale)):
         unknown = [name for name in names if name not in parts]
@@ -101,10 +105,11 @@ def parameter_groups(network, settings):
         part.requires_grad_(name not in freeze)
         trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
         if trained:
-            if learning_rate_scale.get(name, 1.0) <= 0:
-                raise UserError(f"learning_rate_scale of {name} is {learning_rate_scale[name]}; it must be above 0. To keep a "
+            scale = (usual_scale | learning_rate_scale).get(name, 1.0)
+            if scale <= 0:
+                raise UserError(f"learning_rate_scale of {name} is {scale}; it must be above 0. To keep a "
                                 "part as it is, name it in freeze.")
-            groups.append({"params": trained, "lr": settings.learning_rate * learning_rate_scale.get(name, 1.0)})
+            groups.append({"params": trained, "lr": settings.learning_rate * scale})
     if not groups:
         raise UserError(f"freeze names every part ({', '.join(freeze)}): nothing is left to train.")
     return groups
@@ -445,9 +450,10 @@ def random_weather(record, targets, init_days, cells):
     random = np.random.default_rng(int(torch.randint(2 ** 31, ())))
     coming, kind = record.coming, random.random()
     members = min(TOLD_MEMBERS, coming.members)
-    if kind < OBSERVED_SHARE:
+    observed, forecast = ARCHIVE_SHARES if coming.kept is not None and len(coming.kept) else NO_ARCHIVE_SHARES
+    if kind < observed:
         told = observed_weather(record, init_days, cells, targets[-1])[None]
-    elif coming.kept is not None and len(coming.kept) and kind < OBSERVED_SHARE + FORECAST_SHARE:
+    elif kind < observed + forecast:
         told = kept_weather(record, init_days, cells, min(members, coming.kept.shape[1]), random)
     else:
         told = degraded_weather(record, targets, init_days, cells, members, random)

@@ -150,7 +150,7 @@ class LocalNetwork(nn.Module):
 class ComingDays(nn.Module):
     """What the weather of the coming days changes: a gated recurrent unit steps through them from what is known of the past."""
 
-    WIDTH = 32
+    WIDTH = 48
 
     def __init__(self, known):
         super().__init__()
