@@ -33,7 +33,9 @@ YEAR = 365  # days
 # without; share in which it ends before the last target
 ARCHIVE_SHARES, NO_ARCHIVE_SHARES = (0.2, 0.6), (0.5, 0.0)
 CUT_SHARE = 0.2
-COMING_RATE = 4.0  # of the learning rate in fine-tuning: what rain does to a soil differs more between domains than the rest
+# Of the learning rate, by part, in the fine-tuning of a network that is told coming weather: what rain does to a soil differs more
+# between domains than the rest
+TOLD_RATES = {"encoder": 0.2, "recurrent": 0.2, "coming": 4.0}
 TOLD_STRIDE = 6  # days of a window between those from which is forecast: what differs is the weather, not the past
 TOLD_MEMBERS = 2  # of an ensemble, in a step of training
 
@@ -79,7 +81,7 @@ def parameter_groups(network, settings):
         Its direct children are its parts: `encoder`, `recurrent`, `head` and, told the coming weather, `coming`.
     settings : Settings
         Read here: learning_rate and, where they exist, freeze (parts that stay as they are) and learning_rate_scale
-        (factor by part; where one is not named 1, but COMING_RATE for the part `coming`).
+        (factor by part; where one is not named 1, or TOLD_RATES of a network that is told coming weather).
 
     Returns
     -------
@@ -91,10 +93,10 @@ def parameter_groups(network, settings):
     UserError
         A name that is no part of this network; nothing is left to train.
     """
-    freeze, learning_rate_scale = getattr(settings, "freeze", ()), getattr(settings, "learning_rate_scale", None)
-    usual_scale = {} if learning_rate_scale is None else {"coming": COMING_RATE}  # in fine-tuning
-    learning_rate_scale = learning_rate_scale or {}
     parts = dict(network.named_children())
+    freeze, learning_rate_scale = getattr(settings, "freeze", ()), getattr(settings, "learning_rate_scale", None)
+    usual_scale = TOLD_RATES if learning_rate_scale is not None and "coming" in parts else {}  # in fine-tuning
+    learning_rate_scale = learning_rate_scale or {}
     for setting, names in (("freeze", freeze), ("learning_rate_scale", learning_rate_scale)):
         unknown = [name for name in names if name not in parts]
         if unknown:
