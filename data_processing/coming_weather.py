@@ -5,7 +5,7 @@ rain and temperature can be trusted: 0 = not told, 1 = observed, between = the c
 lead time. Nothing else of the days after the last input day
 reaches a forecast, and without coming weather nothing at all.
 
-Shapes: M members, n init days, L = longest lead time of the record, K lead times of a file; `cells` are flat indices into the map.
+Shapes: M members, n init days, L = longest lead time of the record, K lead times of a file; `cells` are flat indices into a map.
 """
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +31,36 @@ FIRST_SHARE, DECAY_DAYS = (0.5, 0.98), (2.5, 15.0)
 SEASON_DAYS = 30  # weather that takes the place of the true one is of the same season
 NEAR_DAYS = 10  # but not of the same days
 BLOCK = 64  # init days that are read at a time
-NOT_TOLD = "none"
+TEMPERATURE_FACTORS = (0.5, 2.0)  # allowed between the spreads of two temperatures: one season tells too little of the others
+RAIN_FACTORS = (0.2, 5.0)  # allowed between the mean rain of the file and that of the cube: beyond, a unit must be wrong
+NOT_TOLD, OBSERVED, TWIN = "none", "observed", "twin"
+
+
+class Kind(NamedTuple):
+    """What to call a kind of coming weather: in the audit, a run's name, its label, its forecaster, and in the studies."""
+
+    audit: str
+    run: str
+    label: str
+    forecaster: str
+    training: str | None
+
+
+KINDS = {NOT_TOLD: Kind("nothing", "", "", "", None),
+         OBSERVED: Kind("observed weather (upper bound)", "-observed-weather-bound",
+                        ", told the observed weather to come (upper bound)", "_observed_weather_bound",
+                        "observed weather (bound)"),
+         "file": Kind("weather forecast", "-with-forecast", ", told a weather forecast", "_with_forecast", "with forecast")}
+
+
+def kind_of(setting):
+    """The Kind of a setting coming_weather: "none", "observed", or (a path, "twin") a weather forecast."""
+    return KINDS.get(setting, KINDS["file"])
+
+
+def source_weather(setting):
+    """What a pre-training is told where the target is told `setting`: nothing, or what was observed; it needs no archive."""
+    return NOT_TOLD if setting == NOT_TOLD else OBSERVED
 
 
 class ComingWeather(NamedTuple):
@@ -73,11 +102,11 @@ def open_coming_weather(setting, record, splits, twin_domain=None):
     Raises
     ------
     UserError
-        As `open_weather_file`; or "twin" is asked for another cube.
+        As `open_weather_file`; "twin" is asked for another cube; the file has no forecast for any test day, or other rain.
     """
     if setting == NOT_TOLD:
         return None
-    if setting == "observed":
+    if setting == OBSERVED:
         return ComingWeather()
     file = open_weather_file(weather_file_path(setting, twin_domain), record.lat, record.lon)
     return keep_archive(file, record, splits)
@@ -85,7 +114,7 @@ def open_coming_weather(setting, record, splits, twin_domain=None):
 
 def weather_file_path(setting, twin_domain):
     """Path of the weather forecast file that a setting names; "twin" is made where it does not exist."""
-    if setting != "twin":
+    if setting != TWIN:
         path = Path(setting).expanduser().absolute()
         if not path.exists():
             raise UserError(f"coming_weather is {setting}: there is no such file. It takes none, observed, twin (the synthetic "
@@ -110,27 +139,46 @@ def keep_archive(file, record, splits):
     -------
     ComingWeather
     """
+    check_served(file, record, splits)
     days = np.flatnonzero(splits.history_days)
     wanted = days[np.isin(record.time[days], file.init_time)]
     cells = np.flatnonzero(record.land)
     members = slice(0, min(max(file.members, 1), TRAINING_MEMBERS))
-    kept = np.empty((len(wanted), members.stop, len(file.lead_times), 2, len(cells)), np.float16)
+    leads = min(len(file.lead_times), record.lead_times[-1])
+    kept = np.empty((len(wanted), members.stop, leads, 2, len(cells)), np.float16)
     for start in tqdm(range(0, len(wanted), BLOCK), desc="reading past forecasts", unit="block", dynamic_ncols=True,
                       disable=len(wanted) == 0):
-        block = read_weather(file, record.time[wanted[start:start + BLOCK]], members)
+        block = read_weather(file, record.time[wanted[start:start + BLOCK]], members)[:, :, :leads]
         block[..., 1, :, :] -= 273.15
         kept[start:start + BLOCK] = block.reshape(*block.shape[:-2], -1)[..., cells]
     place = np.full(len(record.time), -1, np.int32)
     place[wanted] = np.arange(len(wanted))
     judged = splits.fit_days[wanted]
-    trust, temperature = judge(kept[judged], wanted[judged], record, np.flatnonzero(splits.fit_days)[-1], cells)
+    trust, temperature = judge(file.path, kept[judged], wanted[judged], record, np.flatnonzero(splits.fit_days)[-1], cells)
     usual = "" if judged.sum() >= FEWEST_DAYS else f" (fewer than {FEWEST_DAYS} days tell too little: usual values)"
     print(f"coming weather: {file.path.name}, {len(wanted)} of {len(days)} training days, "
           f"{file.members or 'no'} members; trust by day{usual}: {', '.join(f'{value:.2f}' for value in trust)}", flush=True)
     return ComingWeather(max(file.members, 1), file, trust, temperature, place, kept)
 
 
-def judge(kept, wanted, record, last, cells):
+def check_served(file, record, splits):
+    """Refuse a file that serves no test day, and say how many days it serves."""
+    counts = {}
+    for name in ("validation", "test"):
+        init_days = np.unique(getattr(splits, name)[:, None] - record.lead_times)
+        counts[name] = np.isin(record.time[0] + init_days, file.init_time).sum(), len(init_days)
+    if not counts["test"][0]:
+        raise UserError(f"{file.path} has forecasts from {file.init_time[0]} to {file.init_time[-1]}, none of the days "
+                        f"{record.time[splits.test[0]]} to {record.time[splits.test[-1]]} that are tested. Choose other test "
+                        "days, or a file that serves them.")
+    for name, (served, of) in counts.items():
+        if served < of:
+            what = ("; the others are forecast without" if name == "test"
+                    else "; the errors there, which the spread is learned from, are those of mostly blind forecasts")
+            print(f"warning: {file.path.name} serves {served} of {of} {name} init days{what}", flush=True)
+
+
+def judge(path, kept, wanted, record, last, cells):
     """Trust by lead time, float32 [L], and the way from a file's temperature to the cube's, float32 [2, H, W].
 
     kept : float16 [n, M, K, 2, cells], made on the days `wanted` (int [n]); days after `last` are not looked at.
@@ -139,22 +187,38 @@ def judge(kept, wanted, record, last, cells):
     trust = FIRST_TRUST * (LAST_TRUST / FIRST_TRUST) ** ((lead_times - 1) / (TRUST_DAYS - 1))
     temperature = np.stack([np.ones(record.land.shape, np.float32), np.zeros(record.land.shape, np.float32)])
     trust[kept.shape[2]:] = 0.0
+    spoken = np.isfinite(kept[:, :, 0, 0]).any(axis=(1, 2)) if len(kept) else np.zeros(0, bool)
+    kept, wanted = kept[spoken], wanted[spoken]
     if len(wanted) < FEWEST_DAYS:
         return trust.astype(np.float32), temperature
-    for lead in range(min(len(lead_times), kept.shape[2])):
+    for lead in range(kept.shape[2]):
         known = wanted + lead + 1 <= last
         rain, observed_temperature = observed_values(record, wanted[known] + lead + 1, cells)
-        forecast = kept[known, 0, lead].astype(np.float32)
+        forecast = kept[known, :, lead].astype(np.float32)  # [n, M, 2, cells]
+        members = forecast.shape[1]
+        forecast, rain = forecast.swapaxes(0, 1).reshape(-1, 2, len(cells)), np.tile(rain, (members, 1))
         trust[lead] = max(0.0, correlation(np.log1p(np.maximum(forecast[:, 0], 0.0)), np.log1p(rain)))
         if lead == 0:
-            both = np.isfinite(forecast[:, 1]) & np.isfinite(observed_temperature)
-            (mean, spread), (of_cube, spread_of_cube) = (
-                (np.nanmean(np.where(both, values, np.nan), axis=0), np.nanstd(np.where(both, values, np.nan), axis=0))
-                for values in (forecast[:, 1] + 273.15, observed_temperature))
-            factor = np.where(spread > 0.1, spread_of_cube / np.maximum(spread, 0.1), 1.0)
-            enough = both.sum(axis=0) >= FEWEST_DAYS
-            temperature.reshape(2, -1)[:, cells] = np.where(enough, [factor, of_cube - factor * mean], [[1.0], [0.0]])
+            both = np.isfinite(forecast[:, 0]) & np.isfinite(rain)
+            factor = forecast[:, 0][both].mean(dtype=np.float64) / max(rain[both].mean(dtype=np.float64), 1e-6)
+            if not RAIN_FACTORS[0] <= factor <= RAIN_FACTORS[1]:
+                raise UserError(f"{path}: rain one day ahead is {factor:.3g} times that of the cube on the training days. The "
+                                "unit of one of them must be wrong: put the attributes right.")
+            temperature.reshape(2, -1)[:, cells] = matched(forecast[:, 1] + 273.15, np.tile(observed_temperature, (members, 1)))
     return trust.astype(np.float32), temperature
+
+
+def matched(values, others):
+    """Factor and offset, [2, cells], that give values [n, cells] the mean and spread of others; 1 and 0 where few tell."""
+    both = np.isfinite(values) & np.isfinite(others)
+    count = np.maximum(both.sum(axis=0), 1)
+    moments = []
+    for each in (values, others):
+        mean = np.where(both, each, 0.0).sum(axis=0, dtype=np.float64) / count
+        moments.append((mean, np.sqrt((np.where(both, each - mean, 0.0) ** 2).sum(axis=0) / count)))
+    (mean, spread), (other_mean, other_spread) = moments
+    factor = np.clip(other_spread / np.maximum(spread, 0.1), *TEMPERATURE_FACTORS)
+    return np.where(both.sum(axis=0) >= FEWEST_DAYS, [factor, other_mean - factor * mean], [[1.0], [0.0]])
 
 
 def correlation(values, others):
@@ -214,15 +278,23 @@ def own_weather(record, init_days, cells):
 
 
 def kept_weather(record, init_days, cells, members, random):
-    """Some members, drawn at random, of forecasts that `keep_archive` keeps: float32 [members, n, L, COMING_CHANNELS, cells]."""
+    """Some members, drawn at random, of forecasts that `keep_archive` keeps.
+
+    Returns
+    -------
+    float32 [members, n, L, COMING_CHANNELS, cells]
+        Fewer members where fewer tell anything of all these days; 0 for days without a forecast.
+    """
     coming = record.coming
     inside = (init_days >= 0) & (init_days < len(record.time))
     place = np.where(inside, coming.place[np.clip(init_days, 0, len(record.time) - 1)], -1)
     on_land = np.full(record.land.size, -1)
     on_land[record.land.ravel()] = np.arange(np.count_nonzero(record.land))
-    chosen = random.permutation(coming.kept.shape[1])[:members]
-    values = np.stack([coming.kept[place, member][..., on_land[cells]] for member in chosen]).astype(np.float32)
+    values = coming.kept[place][..., on_land[cells]].astype(np.float32).swapaxes(0, 1)  # [M, n, K, 2, cells]
     values[:, place < 0] = np.nan
+    speaks = np.isfinite(values).any(axis=(2, 3, 4))
+    of_all = np.flatnonzero((speaks | ~speaks.any(axis=0)).all(axis=1))
+    values = values[random.permutation(of_all)[:members]]
     values[..., 1, :] += 273.15
     return from_file(record, values, cells)
 
@@ -238,7 +310,7 @@ def degraded_weather(record, targets, init_days, cells, members, random):
     ----------
     record : Record
     targets : int ndarray, ascending
-        Training targets: other days than these are not looked at.
+        Training targets: days after the last of them are not looked at.
     init_days : int ndarray [n]
     cells : int ndarray
     members : int
@@ -308,7 +380,7 @@ def from_file(record, values, cells):
 
 
 def told(record, rain, temperature, trust, cells):
-    """Channels of a network [..., COMING_CHANNELS, cells] of rain, mm d-1, temperature, K, [..., cells], and the trust in them."""
+    """Channels [..., COMING_CHANNELS, cells] of rain, mm d-1, and temperature, K, [..., cells], and the trust in them."""
     def pair(channel):
         return (values[channel].ravel()[cells] if record.scaler.kind == "cell" else values[channel]
                 for values in (record.scaler.mean, record.scaler.spread))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_processing.coming_weather import kind_of
 from data_processing.cube import cube_days, open_cube
 from data_processing.errors import UserError
 from data_processing.files import write_csv
@@ -269,7 +270,7 @@ def audit_rows(splits, coming_weather="none"):
         = full days between the former split's last target and this one's first (None for training);
         `after_last_input` = what is known of later days: nothing, a forecast, or (an upper bound) their observed weather.
     """
-    told = {"none": "nothing", "observed": "observed weather (upper bound)"}.get(coming_weather, "weather forecast")
+    told = kind_of(coming_weather).audit
     rows, last = [], None
     for name in ("train", "validation", "test"):
         targets = getattr(splits, name)

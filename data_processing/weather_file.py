@@ -25,7 +25,7 @@ PACKING = {"precipitation": {"scale_factor": 0.1, "add_offset": 0.0},  # mm d-1
            "air_temperature": {"scale_factor": 0.1, "add_offset": 250.0},  # K
            "soil_temperature": {"scale_factor": 0.1, "add_offset": 250.0}}
 PACKED_FILL = np.int16(-32768)
-CHECKED_INIT_DAYS = 24  # evenly spread, whose values are looked at
+CHECKED_INIT_DAYS = 16  # evenly spread, whose values are looked at
 SAME_PLACE = 1e-3  # degrees
 ALWAYS_RISING = 0.98  # share of the wet series that never fall from day to day: these are totals since the start
 
@@ -43,7 +43,7 @@ class WeatherFile(NamedTuple):
     lead_times: np.ndarray
     members: int
     temperature: str
-    dataset: xr.Dataset  # of two variables, in the order of DIMENSIONS, latitude and longitude ascending; not decoded yet
+    dataset: xr.Dataset  # of two variables, in the order of DIMENSIONS, latitude and longitude ascending; read when used
     factors: dict  # variable -> (factor, offset) to the units of the cube
 
 
@@ -238,7 +238,7 @@ def _lead_days(dataset, path):
 def _check_values(file):
     """Raise where values contradict their unit, where rain adds up over the days, or where there is nothing."""
     chosen = np.unique(np.linspace(0, len(file.init_time) - 1, CHECKED_INIT_DAYS).astype(int))
-    values = read_weather(file, file.init_time[chosen], slice(0, 1))
+    values = read_weather(file, file.init_time[chosen])
     for number, name in enumerate(("precipitation", file.temperature)):
         quantity = QUANTITIES["precipitation" if name == "precipitation" else "soil_temperature"]
         valid = values[:, :, :, number][np.isfinite(values[:, :, :, number])]

@@ -17,6 +17,7 @@ from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from data_processing.coming_weather import kind_of
 from data_processing.files import PROJECT
 from utils.command_line import RESUME_FILES, run_script
 from utils.draw_learning import draw_learning_curve
@@ -48,7 +49,7 @@ class Settings:
 def main(settings):
     name = settings.name or (find_cube(settings.cube, "smap_l4").name + ("-quick" if settings.quick else "")
                              + ("" if settings.model == "convlstm" else f"-{settings.model}"))
-    folder = Path(settings.results) / "finetune-SMAPtest" / "learning_curve" / name
+    folder = Path(settings.results) / "finetune-SMAPtest" / "learning_curve" / (name + kind_of(settings.coming_weather).run)
     folder.mkdir(parents=True, exist_ok=True)
     runs = make_learning_runs(settings, name)
     rows, title = score_learning_runs(settings, runs)

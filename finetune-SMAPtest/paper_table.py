@@ -19,6 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from data_processing.coming_weather import kind_of
 from data_processing.files import PROJECT
 from utils.command_line import RESUME_FILES, run_script
 from utils.draw_lead import draw_errors_against_lead
@@ -52,7 +53,7 @@ class Settings:
 def main(settings):
     name = settings.name or (find_cube(settings.cube, "smap_l4").name + ("-quick" if settings.quick else "")
                              + (f"-{settings.train_days}days" if settings.train_days else ""))
-    folder = Path(settings.results) / "finetune-SMAPtest" / "paper_table" / name
+    folder = Path(settings.results) / "finetune-SMAPtest" / "paper_table" / (name + kind_of(settings.coming_weather).run)
     folder.mkdir(parents=True, exist_ok=True)
     runs = make_runs(settings, name)
     lead_times = sorted({lead_time for run in runs for lead_time in run.lead_times})

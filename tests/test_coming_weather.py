@@ -21,7 +21,10 @@ from tests.test_scripts import call, run
 from utils.batches import make_batch
 from utils.models.convlstm import make_convlstm
 from utils.models.settings import complete
-from utils.training import ensemble_mse, forecast_days, forecast_told, masked_mse, random_weather, told_forecast
+from utils.runs import find_cube, run_differences
+from utils.study import script_settings
+from utils.training import (cell_weight, ensemble_mse, forecast_days, forecast_told, masked_mse, random_weather, told_forecast,
+                            training_loss)
 
 pytestmark = pytest.mark.usefixtures("coarse_figures")
 LEADS = 5
@@ -132,14 +135,15 @@ def test_days_without_a_forecast_are_told_nothing(target, tmp_path):
 def test_one_member_missing_leaves_the_mean_of_the_others(target, tmp_path):
     path = write_weather(tmp_path / "weather.nc", target, members=3, error=0.5)
     record, splits = ready(target, replace(SETTINGS, coming_weather=str(path)))
-    whole = forecast_told(trained(record), record, splits.test[:4], "cpu", progress=False)[2]
+    days = splits.test[10:14]
+    whole = forecast_told(trained(record), record, days, "cpu", progress=False)[2]
     with xr.open_dataset(path, decode_timedelta=False, mask_and_scale=False) as dataset:
         dataset = dataset.load()
     for name in ("precipitation", "air_temperature"):
-        dataset[name][:, :, 1] = -32768
+        dataset[name][300:, :, 1] = -32768  # the trust of the training days stays
     dataset.to_netcdf(tmp_path / "lacking.nc")
     record, _ = ready(target, replace(SETTINGS, coming_weather=str(tmp_path / "lacking.nc")))
-    members = forecast_told(trained(record), record, splits.test[:4], "cpu", progress=False)[2]
+    members = forecast_told(trained(record), record, days, "cpu", progress=False)[2]
     assert np.isnan(members[1]).all()
     np.testing.assert_allclose(told_forecast(None, members), whole[[0, 2]].mean(axis=0), atol=1e-6)
 
@@ -153,6 +157,48 @@ def test_forecast_that_ends_before_the_target_is_used_as_far_as_it_goes(target, 
     assert (told[:, 0, 0, 3:] > 0.9).all() and (told[:, 0, 1:] == 0).all()
     blind, _, members = forecast_told(trained(record), record, splits.test[:4], "cpu", progress=False)
     assert np.isfinite(members).all() and not np.isclose(members[0][:, 1], blind[:, 1]).all()
+
+
+def test_first_member_missing_is_judged_by_the_others(target, tmp_path):
+    path = write_weather(tmp_path / "weather.nc", target, members=3, error=0.4)
+    with xr.open_dataset(path, decode_timedelta=False, mask_and_scale=False) as dataset:
+        dataset = dataset.load()
+    for name in ("precipitation", "air_temperature"):
+        dataset[name][:, :, 0] = -32768
+    dataset.to_netcdf(tmp_path / "lacking.nc")
+    record, _ = ready(target, replace(SETTINGS, coming_weather=str(tmp_path / "lacking.nc")))
+    np.testing.assert_allclose(record.coming.trust, 0.6, atol=0.05)
+
+
+def test_training_days_without_a_forecast_are_told_degraded_weather(target, tmp_path):
+    path = write_weather(tmp_path / "weather.nc", target, members=3, error=0.5, first=150)
+    record, splits = ready(target, replace(SETTINGS, coming_weather=str(path)))
+    torch.manual_seed(0)
+    nothing = 0
+    for _ in range(60):
+        told = random_weather(record, splits.train, np.array([100, 200]), np.arange(20))
+        nothing += int(not (told[:, 0, 0, 3:] > 0).any()) - int(not (told[:, 1, 0, 3:] > 0).any())
+    assert nothing == 0  # as often as on days with a forecast: where all of it is cut off
+
+
+def test_file_that_serves_no_test_day_is_refused(target, tmp_path):
+    path = write_weather(tmp_path / "weather.nc", target)
+    with xr.open_dataset(path, decode_timedelta=False, mask_and_scale=False) as dataset:
+        dataset.isel(init_time=slice(0, 200)).load().to_netcdf(tmp_path / "past.nc")
+    with pytest.raises(UserError, match="2015-07-19, none of the days .* that are tested"):
+        ready(target, replace(SETTINGS, coming_weather=str(tmp_path / "past.nc")))
+
+
+def test_rain_in_another_unit_than_it_says_is_refused(target, tmp_path):
+    path = write_weather(tmp_path / "weather.nc", target)
+    with xr.open_dataset(path, decode_timedelta=False) as dataset:
+        dataset = dataset.load()
+    for name in dataset.variables:
+        dataset[name].encoding = {}
+    dataset["precipitation"] = (dataset["precipitation"] / 1000).assign_attrs(units="mm d-1")
+    dataset.to_netcdf(tmp_path / "wrong.nc")
+    with pytest.raises(UserError, match="0.001 times that of the cube"):
+        ready(target, replace(SETTINGS, coming_weather=str(tmp_path / "wrong.nc")))
 
 
 # --------------------------------------------------------------------------------------------------- degraded
@@ -233,7 +279,39 @@ def test_leak_audit_nothing_after_the_last_input_moves_a_forecast_but_observed_w
         np.testing.assert_array_equal(days[:, 1], one[0][:, 1])
 
 
+def test_leak_audit_what_is_learned_of_a_file_rests_on_training_days_alone(target, tmp_path):
+    path = write_weather(tmp_path / "weather.nc", target, error=0.3)
+    settings = replace(SETTINGS, coming_weather=str(path))
+    record, splits = ready(target, settings)
+    later = splits.test[0] - 2  # after the last input day of the first forecast three days ahead
+    poisoned = tmp_path / "poisoned.nc"
+    with xr.open_dataset(target) as cube:
+        cube = cube.load()
+    for name, values in (("precipitation", (0.0, 50.0)), ("soil_moisture", (0.0, 0.5)), ("soil_temperature", (250.0, 310.0))):
+        cube[name][later:] = np.random.default_rng(0).uniform(*values, cube[name][later:].shape)
+    cube.to_netcdf(poisoned)
+    other, _ = ready(poisoned, settings)
+    for name in ("trust", "temperature", "place", "kept"):
+        np.testing.assert_array_equal(getattr(record.coming, name), getattr(other.coming, name))
+    np.testing.assert_array_equal(record.static, other.static)
+    network, first = trained(record), splits.test[:1]
+    one, two = (forecast_told(network, each, first, "cpu", progress=False) for each in (record, other))
+    np.testing.assert_array_equal(one[0][:, 1], two[0][:, 1])
+    np.testing.assert_array_equal(one[2][:, :, 1], two[2][:, :, 1])
+
+
 # ----------------------------------------------------------------------------------------------------- training
+@pytest.mark.parametrize("input_days", [1, 3, 6])
+def test_short_windows_always_show_a_day(input_days, target):
+    settings = replace(SETTINGS, input_days=input_days)
+    record, splits = ready(target, settings)
+    network = make_convlstm(settings, record)
+    torch.manual_seed(0)
+    losses = [training_loss(network, (record, splits.train), np.array([100]), cell_weight(record, "cpu"), "cpu").item()
+              for _ in range(20)]
+    assert min(losses) > 0
+
+
 def test_error_of_an_ensemble_is_told_from_two_of_its_members():
     torch.manual_seed(0)
     observed, weight = torch.randn(200, 300), torch.ones(200, 300)
@@ -297,6 +375,32 @@ def test_run_with_a_forecast_stands_between_blind_and_bound(weather_cube, tmp_pa
     with xr.open_dataset(folder / "forecast.nc") as dataset:
         assert np.isfinite(dataset["spread"].values[5]).any()
     assert (folder / "rank_histogram.csv").exists()
+
+
+def test_ensemble_of_networks_keeps_the_spread_of_the_weather(target, tmp_path):
+    path = write_weather(tmp_path / "weather.nc", target, members=3, error=0.4)
+    call("SMAPtest/lstm.py", cube=str(target), results=str(tmp_path), coming_weather=str(path), seeds=2, steps=100, hidden=(8,),
+         input_days=10, lead_times=(1, 3))
+    folder = tmp_path / "SMAPtest/lstm/target-with-forecast/lead1_3"
+    names = {row["forecaster"] for row in rows_of(folder)}
+    assert {"lstm_with_forecast_ensemble", "lstm_with_forecast_seed1", "lstm_blind", "lstm_observed_weather_bound"} <= names
+    with xr.open_dataset(folder / "forecast.nc") as whole, xr.open_dataset(folder / "seed0/forecast.nc") as one:
+        assert np.nanmean(whole["weather_variance"]) > 0.5 * np.nanmean(one["weather_variance"]) > 0
+        assert np.isfinite(whole["spread"].values[10]).any()
+
+
+def test_run_is_the_same_however_its_file_is_named_and_another_where_its_kind_differs(target, tmp_path, monkeypatch):
+    path = write_weather(tmp_path / "weather.nc", target, members=2)
+    call("SMAPtest/lstm.py", cube=str(target), results=str(tmp_path), coming_weather=str(path), name="run", **QUICK)
+    folder = tmp_path / "SMAPtest/lstm/run/lead1_3"
+    monkeypatch.chdir(tmp_path)
+    _, asked = script_settings("SMAPtest", "lstm", cube=str(target), results=str(tmp_path), coming_weather="weather.nc", name="run",
+                               **QUICK)
+    cube_file = find_cube(str(target), "smap_l4")
+    assert run_differences(folder, asked, cube_file) == []
+    assert "'observed' was asked" in run_differences(folder, replace(asked, coming_weather="observed"), cube_file)[0]
+    write_weather(tmp_path / "weather.nc", target, members=3)
+    assert "has other content" in run_differences(folder, asked, cube_file)[0]
 
 
 def test_fine_tuning_starts_from_a_network_that_knows_of_coming_weather(weather_cube, target, tmp_path, capsys):

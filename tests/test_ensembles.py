@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
-from utils.ensembles import (ensemble_rows, error_spread, fair_crps, gaussian_crps, predict_spread, rank_histogram,
-                             read_validation, spread_skill, write_validation)
+from utils.ensembles import (ensemble_rows, error_spread, fair_crps, gaussian_crps, members_variance, predict_spread,
+                             rank_histogram, read_validation, spread_skill, write_validation)
 
 LAND = np.ones((1, 2), bool)
 
@@ -73,11 +73,19 @@ def test_days_on_which_members_disagree_more_are_less_certain():
     members[0, 2], members[1, 2] = 0.01, -0.01  # their usual disagreement
     errors = np.array([0.03, -0.03] * 10, np.float32).reshape(20, 1, 1, 1).repeat(2, axis=3)
     usual = np.full((1, 1, 2), 2e-4, np.float32)
-    spread, _ = predict_spread(members.mean(axis=0), members, errors, usual, LAND)
+    spread, _ = predict_spread(members.mean(axis=0), members_variance(members), errors, usual, LAND)
     assert (spread[1] > spread[2]).all() and (spread[2] > spread[0]).all()
     np.testing.assert_allclose(spread[2], 0.03, rtol=1e-5)
-    alone, _ = predict_spread(members[:, :1].mean(axis=0), members[:, :1], errors, usual, LAND)
+    alone, _ = predict_spread(members[:, :1].mean(axis=0), members_variance(members[:, :1]), errors, usual, LAND)
     np.testing.assert_array_equal(alone, spread[:1])  # later test days change nothing
+
+
+def test_members_whose_usual_disagreement_is_unknown_leave_the_spread_of_the_errors():
+    errors = np.array([0.03, -0.03] * 10, np.float32).reshape(20, 1, 1, 1).repeat(2, axis=3)
+    members = np.array([0.1, -0.1], np.float32)[:, None, None, None, None] * np.ones((1, 3, 1, 1, 2), np.float32)
+    for usual in (None, np.full((1, 1, 2), np.nan, np.float32)):
+        spread, _ = predict_spread(members.mean(axis=0), members_variance(members), errors, usual, LAND)
+        np.testing.assert_allclose(spread, 0.03, rtol=1e-5)
 
 
 def test_validation_runs_tell_errors_of_their_mean_and_how_much_they_disagree(tmp_path):

@@ -90,7 +90,7 @@ def test_paper_table_holds_every_form_and_what_transfer_is_worth(source, target,
 def test_paper_table_names_the_observed_weather_a_bound_and_never_the_best(source, target, tmp_path, shortest):
     call("finetune-SMAPtest/paper_table.py", cube=target, source_cube=source, results=str(tmp_path), quick=True, lead_times=(3,),
          forms=("lstm-local",), coming_weather="observed")
-    folder = tmp_path / "finetune-SMAPtest/paper_table/target-quick"
+    folder = tmp_path / "finetune-SMAPtest/paper_table/target-quick-observed-weather-bound"
     rows = {row["training"]: row for row in read_csv(folder / "table.csv") if row["form"] == "lstm-local"}
     bound, blind = rows["observed weather (bound)"], rows["transferred"]
     gain = 1 - float(bound["mse"]) / float(blind["mse"])
@@ -193,8 +193,14 @@ def test_learning_curve_scores_every_way_on_the_same_values(source, target, tmp_
 def test_learning_curve_takes_coming_weather_as_one_more_way(source, target, tmp_path, shortest):
     call("finetune-SMAPtest/learning_curve.py", cube=target, source_cube=source, results=str(tmp_path), quick=True,
          model="lstm", lead_times=(3,), coming_weather="observed")
-    rows = read_csv(tmp_path / "finetune-SMAPtest/learning_curve/target-quick-lstm/learning_curve.csv")
+    folder = tmp_path / "finetune-SMAPtest/learning_curve/target-quick-lstm-observed-weather-bound"
+    rows = read_csv(folder / "learning_curve.csv")
     assert {row["train_days"] for row in rows if row["forecaster"] == "observed weather (bound)"} == {"0", "45"}
+    table = (folder / "learning_curve.md").read_text().splitlines()
+    column = table[2].split("|").index(" observed weather (bound) ")
+    assert "upper bound" in table[0] and not any("**" in line.split("|")[column] for line in table[4:])
+    assert {path.parent.parent.name for path in (tmp_path / "ERA5test/lstm").glob("*/*/model.pt")} == {
+        "target-quick-lstm", "target-quick-lstm-observed-weather-bound"}
 
 
 def test_a_cube_of_one_row_leaves_everything_but_a_spectrum(weather_cube, tmp_path):
@@ -264,8 +270,7 @@ def test_factor_importance_of_a_run_that_is_told_coming_weather(target, tmp_path
     grows = {(row["input"], row["lead_time"]): float(row["increase"]) for row in read_csv(folder / "factor_importance.csv")
              if row["part"] == "all"}
     assert grows["coming precipitation", "3"] > 0.1 and grows["coming precipitation", "3"] > 3 * abs(grows["coming temperature", "3"])
-    title = xr.open_dataset(folder / "forecast.nc").attrs["title"]
-    assert "upper bound" in title
+    assert "upper bound" in factors.open_run(folder).title
 
 
 def test_factor_importance_refuses_a_run_whose_cube_has_changed(target, weather_cube, tmp_path):

@@ -55,17 +55,18 @@ def read_validation(paths):
     errors : float32 [V, L, H, W]
         Of the mean of the runs, m3 m-3.
     variance : float32 [L, H, W], or None
-        Among the runs, or of a single one among its members; mean over the days, (m3 m-3)^2.
+        Among the runs, and (mean over the runs) among the members of each one's weather forecast; mean over the days,
+        (m3 m-3)^2.
     """
-    forecasts, variance = [], None
+    forecasts, within = [], []
     for path in paths:
         with xr.open_dataset(path, decode_times=False) as dataset:
             forecasts.append(dataset["forecast"].values)
             observed = dataset["observed"].values
-            variance = dataset["member_variance"].values if "member_variance" in dataset else None
-    if len(forecasts) > 1:
-        variance = np.var(forecasts, axis=0, ddof=1).mean(axis=0)
-    return np.mean(forecasts, axis=0) - observed[:, None], variance
+            within += [dataset["member_variance"].values] if "member_variance" in dataset else []
+    parts = [np.mean(within, axis=0)] if within else []
+    parts += [np.var(forecasts, axis=0, ddof=1).mean(axis=0)] if len(forecasts) > 1 else []
+    return np.mean(forecasts, axis=0) - observed[:, None], sum(parts) if parts else None
 
 
 def error_spread(errors, land):
@@ -94,18 +95,25 @@ def error_spread(errors, land):
     return spread, ends
 
 
-def predict_spread(forecast, members, errors, usual_variance, land):
+def members_variance(members):
+    """Variance among members [M, N, L, H, W], float32 [N, L, H, W], (m3 m-3)^2; NaN where fewer than two are there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # where fewer than two are there
+        return np.nanvar(members, axis=0, ddof=1).astype(np.float32)
+
+
+def predict_spread(forecast, variance, errors, usual_variance, land):
     """Predicted spread and the ends of the interval of a forecast.
 
     Parameters
     ----------
     forecast : float32 [N, L, H, W]
         The mean of the members.
-    members : float32 [M, N, L, H, W], or None for a single one
-        NaN where a member lacks.
+    variance : float32 [N, L, H, W], or None for a single member
+        Among the members, (m3 m-3)^2; NaN where it is unknown.
     errors : float32 [V, L, H, W]
         Of the forecast on validation days: of the mean, so that what its members share and disagree on is in them.
-    usual_variance : float32 [L, H, W], or None for a single member
+    usual_variance : float32 [L, H, W], or None where it is unknown
         Among the members on validation days (`read_validation`).
     land : bool [H, W]
 
@@ -119,12 +127,9 @@ def predict_spread(forecast, members, errors, usual_variance, land):
     """
     spread, ends = error_spread(errors, land)
     spread = np.broadcast_to(spread, forecast.shape)
-    if members is not None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # where fewer than two members are there
-            variance = np.nanvar(members, axis=0, ddof=1)
-        variance = np.where(np.isfinite(variance), variance, usual_variance)
-        spread = np.sqrt(np.maximum(spread ** 2 + variance - usual_variance, (0.5 * spread) ** 2))
+    if variance is not None and usual_variance is not None:
+        more = np.nan_to_num(variance - usual_variance)
+        spread = np.where(land, np.sqrt(np.maximum(spread ** 2 + more, (0.5 * spread) ** 2)), np.nan)
     ends = np.stack([forecast + end[:, None, None] * spread for end in ends])
     return spread.astype(np.float32), ends.astype(np.float32)
 
@@ -148,6 +153,14 @@ def fair_crps(members, observed):
     skill = np.abs(members - observed).mean(axis=0)
     pairs = sum(np.abs(members - member).sum(axis=0) for member in members)
     return skill - pairs / (2 * count * (count - 1))
+
+
+def present_members(members):
+    """Members [M, N, L, H, W] without those that lack throughout; None where fewer than two are left."""
+    present = np.isfinite(members).any(axis=(1, 2, 3, 4))
+    if not present.all():
+        print(f"{np.count_nonzero(~present)} of {len(members)} members lack throughout: the others are scored", flush=True)
+    return members[present] if present.sum() > 1 else None
 
 
 def rank_histogram(members, observed, seed=0):
@@ -184,8 +197,9 @@ def ensemble_rows(*, observed, forecast, spread, ends, members, lead_times):
                "coverage_90": float(((truth >= ends[0, :, lead][valid]) & (truth <= ends[1, :, lead][valid])).mean()),
                "member_spread": np.nan, "member_spread_skill": np.nan, "member_crps": np.nan}
         if members is not None:
-            whole = np.isfinite(members[:, :, lead][:, valid]).all(axis=0)
-            of_lead, truth, mean = members[:, :, lead][:, valid][:, whole], truth[whole], mean[whole]
+            of_lead = members[:, :, lead][:, valid]
+            whole = np.isfinite(of_lead).all(axis=0)
+            of_lead, truth, mean = of_lead[:, whole], truth[whole], mean[whole]
             own = np.sqrt((len(members) + 1) / len(members) * of_lead.var(axis=0, ddof=1))  # as Fortin et al.
             row |= {"member_spread": float(np.sqrt((own.astype(np.float64) ** 2).mean())),
                     "member_spread_skill": spread_skill(own, mean - truth),
@@ -198,6 +212,7 @@ def write_ensemble_scores(run, *, observed, forecast, spread, ends, members, lea
     """Write ensemble.csv and ensemble.png of a run, and rank_histogram.csv where it has members; print the former."""
     from utils.draw_ensemble import draw_ensemble
 
+    members = None if members is None else present_members(members)
     rows = ensemble_rows(observed=observed, forecast=forecast, spread=spread, ends=ends, members=members,
                          lead_times=lead_times)
     write_csv(run.path("ensemble.csv"), ENSEMBLE_COLUMNS, rows)

@@ -357,7 +357,8 @@ def format_metrics(rows):
     return "\n".join(lines)
 
 
-def write_forecast(path, *, forecast, observed, init_time, lead_times, lat, lon, attributes, spread=None, quantiles=None):
+def write_forecast(path, *, forecast, observed, init_time, lead_times, lat, lon, attributes, spread=None, quantiles=None,
+                   further=None):
     """Write forecasts beside observations as CF NetCDF-4.
 
     Parameters
@@ -377,6 +378,8 @@ def write_forecast(path, *, forecast, observed, init_time, lead_times, lat, lon,
         Predicted standard deviation of the error, m3 m-3.
     quantiles : dict of level (0..1) -> float32 [N, L, H, W], optional
         Ends of the predicted interval, m3 m-3.
+    further : dict of name -> (float32 [N, L, H, W], unit, long name), optional
+        More variables.
 
     Raises
     ------
@@ -399,6 +402,8 @@ def write_forecast(path, *, forecast, observed, init_time, lead_times, lat, lon,
         uncertainty["quantile"] = (("quantile_level", *dimensions), np.stack(list(quantiles.values())),
                                    {**soil_moisture, "long_name": "quantile of the predicted surface soil moisture"})
         uncertainty["quantile_level"] = ("quantile_level", list(quantiles), {"units": "1", "long_name": "probability"})
+    uncertainty |= {name: (dimensions, values, {"units": unit, "long_name": long_name})
+                    for name, (values, unit, long_name) in (further or {}).items()}
     dataset = xr.Dataset(
         {"forecast": (dimensions, np.asarray(forecast, dtype=np.float32),
                       {**soil_moisture, "long_name": "forecast surface soil moisture"}),

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data_processing.coming_weather import CHANNELS_OF, own_weather
+from data_processing.coming_weather import CHANNELS_OF, TWIN, own_weather
 from data_processing.cube import VARIABLES
 from data_processing.errors import UserError
 from data_processing.files import checksum, write_csv
@@ -22,7 +22,7 @@ from data_processing.splits import Splits, split_cube
 from utils.baselines import cell_mean
 from utils.batches import make_batch
 from utils.members import read_forecast
-from utils.runs import cube_label, find_cube, is_finished, read_json
+from utils.runs import find_cube, is_finished, read_json, run_label
 from utils.study import DOMAIN_OF, load_script, run_or_reuse
 from utils.training import spread_cells
 from utils.transfer import load_model, load_weights
@@ -76,8 +76,13 @@ def open_run(folder):
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in found["settings"].items()}
     if values["cube"] != "twin":
         values["cube"] = found["cube"]["path"]  # the setting may be relative to where the run was started
-    if "coming_weather" in found and values["coming_weather"] != "twin":
-        values["coming_weather"] = found["coming_weather"]["path"]
+    weather = found.get("coming_weather")
+    if weather:
+        if not Path(weather["path"]).exists() or checksum(weather["path"]) != weather["sha256"]:
+            raise UserError(f"{weather['path']} is not the weather forecast that {folder} was told: it has gone, or its content "
+                            "has changed. Make the run again.")
+        if values["coming_weather"] != TWIN:
+            values["coming_weather"] = weather["path"]
     settings = script["Settings"](**values)
     cube_file = find_cube(settings.cube, DOMAIN_OF[experiment])
     if checksum(cube_file.path) != found["cube"]["sha256"]:
@@ -91,7 +96,7 @@ def open_run(folder):
     network = script[f"make_{model}"](settings, record)
     load_weights(network, saved)
     return OpenedRun(experiment, model, folder, settings, network.eval(), record, splits,
-                     f"{model}, {cube_label(cube, cube_file.name)}")
+                     f"{model}, {run_label(cube, cube_file.name, settings)}")
 
 
 def permutation_rows(run, *, repeats, seed):
@@ -250,7 +255,9 @@ def drop_one_rows(run):
         settings |= {"drop_inputs": (dropped,), "name": f"{name}-without-{dropped}", "seeds": 1}
         folder = run_or_reuse(run.experiment, run.model, **settings)
         forecast = read_forecast(folder / "forecast.nc", run.splits)
-        rows += factor_rows("drop one", dropped, run.splits.lead_times, errors_by_part(forecast, observed, parts), base, parts)
+        both = run.record.coming is not None and dropped in CHANNELS_OF
+        name_of_row = f"{dropped}, past and coming" if both else dropped
+        rows += factor_rows("drop one", name_of_row, run.splits.lead_times, errors_by_part(forecast, observed, parts), base, parts)
     return rows
 
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_processing.coming_weather import OBSERVED, kind_of, source_weather
 from data_processing.cube import cube_days, open_cube
 from data_processing.files import replacing, write_csv
 from data_processing.record import open_record
@@ -14,10 +15,10 @@ from utils.evaluation import daily_scores
 from utils.members import read_forecast
 from utils.runs import cube_label, find_cube
 from utils.study import from_short_pretraining, is_made, run_or_reuse, script_settings, test_days
-from utils.tables import name_part, told_training
 from utils.transfer import source_cut, source_of
 
 DAMPED_OF_ALL = "damped_persistence_of_all_days"  # what a full record gives, on the same cells
+BOUND_TRAINING = kind_of(OBSERVED).training
 WAYS = ("scratch", "zero-shot", "fine-tuned")  # and, where coming weather is asked for, fine-tuned and told it
 QUICK_DAYS = (45,)
 QUICK_STEPS = {"ERA5test": {"steps": 200, "worlds": 0}, "SMAPtest": {"steps": 100}, "finetune-SMAPtest": {"steps": 60}}
@@ -51,7 +52,7 @@ def make_learning_runs(settings, name):
     shared = {"cube": settings.cube, "test_from": settings.test_from, "train_until": settings.train_until,
               "lead_times": settings.lead_times, "seeds": 1 if settings.quick else settings.seeds, "device": settings.device,
               "results": settings.results}
-    told = told_training(settings.coming_weather)
+    told = kind_of(settings.coming_weather).training
     lengths = (*(QUICK_DAYS if settings.quick else sorted(settings.train_days)), 0)
     until = earliest_cut(settings, shared, source_cube, lengths)
     planned = []
@@ -62,11 +63,11 @@ def make_learning_runs(settings, name):
             if settings.quick:
                 asked |= QUICK_STEPS[experiment]
             if way == told:
-                asked |= {"coming_weather": settings.coming_weather, "name": f"{asked['name']}-{name_part(told)}"}
+                asked |= {"coming_weather": settings.coming_weather, "name": asked["name"] + kind_of(settings.coming_weather).run}
             if way != "scratch":
                 asked |= {"source_cube": source_cube, "source_until": until, "zero_shot": way == "zero-shot"}
                 if settings.quick:
-                    of_source = name + (f"-{name_part(told)}" if way == told else "")
+                    of_source = name + (kind_of(source_weather(settings.coming_weather)).run if way == told else "")
                     asked |= from_short_pretraining(settings.model, asked | {"name": of_source}, until, **QUICK_STEPS["ERA5test"])
             if way == "zero-shot":
                 asked["name"] += "-zero-shot"
@@ -139,12 +140,13 @@ def write_learning_curve(folder, rows, title):
     """Write learning_curve.csv and learning_curve.md."""
     write_csv(folder / "learning_curve.csv", LEARNING_COLUMNS, rows)
     names = list(dict.fromkeys(row["forecaster"] for row in rows))
-    lines = [f"RMSE, m3 m-3, by target days; {title}; on cells that are observed often enough in them", "",
+    bound = "; told the observed weather a network is an upper bound, no forecast" if BOUND_TRAINING in names else ""
+    lines = [f"RMSE, m3 m-3, by target days; {title}; on cells that are observed often enough in them{bound}", "",
              "| lead, days | target days | cells | " + " | ".join(names) + " |", "|" + "---|" * (3 + len(names))]
     for lead_time in sorted({row["lead_time"] for row in rows}):
         for days in sorted({row["train_days"] for row in rows}, key=lambda days: days or np.inf):
             chosen = {row["forecaster"]: row for row in rows if (row["lead_time"], row["train_days"]) == (lead_time, days)}
-            best = min(row["rmse"] for row in chosen.values())
+            best = min(row["rmse"] for row in chosen.values() if row["forecaster"] != BOUND_TRAINING)
             texts = [f"**{row['rmse']:.4f}**" if row["rmse"] == best else f"{row['rmse']:.4f}" for row in chosen.values()]
             lines.append(f"| {lead_time} | {days or 'all'} | {chosen[names[0]]['cells']} | " + " | ".join(texts) + " |")
     print("\n" + "\n".join(lines), flush=True)

@@ -4,10 +4,11 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
+from data_processing.coming_weather import NOT_TOLD
 from data_processing.errors import UserError
 from data_processing.record import open_record
 from data_processing.splits import audit_rows, split_cube, write_audit
-from utils.reporting import evaluate_run, forecaster_name
+from utils.reporting import KEPT, VARIANCE, evaluate_run, forecaster_name
 from utils.runs import (Run, find_cube, is_finished, plain, read_json, run_differences, run_folder, run_label, run_name,
                         write_json)
 
@@ -53,23 +54,37 @@ def evaluate_ensemble(settings, cube_file, folders, model, until):
     """Score the mean of the members beside each of them; see `utils.reporting.evaluate_run`."""
     cube, splits = split_cube(cube_file.path, settings, until=until)
     record = open_record(cube, cube_file.name, splits, max_gap_days=settings.max_gap_days)
-    members = np.stack([read_forecast(folder / "forecast.nc", splits) for folder in folders])
+    members = read_members(folders, splits)
     name = forecaster_name(model, settings.coming_weather)
     forecasts = {f"{name}_ensemble": members.mean(axis=0)}
     forecasts |= {f"{name}_{folder.name}": member for folder, member in zip(folders, members)}
+    for end in KEPT if settings.coming_weather != NOT_TOLD else ():
+        of_end = read_members(folders, splits, end.removeprefix("_"))
+        if of_end is not None and model + end != name:
+            forecasts[model + end] = of_end.mean(axis=0)
+    weather_variance = read_members(folders, splits, VARIANCE)
+    weather_variance = None if weather_variance is None else weather_variance.mean(axis=0)
     run = Run(folders[0].parent, resume=False, label=run_label(cube, cube_file.name, settings))
     of_first = read_json(folders[0] / "settings.json")
     write_json(run.path("settings.json"), of_first | {"settings": plain(settings), "members": [each.name for each in folders]})
     write_audit(run.path("splits.csv"), audit_rows(splits, settings.coming_weather))
-    evaluate_run(run, record, splits, forecasts, members=members, label=f"{run.label}, {len(folders)} members",
-                 twin_domain=cube.attrs.get("twin_domain"), regions=settings.regions,
+    evaluate_run(run, record, splits, forecasts, members=members, weather_variance=weather_variance,
+                 label=f"{run.label}, {len(folders)} members", twin_domain=cube.attrs.get("twin_domain"), regions=settings.regions,
                  validation=[folder / "validation.nc" for folder in folders])
 
 
-def read_forecast(path, splits):
-    """Forecasts of a run by target day, float32 [N, L, H, W], m3 m-3; the inverse of `by_init_time`."""
+def read_members(folders, splits, variable="forecast"):
+    """A variable of the forecast.nc of several runs by target day, [M, N, L, H, W]; None where one of them lacks it."""
+    found = [read_forecast(folder / "forecast.nc", splits, variable) for folder in folders]
+    return None if any(each is None for each in found) else np.stack(found)
+
+
+def read_forecast(path, splits, variable="forecast"):
+    """Forecasts of a run by target day, float32 [N, L, H, W], m3 m-3: the inverse of `by_init_time`; None if it has none."""
     with xr.open_dataset(path) as dataset:
-        forecast = dataset["forecast"].values
+        if variable not in dataset:
+            return None
+        forecast = dataset[variable].values
     longest, days = splits.lead_times[-1], len(splits.test)
     return np.stack([forecast[longest - lead_time:longest - lead_time + days, lead]
                      for lead, lead_time in enumerate(splits.lead_times)], axis=1)

@@ -1,11 +1,11 @@
 """From the forecasts of a run to its scores, files and figures."""
 import numpy as np
 
-from data_processing.coming_weather import NOT_TOLD
+from data_processing.coming_weather import OBSERVED, kind_of
 from data_processing.cube import SOIL_TEMPERATURE
 from data_processing.twin import ceiling
 from utils.baselines import baseline_forecasts, cell_mean
-from utils.ensembles import LEVELS, predict_spread, read_validation, write_ensemble_scores
+from utils.ensembles import LEVELS, members_variance, predict_spread, read_validation, write_ensemble_scores
 from utils.evaluation import (by_init_time, cell_metrics, daily_scores, format_metrics, score_forecasters,
                               write_cell_metrics, write_daily_scores, write_forecast, write_metrics)
 from utils.runs import lead_text
@@ -14,13 +14,16 @@ from utils.where_it_helps import parts_of_the_record, read_regions, write_where_
 
 # What stands behind a network's name
 BLIND = "_blind"  # the weights of a run with coming weather, without it
-WITH_FORECAST = "_with_forecast"
-BOUND = "_observed_weather_bound"  # told the observed weather, which no forecast knows: an upper bound
+WITH_FORECAST, BOUND = (kind_of(setting).forecaster for setting in ("file", OBSERVED))
+# Variables of forecast.nc of a run that is told coming weather, which its ensemble goes on with
+KEPT = {BLIND: "forecast by the same weights without coming weather",
+        BOUND: "forecast by the same weights with the observed weather: an upper bound, no forecast"}
+VARIANCE = "weather_variance"
 
 
 def forecaster_name(model, coming_weather):
     """What to call the forecasts of a network: told the observed weather, they are a bound, and say so."""
-    return model + {NOT_TOLD: "", "observed": BOUND}.get(coming_weather, WITH_FORECAST)
+    return model + kind_of(coming_weather).forecaster
 
 
 def forecast_test(model, network, record, splits, settings):
@@ -42,7 +45,8 @@ def forecast_test(model, network, record, splits, settings):
     return forecasts, members if len(members) > 1 else None
 
 
-def evaluate_run(run, record, splits, forecasts, *, label, members=None, twin_domain=None, regions=(), validation=None):
+def evaluate_run(run, record, splits, forecasts, *, label, members=None, weather_variance=None, twin_domain=None, regions=(),
+                 validation=None):
     """Score forecasts beside the baselines; write forecast.nc, the score files, the figures and, last, metrics.csv.
 
     Parameters
@@ -55,7 +59,9 @@ def evaluate_run(run, record, splits, forecasts, *, label, members=None, twin_do
     label : str
         What was forecast, for titles.
     members : float32 ndarray [M, N, L, H, W], optional
-        Of whom the run's own forecast is the mean.
+        Of whom the run's own forecast is the mean: those of the weather forecast, or of an ensemble of networks.
+    weather_variance : float32 ndarray [N, L, H, W], optional
+        Among the members of the weather forecast, (m3 m-3)^2, where `members` are networks that were told them.
     twin_domain : str, optional
         The twin's domain where the cube is the twin's: its ceiling is scored as well.
     regions : sequence of str
@@ -66,7 +72,12 @@ def evaluate_run(run, record, splits, forecasts, *, label, members=None, twin_do
     regions = read_regions(regions, record.lat, record.lon)
     model = next(iter(forecasts))
     errors, usual_variance = read_validation(validation or [run.path("validation.nc")])
-    spread, ends = predict_spread(forecasts[model], members, errors, usual_variance, record.land)
+    variance = None if members is None else members_variance(members)
+    if weather_variance is not None:
+        variance = variance + weather_variance
+    elif model.endswith(WITH_FORECAST):
+        weather_variance = variance
+    spread, ends = predict_spread(forecasts[model], variance, errors, usual_variance, record.land)
     lead_times = np.array(splits.lead_times)
     valid_time = np.repeat(record.time[splits.test][:, None], len(lead_times), axis=1)
     observed = np.where(record.land, record.observed(splits.test), np.float32(np.nan))
@@ -87,7 +98,13 @@ def evaluate_run(run, record, splits, forecasts, *, label, members=None, twin_do
     _, observed_by_init = by_init_time(observed, record.time[splits.test], splits.lead_times)
     (_, spread_by_init), *ends_by_init = (by_init_time(values, record.time[splits.test], splits.lead_times)
                                           for values in (spread, *ends))
-    write_forecast(run.path("forecast.nc"), forecast=forecast_by_init, observed=observed_by_init, init_time=init_time,
+    kept = {end.removeprefix("_"): (values, "m3 m-3", long_name) for end, long_name in KEPT.items()
+            for name, values in forecasts.items() if name.endswith(end)}
+    if weather_variance is not None:
+        kept[VARIANCE] = weather_variance, "m6 m-6", "variance of the forecast among the members of the weather forecast"
+    kept = {name: (by_init_time(values, record.time[splits.test], splits.lead_times)[1], *more)
+            for name, (values, *more) in kept.items()}
+    write_forecast(run.path("forecast.nc"), forecast=forecast_by_init, further=kept, observed=observed_by_init, init_time=init_time,
                    lead_times=lead_times, **place, attributes=attributes, spread=spread_by_init,
                    quantiles=dict(zip(LEVELS, (values for _, values in ends_by_init))))
     write_cell_metrics(run.path("cell_metrics.nc"), maps, record.lat, record.lon, lead_times, attributes)

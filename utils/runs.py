@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from data_processing.coming_weather import NOT_TOLD, weather_file_path
+from data_processing.coming_weather import NOT_TOLD, OBSERVED, TWIN, kind_of, weather_file_path
 from data_processing.cube import cube_name, describe
 from data_processing.errors import UserError
 from data_processing.files import PROJECT, checksum, remove_half_written, replacing
@@ -22,7 +22,7 @@ from utils.where_it_helps import read_regions
 PACKAGES = ("torch", "numpy", "xarray", "netCDF4", "scipy", "matplotlib", "cartopy", "tyro")
 # Settings that may be spelt otherwise when a run is resumed or reused; of files the checksums must agree.
 HOW_SETTINGS = ("resume", "results", "device", "regions", "cube", "source_cube", "pretrained", "name",
-                "seeds")
+                "seeds", "coming_weather")
 
 
 class CubeFile(NamedTuple):
@@ -58,7 +58,7 @@ def run_name(settings, cube_file, until=None):
     if settings.name:
         return settings.name
     head = getattr(settings, "head", "local")
-    told = {NOT_TOLD: "", "observed": "-observed-weather-bound"}.get(settings.coming_weather, "-with-forecast")
+    told = kind_of(settings.coming_weather).run
     return (cube_file.name + ("" if head == "local" else f"-{head}")
             + "".join(f"-without-{name}" for name in settings.drop_inputs) + told + (f"-until{until}" if until else ""))
 
@@ -196,9 +196,13 @@ def run_differences(folder, settings, cube_file):
     differences = setting_differences(found["settings"], plain(settings))
     if found["cube"]["sha256"] != checksum(cube_file.path):
         differences.append(f"the cube {cube_file.path} has other content")
-    weather = found.get("coming_weather")
-    if weather and settings.coming_weather != "twin" and checksum(settings.coming_weather) != weather["sha256"]:
-        differences.append(f"the weather forecast {settings.coming_weather} has other content")
+    told = found["settings"].get("coming_weather", NOT_TOLD)
+    asked = settings.coming_weather
+    if kind_of(told) != kind_of(asked) or (told == TWIN) != (asked == TWIN):
+        differences.append(f"coming_weather is {told!r} there, {asked!r} was asked")
+    elif "coming_weather" in found and asked != TWIN:
+        if checksum(weather_file_path(asked, None)) != found["coming_weather"]["sha256"]:
+            differences.append(f"the weather forecast {asked} has other content")
     start = found.get("pretrained")
     if start and settings.pretrained:
         path = Path(settings.pretrained)
@@ -218,13 +222,12 @@ def cube_label(cube, name):
 
 def run_label(cube, name, settings):
     """What to call a run's data in figures and tables: `cube_label`, and the coming weather that its network is told."""
-    told = {NOT_TOLD: "", "observed": ", told the observed weather to come (upper bound)"}
-    return cube_label(cube, name) + told.get(settings.coming_weather, ", told a weather forecast")
+    return cube_label(cube, name) + kind_of(settings.coming_weather).label
 
 
 def weather_source(settings, cube):
     """Path of the weather forecast file that a run is told; None where it is told nothing, or what was observed."""
-    if settings.coming_weather in (NOT_TOLD, "observed"):
+    if settings.coming_weather in (NOT_TOLD, OBSERVED):
         return None
     return weather_file_path(settings.coming_weather, cube.attrs.get("twin_domain"))
 

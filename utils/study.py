@@ -2,6 +2,7 @@
 import functools
 import runpy
 
+from data_processing.coming_weather import NOT_TOLD, source_weather
 from data_processing.errors import UserError
 from data_processing.files import PROJECT
 from data_processing.splits import split_cube
@@ -95,7 +96,7 @@ def from_short_pretraining(model, asked, until, **training):
     dict
     """
     kept = ("head", "lead_time", "lead_times", "embargo_days", "seeds", "device", "results", "name")
-    training["coming_weather"] = "none" if asked.get("coming_weather", "none") == "none" else "observed"
+    training["coming_weather"] = source_weather(asked.get("coming_weather", NOT_TOLD))
     folder = run_or_reuse("ERA5test", model, cube=asked["source_cube"], source_until=until,
                           **{name: asked[name] for name in kept if name in asked}, **training)
     return {"pretrained": str(folder), "source_cube": None, "source_until": None}

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from data_processing.coming_weather import NOT_TOLD
+from data_processing.coming_weather import NOT_TOLD, OBSERVED, kind_of, source_weather
 from data_processing.cube import cube_days, open_cube
 from data_processing.errors import UserError
 from data_processing.files import replacing, write_csv
@@ -23,8 +23,9 @@ from utils.transfer import source_cut, source_of
 FORMS = ("convlstm-local", "lstm-local", "cnn-local", "conv3d_lstm-local",
          "convlstm-dense", "convlstm-conv", "lstm-dense", "cnn-dense", "conv3d_lstm-dense")
 HEAVY = ("lstm-dense", "conv3d_lstm-dense")  # 194 and 105 million weights on the twin's map: the quick form leaves them out
-EXPERIMENT = {"scratch": "SMAPtest", "transferred": "finetune-SMAPtest", "with forecast": "finetune-SMAPtest",
-              "observed weather (bound)": "finetune-SMAPtest"}
+BOUND_TRAINING = kind_of(OBSERVED).training
+EXPERIMENT = {"scratch": "SMAPtest", "transferred": "finetune-SMAPtest", kind_of("file").training: "finetune-SMAPtest",
+              BOUND_TRAINING: "finetune-SMAPtest"}
 # the quick form: a year to learn from, three months to test on, the first lead time, little training
 QUICK = {"train_days": 365, "test_days": 90}
 QUICK_LOCAL = {"ERA5test": {"steps": 150, "worlds": 0}, "SMAPtest": {"steps": 100}, "finetune-SMAPtest": {"steps": 50}}
@@ -94,7 +95,9 @@ def make_runs(settings, name):
               f"{(clock.monotonic() - started) / 60:.0f} min so far", flush=True)
         if settings.quick and run.training != "scratch":
             short = QUICK_LOCAL["ERA5test"] if head == "local" else QUICK_PAPER
-            asked |= from_short_pretraining(model, asked, source_until(model, asked), **QUICK, **short)
+            told = kind_of(asked.get("coming_weather", NOT_TOLD)).run
+            of_source = asked["name"].removesuffix(told) + kind_of(source_weather(asked.get("coming_weather", NOT_TOLD))).run
+            asked |= from_short_pretraining(model, asked | {"name": of_source}, source_until(model, asked), **QUICK, **short)
         folder = run_or_reuse(EXPERIMENT[run.training], model, **asked)
         runs.append(run._replace(folder=folder, settings=load_script(EXPERIMENT[run.training], model)["Settings"](**asked)))
     return runs
@@ -102,18 +105,8 @@ def make_runs(settings, name):
 
 def trainings(coming_weather, head):
     """How a form is trained in the study: from scratch, transferred and, where coming weather is asked for, told it as well."""
-    told = told_training(coming_weather) if head == "local" else None
+    told = kind_of(coming_weather).training if head == "local" else None
     return ("scratch", "transferred") + ((told,) if told else ())
-
-
-def told_training(coming_weather):
-    """What to call a network that is told the coming weather: observed weather is a bound; None where nothing is told."""
-    return {NOT_TOLD: None, "observed": "observed weather (bound)"}.get(coming_weather, "with forecast")
-
-
-def name_part(training):
-    """A way of training as a part of a run's name: "with-forecast", "observed-weather-bound"."""
-    return training.replace(" ", "-").replace("(", "").replace(")", "")
 
 
 def grids_agree(cube, source_cube):
@@ -136,9 +129,9 @@ def run_settings(settings, name, head, training, lead_times, source_cube):
         asked["name"] = name + ("" if head == "local" else f"-{head}")
     if training != "scratch":
         asked["source_cube"] = source_cube
-    if training == told_training(settings.coming_weather):
+    if training not in ("scratch", "transferred"):
         asked["coming_weather"] = settings.coming_weather
-        asked |= {"name": f"{asked['name']}-{name_part(training)}"} if "name" in asked else {}
+        asked |= {"name": asked["name"] + kind_of(settings.coming_weather).run} if "name" in asked else {}
     if settings.quick:
         asked |= {"train_days": settings.train_days or QUICK["train_days"]}
         asked |= {} if settings.test_from else {"test_days": QUICK["test_days"]}
@@ -231,18 +224,18 @@ def lead_lines(runs, rows):
         See `utils.draw_lead.draw_errors_against_lead`.
     """
     lines = [(name, LABELS[name], errors) for name in LABELS if (errors := errors_by_lead(rows, name, ""))]
-    bound = told_training("observed")
-    blind = sorted({(row["form"], row["training"]) for row in rows if row["training"] in ("scratch", "transferred")})
+    told = [run for run in runs if run.training not in ("scratch", "transferred")]
+    forms = {run.form for run in told} or {row["form"].split(",")[0] for row in rows}
+    blind = sorted({(row["form"], row["training"]) for row in rows
+                    if row["training"] in ("scratch", "transferred") and row["form"].split(",")[0] in forms})
     best = min(blind, key=lambda pair: np.mean([error ** 2 for error in errors_by_lead(rows, *pair).values()] or [np.inf]))
     form, network = best[0], best[0].split(",")[0]
     lines.append(("blind", LABELS["blind"].format(form), errors_by_lead(rows, *best)))
-    told = [run for run in runs if run.form == network and run.training not in ("scratch", "transferred")]
-    for run in told:
-        name = form if errors_by_lead(rows, form, run.training) else network
-        kind = "bound" if run.training == bound else "with forecast"
-        lines.append((kind, LABELS[kind].format(name), errors_by_lead(rows, name, run.training)))
+    for run in (run for run in told if run.form == network):
+        kind = "bound" if run.training == BOUND_TRAINING else "with forecast"
+        lines.append((kind, LABELS[kind].format(form), errors_by_lead(rows, form, run.training)))
         if kind == "with forecast":
-            lines.append(("bound", LABELS["bound"].format(network), bound_errors(run)))
+            lines.append(("bound", LABELS["bound"].format(form), bound_errors(run)))
     return lines
 
 
@@ -252,12 +245,10 @@ def errors_by_lead(rows, form, training):
 
 
 def bound_errors(run):
-    """dict lead time -> RMSE of a run's networks told the observed weather, mean over its members of the squared error."""
-    folders = [run.folder] if run.seeds == 1 else sorted(run.folder.glob("seed*"))
-    daily = [read_daily(folder / "daily_scores.csv") for folder in folders]
+    """dict lead time -> RMSE of a run, or of the mean of its networks, told the observed weather."""
+    daily = read_daily(run.folder / "daily_scores.csv")
     name = run.form.split("-")[0] + BOUND
-    return {lead_time: float(np.sqrt(np.mean([mean_square(each[name, lead_time]) for each in daily])))
-            for lead_time in run.lead_times}
+    return {lead_time: float(np.sqrt(mean_square(daily[name, lead_time]))) for lead_time in run.lead_times}
 
 
 def table_row(run, lead_time, members, damped, own, chosen):
@@ -289,10 +280,9 @@ def count_weights(run):
 
 def is_best(row, rows):
     """Whether a network's row has the lowest error of its lead time."""
-    bound = told_training("observed")
-    networks = [other for other in rows if other["lead_time"] == row["lead_time"] and other["training"] not in ("", bound)
-                and "rmse" in other]
-    return row["training"] not in ("", bound) and "rmse" in row and row["rmse"] == min(other["rmse"] for other in networks)
+    networks = [other for other in rows if other["lead_time"] == row["lead_time"] and "rmse" in other
+                and other["training"] not in ("", BOUND_TRAINING)]
+    return row["training"] not in ("", BOUND_TRAINING) and "rmse" in row and row["rmse"] == min(other["rmse"] for other in networks)
 
 
 HEADER = ("form", "training", "lead, days", "RMSE (95 %), m3 m-3", "MSE", "R2", "skill (95 %)", "way to ceiling",
@@ -320,7 +310,7 @@ def write_tables(folder, rows, title):
     write_csv(folder / "table.csv", COLUMNS, [{name: row.get(name, "") for name in COLUMNS} for row in rows])
     caption = (f"Forecasts of surface soil moisture, {title}. RMSE and skill (against damped persistence) with 95 % intervals of "
                "a circular block bootstrap (blocks of 30 days; members are drawn again as well); way to ceiling, on the synthetic "
-               "twin, = share of the MSE between damped persistence and the best possible forecast; gain by transfer = 1 - MSE "
+               "twin, = share of the MSE between damped persistence and the best possible blind forecast; gain by transfer = 1 - MSE "
                "transferred / MSE from scratch on the same values; gain by weather = 1 - MSE told the coming weather / MSE of the "
                "transferred network; mean over seeds. Told the observed weather a network is an upper bound, no forecast.")
 

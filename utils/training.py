@@ -33,8 +33,8 @@ YEAR = 365  # days
 # without; share in which it ends before the last target
 ARCHIVE_SHARES, NO_ARCHIVE_SHARES = (0.2, 0.6), (0.5, 0.0)
 CUT_SHARE = 0.2
-# Of the learning rate, by part, in the fine-tuning of a network that is told coming weather: what rain does to a soil differs more
-# between domains than the rest
+# Of the learning rate, by part, in the fine-tuning of a network that is told coming weather: what rain does to a soil differs
+# more between domains than the rest
 TOLD_RATES = {"encoder": 0.2, "recurrent": 0.2, "coming": 4.0}
 TOLD_STRIDE = 6  # days of a window between those from which is forecast: what differs is the weather, not the past
 TOLD_MEMBERS = 2  # of an ensemble, in a step of training
@@ -207,7 +207,14 @@ def keep_validation(network, record, splits, device, run):
     else:
         _, bound, members = forecast_told(network, record, days, device, progress=False)
         forecast = told_forecast(bound, members)
+        members = members if record.coming.file is None or is_served(record, days) else ()
     write_validation(run.path("validation.nc"), forecast, members, record.observed(days), record.time[days], record.lead_times)
+
+
+def is_served(record, targets):
+    """Whether the record's weather file has forecasts for most of the given days: else they do not tell how its members differ."""
+    init_days = np.unique(np.asarray(targets)[:, None] - record.lead_times)
+    return np.isin(record.time[0] + init_days, record.coming.file.init_time).mean() > 0.5
 
 
 def copy_weights(network):
@@ -425,7 +432,7 @@ def training_loss(network, source, init_days, weight, device):
     if network.every_day:
         first = record.input_days // 4  # the first days know too little of the past
         if record.coming is not None:
-            first += int(torch.randint(TOLD_STRIDE, ()))
+            first += int(torch.randint(min(TOLD_STRIDE, record.input_days - first), ()))
         shown = range(first, record.input_days, TOLD_STRIDE if record.coming is not None else 1)
         asked = random_cells(record.land)
     else:
@@ -456,7 +463,11 @@ def random_weather(record, targets, init_days, cells):
     if kind < observed:
         told = observed_weather(record, init_days, cells, targets[-1])[None]
     elif kind < observed + forecast:
-        told = kept_weather(record, init_days, cells, min(members, coming.kept.shape[1]), random)
+        told = kept_weather(record, init_days, cells, members, random)
+        lacking = ~(told[..., -2:, :] > 0).any(axis=(0, 2, 3, 4)) if len(told) else np.ones(len(init_days), bool)
+        if lacking.any():  # days without a forecast
+            made_up = degraded_weather(record, targets, init_days, cells, max(len(told), 1), random)
+            told = np.where(lacking[:, None, None, None], made_up, told) if len(told) else made_up
     else:
         told = degraded_weather(record, targets, init_days, cells, members, random)
     if random.random() < CUT_SHARE:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_processing.coming_weather import NOT_TOLD
+from data_processing.coming_weather import NOT_TOLD, kind_of, source_weather
 from data_processing.cube import cube_days, open_cube
 from data_processing.errors import UserError
 from data_processing.files import checksum, replacing
@@ -15,7 +15,7 @@ from data_processing.splits import parse_date
 from utils.runs import find_cube, is_finished, plain, read_json, run_folder, run_name, setting_differences
 from utils.study import script_settings
 
-MODEL_FORMAT = 4
+MODEL_FORMAT = 3
 ANY_GRID = "only head = 'local' with scaling_from = 'target' (or scaling = 'global') goes from one grid to another"
 # settings of both runs, besides those of the architecture
 SHARED = ("lead_time", "lead_times", "input_days", "max_gap_days", "scaling", "drop_inputs")
@@ -31,7 +31,7 @@ def save_model(run, network, record, settings, splits):
     weights = {name: value.cpu() for name, value in network.state_dict().items()}
     with replacing(run.path("model.pt")) as temporary:
         torch.save({"format": MODEL_FORMAT, "model": run.model, "weights": weights, "scaler": scaler, "settings": plain(settings),
-                    "label": run.label, "cube_sha256": read_json(run.path("settings.json"))["cube"]["sha256"],
+                    "label": run.label.removesuffix(kind_of(settings.coming_weather).label), "cube_sha256": read_json(run.path("settings.json"))["cube"]["sha256"],
                     "further_sha256": [checksum(path) for path in further],
                     "learned_until": str(max([splits.train_until, *last_days])), "lat": torch.tensor(record.lat),
                     "lon": torch.tensor(record.lon), "static": torch.from_numpy(record.static)}, temporary)
@@ -117,9 +117,10 @@ def pretrained_model(settings, model, architecture, splits, record):
         shared |= {name: getattr(settings, name) for name in OF_SOURCE}
         if found["further_sha256"] != [checksum(find_cube(cube, "era5_land").path) for cube in settings.further_cubes]:
             differences.append("a further cube had other content")
-    if (found["settings"]["coming_weather"] == NOT_TOLD) != (settings.coming_weather == NOT_TOLD):
-        differences.append(f"coming_weather is {found['settings']['coming_weather']} there, {settings.coming_weather} was asked: "
-                           "both or none must know of coming weather")
+    told = found["settings"].get("coming_weather", NOT_TOLD)
+    if (told == NOT_TOLD) != (settings.coming_weather == NOT_TOLD):
+        differences.append(f"coming_weather is {told} there, {settings.coming_weather} was asked: both or none must know of "
+                           "coming weather")
     differences += setting_differences(found["settings"], json.loads(json.dumps(shared)), names=list(shared))
     if source_sha256 not in (None, found["cube_sha256"]):
         differences.append("its cube had other content")
@@ -145,8 +146,9 @@ def _source_model(settings, model, shared, splits, record):
                         f"{ANY_GRID}.")
     further = [cube_days(open_cube(find_cube(cube, "era5_land").path, check_values=False)) for cube in settings.further_cubes]
     until = source_cut(cube_days(source), splits, settings.source_until, further)
-    weather = NOT_TOLD if settings.coming_weather == NOT_TOLD else "observed"  # no archive is asked of the source
-    folder = run_folder(settings, "ERA5test", model, run_name(replace(settings, name=None, coming_weather=weather), source_file, until))
+    weather = source_weather(settings.coming_weather)
+    name = run_name(replace(settings, name=None, coming_weather=weather), source_file, until)
+    folder = run_folder(settings, "ERA5test", model, name)
     if (folder / f"seed{settings.seed}").exists():  # a member of an ensemble serves as well
         folder = folder / f"seed{settings.seed}"
     if not is_finished(folder):
