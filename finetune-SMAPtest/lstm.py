@@ -42,7 +42,7 @@ class Settings:
     scaling_from: Literal["target", "source"] = "target"  # whose mean and spread; "source" by cell needs equal grids
     zero_shot: bool = False  # use the pre-trained weights as they are
     freeze: tuple[str, ...] = ()  # stay as pre-trained: encoder (ours), recurrent, head, coming (weather)
-    learning_rate_scale: dict[str, float] = field(default_factory=dict)  # by part; coming weather: encoder, recurrent 0.2, coming 4
+    learning_rate_scale: dict[str, float] = field(default_factory=dict)  # by part; told weather: encoder, recurrent 0.2, coming 4
     pull: float = 0.0  # of the weights towards the pre-trained ones (L2-SP)
     hold_back: bool | None = None  # go only as far as validation and record allow; default yes, no for the paper's
     # data

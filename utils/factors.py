@@ -257,7 +257,8 @@ def drop_one_rows(run):
         forecast = read_forecast(folder / "forecast.nc", run.splits)
         both = run.record.coming is not None and dropped in CHANNELS_OF
         name_of_row = f"{dropped}, past and coming" if both else dropped
-        rows += factor_rows("drop one", name_of_row, run.splits.lead_times, errors_by_part(forecast, observed, parts), base, parts)
+        errors = errors_by_part(forecast, observed, parts)
+        rows += factor_rows("drop one", name_of_row, run.splits.lead_times, errors, base, parts)
     return rows
 
 

@@ -69,8 +69,8 @@ def evaluate_ensemble(settings, cube_file, folders, model, until):
     write_json(run.path("settings.json"), of_first | {"settings": plain(settings), "members": [each.name for each in folders]})
     write_audit(run.path("splits.csv"), audit_rows(splits, settings.coming_weather))
     evaluate_run(run, record, splits, forecasts, members=members, weather_variance=weather_variance,
-                 label=f"{run.label}, {len(folders)} members", twin_domain=cube.attrs.get("twin_domain"), regions=settings.regions,
-                 validation=[folder / "validation.nc" for folder in folders])
+                 label=f"{run.label}, {len(folders)} members", twin_domain=cube.attrs.get("twin_domain"),
+                 regions=settings.regions, validation=[folder / "validation.nc" for folder in folders])
 
 
 def read_members(folders, splits, variable="forecast"):

@@ -104,8 +104,8 @@ def evaluate_run(run, record, splits, forecasts, *, label, members=None, weather
         kept[VARIANCE] = weather_variance, "m6 m-6", "variance of the forecast among the members of the weather forecast"
     kept = {name: (by_init_time(values, record.time[splits.test], splits.lead_times)[1], *more)
             for name, (values, *more) in kept.items()}
-    write_forecast(run.path("forecast.nc"), forecast=forecast_by_init, further=kept, observed=observed_by_init, init_time=init_time,
-                   lead_times=lead_times, **place, attributes=attributes, spread=spread_by_init,
+    write_forecast(run.path("forecast.nc"), forecast=forecast_by_init, further=kept, observed=observed_by_init,
+                   init_time=init_time, lead_times=lead_times, **place, attributes=attributes, spread=spread_by_init,
                    quantiles=dict(zip(LEVELS, (values for _, values in ends_by_init))))
     write_cell_metrics(run.path("cell_metrics.nc"), maps, record.lat, record.lon, lead_times, attributes)
     write_daily_scores(run.path("daily_scores.csv"), daily_scores(

@@ -282,7 +282,8 @@ def is_best(row, rows):
     """Whether a network's row has the lowest error of its lead time."""
     networks = [other for other in rows if other["lead_time"] == row["lead_time"] and "rmse" in other
                 and other["training"] not in ("", BOUND_TRAINING)]
-    return row["training"] not in ("", BOUND_TRAINING) and "rmse" in row and row["rmse"] == min(other["rmse"] for other in networks)
+    return (row["training"] not in ("", BOUND_TRAINING) and "rmse" in row
+            and row["rmse"] == min(other["rmse"] for other in networks))
 
 
 HEADER = ("form", "training", "lead, days", "RMSE (95 %), m3 m-3", "MSE", "R2", "skill (95 %)", "way to ceiling",
@@ -310,9 +311,9 @@ def write_tables(folder, rows, title):
     write_csv(folder / "table.csv", COLUMNS, [{name: row.get(name, "") for name in COLUMNS} for row in rows])
     caption = (f"Forecasts of surface soil moisture, {title}. RMSE and skill (against damped persistence) with 95 % intervals of "
                "a circular block bootstrap (blocks of 30 days; members are drawn again as well); way to ceiling, on the synthetic "
-               "twin, = share of the MSE between damped persistence and the best possible blind forecast; gain by transfer = 1 - MSE "
-               "transferred / MSE from scratch on the same values; gain by weather = 1 - MSE told the coming weather / MSE of the "
-               "transferred network; mean over seeds. Told the observed weather a network is an upper bound, no forecast.")
+               "twin, = share of the MSE between damped persistence and the best possible blind forecast; gain by transfer = 1 - "
+               "MSE transferred / MSE from scratch on the same values; gain by weather = 1 - MSE told the coming weather / MSE of "
+               "the transferred network; mean over seeds. Told the observed weather a network is an upper bound, no forecast.")
 
     def texts(bold):
         return [table_cells(row, bold if is_best(row, rows) else str) for row in rows]
