@@ -9,8 +9,8 @@ LINES = {"persistence": ("0.55", "-", ""), "damped_persistence": ("#E69F00", "--
          "blind": ("#0072B2", "-", "o"), "with forecast": ("#009E73", "-", "D"), "bound": ("#CC79A7", ":", "^"),
          "ceiling": ("black", ":", "")}
 LABELS = {"persistence": "persistence", "damped_persistence": "damped persistence", "water_balance": "water balance",
-          "blind": "{}, blind", "with forecast": "{}, with a weather forecast",
-          "bound": "{}, observed weather\n(upper bound, no forecast)", "ceiling": "ceiling of blind forecasts"}
+          "blind": "{}, blind", "with forecast": "{},\nwith a weather forecast",
+          "bound": "{},\nobserved weather (upper bound)", "ceiling": "ceiling of blind forecasts"}
 SPACE = 4.4  # of the axis' height, in per cent, that a label takes
 
 
