@@ -27,7 +27,7 @@ PACKING = {"precipitation": {"scale_factor": 0.1, "add_offset": 0.0},  # mm d-1
 PACKED_FILL = np.int16(-32768)
 CHECKED_INIT_DAYS = 16  # evenly spread, whose values are looked at
 SAME_PLACE = 1e-3  # degrees
-ALWAYS_RISING = 0.9  # share of the wet series that rise and never fall from day to day: these are totals since the start
+NEVER_FALLING, RISING = 0.98, 0.1  # shares of the wet series, above which they are totals since the start
 
 
 class WeatherFile(NamedTuple):
@@ -251,7 +251,8 @@ def _check_values(file):
     rain = values[:, :, :, 0]
     if len(file.lead_times) > 2:
         wet = np.isfinite(rain).all(axis=2) & (rain.max(axis=2) > 1.0)
-        rising = (np.diff(rain, axis=2) >= -0.2).all(axis=2) & (rain[:, :, -1] > rain[:, :, 0] + 1.0)
-        if wet.any() and rising[wet].mean() > ALWAYS_RISING:
+        never_falls = (np.diff(rain, axis=2) >= -0.2).all(axis=2)
+        rises = rain[:, :, -1] > rain[:, :, 0] + 1.0  # steady rain does not
+        if wet.any() and never_falls[wet].mean() > NEVER_FALLING and rises[wet].mean() > RISING:
             raise UserError(f"{file.path}: precipitation never falls from one day of a forecast to the next: it is the total "
                             f"since the start of the forecast, not that of each day. {PREPARE}.")
