@@ -45,6 +45,7 @@ def draw_factors(path, rows, title):
             axes.set_yticks(range(len(inputs)), [name.replace("_", " ") for name in inputs[::-1]] if column == 0 else [])
             axes.set(xlabel="growth of the MSE (%)",
                      title=f"{method}, " + ("by lead time" if column == 0 else lead_text((longest,))))
-            axes.legend(loc="lower right")
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=len(series), handlelength=0.9,
+                        handletextpad=0.4, columnspacing=0.8)
     write_title(figure, lines)
     save_figure(path, figure)

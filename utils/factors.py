@@ -265,7 +265,7 @@ def drop_one_rows(run):
 def write_factors(path, rows):
     """Write the rows as CSV and print those of the whole record."""
     write_csv(path, FACTOR_COLUMNS, rows)
-    print(f"\n{'method':<13}{'input':<18}{'lead':>4}  MSE grows by")
+    print(f"\n{'method':<13}{'input':<28}{'lead':>4}  MSE grows by")
     for row in rows:
         if row["part"] == "all":
-            print(f"{row['method']:<13}{row['input']:<18}{row['lead_time']:>4}  {100 * row['increase']:+.1f} %")
+            print(f"{row['method']:<13}{row['input']:<28}{row['lead_time']:>4}  {100 * row['increase']:+.1f} %")
