@@ -28,7 +28,7 @@ EXPERIMENT = {"scratch": "SMAPtest", "transferred": "finetune-SMAPtest", kind_of
               BOUND_TRAINING: "finetune-SMAPtest"}
 # the quick form: a year to learn from, three months to test on, the first lead time, little training
 QUICK = {"train_days": 365, "test_days": 90}
-QUICK_LOCAL = {"ERA5test": {"steps": 150, "worlds": 0}, "SMAPtest": {"steps": 100}, "finetune-SMAPtest": {"steps": 50}}
+QUICK_LOCAL = {"ERA5test": {"steps": 100, "worlds": 0}, "SMAPtest": {"steps": 80}, "finetune-SMAPtest": {"steps": 50}}
 QUICK_PAPER = {"epochs": 1}
 BASELINES = ("persistence", "damped_persistence", "climatology", "water_balance", "ceiling")
 COLUMNS = ("form", "training", "lead_time", "seeds", "weights", "n", "rmse", "rmse_low", "rmse_high", "rmse_of_seeds", "mse",
