@@ -36,11 +36,18 @@ def write_validation(path, forecast, members, observed, valid_time, lead_times):
         dataset.to_netcdf(temporary, engine="netcdf4", encoding={name: {"zlib": True} for name in dataset.data_vars})
 
 
+def members_variance(members):
+    """Variance among members [M, N, L, H, W], float32 [N, L, H, W], (m3 m-3)^2; NaN where fewer than two are there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # where fewer than two are there
+        return np.nanvar(members, axis=0, ddof=1).astype(np.float32)
+
+
 def mean_variance(members):
-    """Variance among members [M, V, L, H, W], which may lack (NaN), mean over the days: float32 [L, H, W], NaN at sea."""
+    """`members_variance`, mean over the days: float32 [L, H, W], NaN at sea."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the sea has none
-        return np.nanmean(np.nanvar(members, axis=0, ddof=1), axis=0).astype(np.float32)
+        return np.nanmean(members_variance(members), axis=0)
 
 
 def read_validation(paths):
@@ -93,13 +100,6 @@ def error_spread(errors, land):
     ends = np.array([np.quantile(-(errors[:, lead] / spread[lead])[known[:, lead]], LEVELS)
                      for lead in range(errors.shape[1])]).T
     return spread, ends
-
-
-def members_variance(members):
-    """Variance among members [M, N, L, H, W], float32 [N, L, H, W], (m3 m-3)^2; NaN where fewer than two are there."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # where fewer than two are there
-        return np.nanvar(members, axis=0, ddof=1).astype(np.float32)
 
 
 def predict_spread(forecast, variance, errors, usual_variance, land):

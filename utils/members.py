@@ -4,7 +4,6 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from data_processing.coming_weather import NOT_TOLD
 from data_processing.errors import UserError
 from data_processing.record import open_record
 from data_processing.splits import audit_rows, split_cube, write_audit
@@ -58,7 +57,7 @@ def evaluate_ensemble(settings, cube_file, folders, model, until):
     name = forecaster_name(model, settings.coming_weather)
     forecasts = {f"{name}_ensemble": members.mean(axis=0)}
     forecasts |= {f"{name}_{folder.name}": member for folder, member in zip(folders, members)}
-    for end in KEPT if settings.coming_weather != NOT_TOLD else ():
+    for end in KEPT:
         of_end = read_members(folders, splits, end.removeprefix("_"))
         if of_end is not None and model + end != name:
             forecasts[model + end] = of_end.mean(axis=0)
