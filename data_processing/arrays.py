@@ -1,9 +1,12 @@
 """Plain array files (.npy) that are mapped into memory: large arrays then cost no more of it than what is being read."""
+import math
 import mmap
+import tempfile
 
 import numpy as np
 
 BLOCK_BYTES = 64_000_000  # of a large array, worked on at a time
+NEIGHBOURING_BYTES = 65536  # come into memory with every byte that is read of a mapped array, or less
 
 
 def create_array(path, shape, dtype):
@@ -48,3 +51,78 @@ def blocks(length, item_bytes):
     """Slices that together cover `length` items, each of at most BLOCK_BYTES or one item."""
     step = max(1, BLOCK_BYTES // max(1, item_bytes))
     return [slice(start, min(start + step, length)) for start in range(0, length, step)]
+
+
+def scratch_array(shape, dtype=np.float32):
+    """An array to be filled and forgotten: in memory where it is small, else mapped from a temporary file.
+
+    The file stands in the system's folder for temporary files (environment variable TMPDIR) and has no name there: it goes with
+    the array, also when the program ends early.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : numpy dtype
+
+    Returns
+    -------
+    numpy.ndarray, or numpy.memmap above BLOCK_BYTES
+        Zeros.
+    """
+    if math.prod(shape) * np.dtype(dtype).itemsize <= BLOCK_BYTES:
+        return np.zeros(shape, dtype)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype, mode="w+", shape=tuple(shape))
+
+
+def pieces(*arrays):
+    """Slices of the first axis that together cover arrays of one length, each of at most BLOCK_BYTES of all of them.
+
+    What was read or written of mapped arrays is released after each.
+    """
+    item_bytes = sum(math.prod(array.shape[1:]) * array.dtype.itemsize for array in arrays)
+    for piece in blocks(len(arrays[0]), item_bytes):
+        yield piece
+        for array in arrays:
+            release(*getattr(array, "parts", (array,)))
+
+
+def in_turn(*arrays):
+    """Indices along the first axis of arrays of one length, one by one; memory is released as in `pieces`."""
+    for piece in pieces(*arrays):
+        yield from range(piece.start, piece.stop)
+
+
+class Observed:
+    """Observed values [T, H, W] behind carried ones, to be read like an array: worked out for the days and rows that are read."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, carried, age):
+        """carried : float32 [T, H, W]; age : uint8 [T, H, W], 0 where the value was observed that day."""
+        self.parts = carried, age
+        self.shape = carried.shape
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, place):
+        carried, age = self.parts
+        return np.where(age[place] == 0, carried[place], np.float32(np.nan))
+
+
+def read_rows(values, days, rows):
+    """Some days of a band of rows, float32 [days, rows, W], in memory.
+
+    Parameters
+    ----------
+    values : float32 [T, H, W]
+        Array or `Observed`.
+    days : int [n]
+    rows : slice
+    """
+    band = np.empty((len(days), len(range(*rows.indices(values.shape[1]))), *values.shape[2:]), np.float32)
+    for piece in blocks(len(days), 2 * NEIGHBOURING_BYTES):
+        band[piece] = values[days[piece], rows]
+        release(*getattr(values, "parts", (values,)))
+    return band
