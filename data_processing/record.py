@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 
+from data_processing.arrays import Observed
 from data_processing.coming_weather import ComingWeather, open_coming_weather
 from data_processing.cube import PRECIPITATION, SOIL_MOISTURE, VARIABLES, cube_days, cube_values, land_mask
 from data_processing.errors import UserError
@@ -71,9 +72,12 @@ class Record:
         float32 [..., H, W]
             m3 m-3; NaN = not observed that day.
         """
-        before = self.input_days - 1
-        carried, age = self.carried[before:, SOIL_MOISTURE], self.age[before:, SOIL_MOISTURE]
-        return np.where(age[days] == 0, carried[days], np.float32(np.nan))
+        return self.observed_maps[days]
+
+    @property
+    def observed_maps(self):
+        """`Observed` [T, H, W]: what `observed` gives, worked out for the days and rows that are read."""
+        return Observed(self.carried_soil_moisture, self.age[self.input_days - 1:, SOIL_MOISTURE])
 
     @property
     def carried_soil_moisture(self):
