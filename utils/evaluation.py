@@ -241,16 +241,18 @@ def check_land(observed, land):
                         f"found shape {observed.shape} and a land map of {np.shape(land)}.")
 
 
-def cell_moments(observed, forecast, inside, climatology=None):
+def cell_moments(observed, forecast, land, climatology=None, part=True):
     """Counts, means and centred sums over the samples, from which every score follows.
 
     Parameters
     ----------
     observed, forecast : float [N, H, W]
-    inside : bool that broadcasts to [N, H, W]
-        Values to count where they are observed; the others are not read.
+    land : bool [H, W]
+        Cells whose observed values count; nothing else is read.
     climatology : float [N, H, W]
         Subtracted from both where given.
+    part : bool that broadcasts to [N, H, W]
+        Values that count; default all.
 
     Returns
     -------
@@ -258,14 +260,14 @@ def cell_moments(observed, forecast, inside, climatology=None):
         `n`; observed_mean, forecast_mean (0 where n is 0); observed_square, forecast_square, product (sums of
         products of departures from these means); squared_error (sum of (forecast - observed)^2).
     """
-    inside = np.broadcast_to(inside, observed.shape)
+    part = np.broadcast_to(part, observed.shape)
     series = [observed, forecast] if climatology is None else [observed, forecast, climatology]
 
     def pairs():
         for day in in_turn(*series):
-            if not inside[day].any():
+            if not part[day].any():
                 continue
-            chosen = np.isfinite(observed[day]) & inside[day]
+            chosen = np.isfinite(observed[day]) & land & part[day]
             shift = 0.0 if climatology is None else climatology[day].astype(np.float64)
             yield (np.where(chosen, observed[day] - shift, 0.0).astype(np.float64),
                    np.where(chosen, forecast[day] - shift, 0.0).astype(np.float64), chosen)
@@ -442,7 +444,7 @@ def write_in_pieces(path, dataset, variables):
     ----------
     path : str or Path
     dataset : xarray.Dataset
-        Coordinates, small variables and global attributes.
+        Coordinates and global attributes.
     variables : dict name -> (dimensions, values, attributes)
         values : float32 [N, ...], an array or something that is read like one; a list of them has a dimension of its own, the
         first. NaN = missing. Above BLOCK_BYTES each map is a chunk of its own.
@@ -452,13 +454,16 @@ def write_in_pieces(path, dataset, variables):
                           encoding={name: {"_FillValue": None} for name in dataset.variables})
         with netCDF4.Dataset(temporary, "a") as file:
             for name, (dimensions, values, attributes) in variables.items():
-                shape = tuple(len(file.dimensions[dimension]) for dimension in dimensions)
+                several = isinstance(values, list)
+                shape = (len(values), *values[0].shape) if several else values.shape
+                for dimension, length in zip(dimensions, shape):
+                    if dimension not in file.dimensions:
+                        file.createDimension(dimension, length)
                 chunks = (*(1,) * (len(shape) - 2), *shape[-2:]) if 4 * math.prod(shape) > arrays.BLOCK_BYTES else None
                 variable = file.createVariable(name, "f4", dimensions, zlib=True, complevel=4, chunksizes=chunks,
                                                fill_value=np.float32(np.nan))
                 variable.setncatts(attributes)
                 variable.set_auto_maskandscale(False)
-                several = isinstance(values, list)
                 for number, each in enumerate(values if several else [values]):
                     for days in pieces(each):
                         variable[(number, days) if several else days] = each[days]

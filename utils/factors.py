@@ -205,7 +205,7 @@ def exchanged(batch, other, name, static):
 
 def parts_of_days(run, targets, asked):
     """dict part -> bool [N, H, W]: all, each season, the dry and the wet half of the cells."""
-    mean = cell_mean(run.record.observed(), run.splits.history_days)
+    mean = cell_mean(run.record.observed_maps, run.splits.history_days)
     wet = mean > np.median(mean[run.record.land])
     month = run.record.time[targets].astype("datetime64[M]").astype(int) % 12 + 1
     parts = {"all": np.ones(len(targets), bool)} | {name: np.isin(month, months) for name, months in SEASONS.items()}
