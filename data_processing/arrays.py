@@ -75,12 +75,13 @@ def scratch_array(shape, dtype=np.float32):
         return np.memmap(file, dtype, mode="w+", shape=tuple(shape))
 
 
-def pieces(*arrays):
+def pieces(*arrays, work=1):
     """Slices of the first axis that together cover arrays of one length, each of at most BLOCK_BYTES of all of them.
 
-    What was read or written of mapped arrays is released after each.
+    What was read or written of mapped arrays is released after each. Where the work on a piece takes many times its memory,
+    `work` says how many: the pieces are smaller by that factor.
     """
-    item_bytes = sum(math.prod(array.shape[1:]) * array.dtype.itemsize for array in arrays)
+    item_bytes = work * sum(math.prod(array.shape[1:]) * array.dtype.itemsize for array in arrays)
     for piece in blocks(len(arrays[0]), item_bytes):
         yield piece
         for array in arrays:
@@ -122,7 +123,7 @@ def read_rows(values, days, rows):
     rows : slice
     """
     band = np.empty((len(days), len(range(*rows.indices(values.shape[1]))), *values.shape[2:]), np.float32)
-    for piece in blocks(len(days), 2 * NEIGHBOURING_BYTES):
+    for piece in blocks(len(days), 4 * max(NEIGHBOURING_BYTES, band[:1].nbytes)):
         band[piece] = values[days[piece], rows]
         release(*getattr(values, "parts", (values,)))
     return band

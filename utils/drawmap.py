@@ -244,14 +244,7 @@ def scatter_figure(*, observed, forecast, title):
     left, bottom, side = 14.0, 11.0, 58.0
     figure = new_figure(SINGLE_COLUMN, bottom + side + 3.0 + 4.0 * len(title_lines))
     axes = place_axes(figure, left, bottom, side, side)
-    hexagons = {"gridsize": 70, "extent": (*limits, *limits)}
-    counts = 0
-    for x, y in complete_pairs(observed, forecast):
-        of_pairs = axes.hexbin(x, y, **hexagons)
-        of_pairs.remove()
-        counts = counts + of_pairs.get_array()
-    density = axes.hexbin(*of_pairs.get_offsets().T, C=counts, reduce_C_function=np.sum, mincnt=1, norm=LogNorm(vmin=1),
-                          cmap="viridis_r", linewidths=0.1, **hexagons)
+    density = draw_density(axes, observed, forecast, limits, 70, LogNorm(vmin=1))
     axes.plot(limits, limits, color="black", linestyle="--", linewidth=0.8, label="1:1")
     if line.varies:
         axes.plot(limits, [line.offset + line.slope * end for end in limits], color="#D55E00", linewidth=1.0,
@@ -270,10 +263,22 @@ def scatter_figure(*, observed, forecast, title):
     return figure
 
 
+def draw_density(axes, observed, forecast, limits, gridsize, norm):
+    """Hexagons coloured by the number of their pairs of observation and forecast, counted in blocks of days."""
+    hexagons = {"gridsize": gridsize, "extent": (*limits, *limits)}
+    counts = 0
+    for x, y in complete_pairs(observed, forecast):
+        of_block = axes.hexbin(x, y, **hexagons)
+        of_block.remove()
+        counts = counts + of_block.get_array()
+    return axes.hexbin(*of_block.get_offsets().T, C=counts, reduce_C_function=np.sum, mincnt=1, norm=norm, cmap="viridis_r",
+                       linewidths=0.1, **hexagons)
+
+
 def complete_pairs(observed, forecast):
     """Yield the pairs of observation and forecast without NaN, two float64 [n], in blocks of days."""
     observed, forecast = np.atleast_1d(observed), np.atleast_1d(forecast)
-    for days in pieces(observed, forecast):
+    for days in pieces(observed, forecast, work=8):  # hexagons are counted with a dozen arrays
         complete = np.isfinite(observed[days]) & np.isfinite(forecast[days])
         yield observed[days][complete].astype(np.float64), forecast[days][complete].astype(np.float64)
 

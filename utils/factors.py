@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from data_processing.arrays import pieces
 from data_processing.coming_weather import CHANNELS_OF, TWIN, own_weather
 from data_processing.cube import VARIABLES
 from data_processing.errors import UserError
@@ -22,6 +23,7 @@ from data_processing.splits import Splits, split_cube
 from utils.baselines import cell_mean
 from utils.batches import make_batch
 from utils.members import read_forecast
+from utils.reporting import observed_on_land
 from utils.runs import find_cube, is_finished, read_json, run_label
 from utils.study import DOMAIN_OF, load_script, run_or_reuse
 from utils.training import spread_cells
@@ -204,23 +206,27 @@ def exchanged(batch, other, name, static):
 
 
 def parts_of_days(run, targets, asked):
-    """dict part -> bool [N, H, W]: all, each season, the dry and the wet half of the cells."""
+    """dict part -> days, bool [N], and cells, bool [H, W]: all, each season, the dry and the wet half of the cells."""
     mean = cell_mean(run.record.observed_maps, run.splits.history_days)
     wet = mean > np.median(mean[run.record.land])
     month = run.record.time[targets].astype("datetime64[M]").astype(int) % 12 + 1
-    parts = {"all": np.ones(len(targets), bool)} | {name: np.isin(month, months) for name, months in SEASONS.items()}
-    parts = {name: days[:, None, None] & asked for name, days in parts.items() if days.any()}
-    every = np.ones(len(targets), bool)[:, None, None]
-    return parts | {"dry half": every & (asked & ~wet), "wet half": every & (asked & wet)}
+    every = np.ones(len(targets), bool)
+    parts = {"all": every} | {name: np.isin(month, months) for name, months in SEASONS.items()}
+    parts = {name: (days, asked) for name, days in parts.items() if days.any()}
+    return parts | {"dry half": (every, asked & ~wet), "wet half": (every, asked & wet)}
 
 
 def errors_by_part(forecast, observed, parts):
     """Number and sum of squared errors of each part and lead time, float64 [parts, 2, L]."""
-    squares = (forecast - observed[:, None]).astype(np.float64) ** 2
-    known = np.isfinite(squares)
-    squares = np.where(known, squares, 0.0)
-    return np.array([[(known & inside[:, None]).sum(axis=(0, 2, 3)), (squares * inside[:, None]).sum(axis=(0, 2, 3))]
-                     for inside in parts.values()])
+    sums = np.zeros((len(parts), 2, forecast.shape[1]))
+    for block in pieces(forecast, observed):
+        squares = (forecast[block] - observed[block, None]).astype(np.float64) ** 2
+        known = np.isfinite(squares)
+        squares = np.where(known, squares, 0.0)
+        for number, (days, cells) in enumerate(parts.values()):
+            inside = days[block, None, None, None] & cells
+            sums[number] += (known & inside).sum(axis=(0, 2, 3)), (squares * inside).sum(axis=(0, 2, 3))
+    return sums
 
 
 def factor_rows(method, name, lead_times, sums, base, parts):
@@ -246,7 +252,7 @@ def drop_one_rows(run):
                         "with head 'local'.")
     targets, asked = run.splits.test, run.record.land
     parts = parts_of_days(run, targets, asked)
-    observed = run.record.observed(targets)
+    observed = observed_on_land(run.record, targets)
     base = errors_by_part(read_forecast(run.folder / "forecast.nc", run.splits), observed, parts)
     rows = []
     name = run.settings.name or run.record.name

@@ -188,13 +188,15 @@ def event_limits(history, days, land):
     """
     limits = {event: np.full(land.shape, np.nan, np.float32) for event in EVENTS}
     days = np.flatnonzero(days)
-    for rows in blocks(len(land), 4 * len(days) * land.shape[1]):
+    for rows in blocks(len(land), 16 * len(days) * land.shape[1]):
         values = read_rows(history, days, rows)
-        enough = land[rows] & (np.isfinite(values).sum(axis=0) >= FEWEST_HISTORY_VALUES)
-        if enough.any():
-            found = np.nanpercentile(values[:, enough], list(EVENTS.values()), axis=0)
-            for event, of_event in zip(EVENTS, found):
-                limits[event][rows][enough] = of_event
+        count = np.isfinite(values).sum(axis=0)
+        enough, complete = land[rows] & (count >= FEWEST_HISTORY_VALUES), count == len(days)
+        for cells, percentile in ((enough & complete, np.percentile), (enough & ~complete, np.nanpercentile)):  # slower
+            if cells.any():
+                found = percentile(values[:, cells], list(EVENTS.values()), axis=0)
+                for event, of_event in zip(EVENTS, found):
+                    limits[event][rows][cells] = of_event
     return limits
 
 
