@@ -6,7 +6,7 @@ import tempfile
 import numpy as np
 
 BLOCK_BYTES = 64_000_000  # of a large array, worked on at a time
-NEIGHBOURING_BYTES = 65536  # come into memory with every byte that is read of a mapped array, or less
+NEIGHBOURING_BYTES = 2 ** 21  # that may come into memory with every byte that is read of a mapped array: a large page
 
 
 def create_array(path, shape, dtype):
@@ -113,17 +113,17 @@ class Observed:
 
 
 def read_rows(values, days, rows):
-    """Some days of a band of rows, float32 [days, rows, W], in memory.
+    """Some days of a band of rows, [n, rows, W], in memory.
 
     Parameters
     ----------
-    values : float32 [T, H, W]
+    values : [T, H, W]
         Array or `Observed`.
     days : int [n]
     rows : slice
     """
-    band = np.empty((len(days), len(range(*rows.indices(values.shape[1]))), *values.shape[2:]), np.float32)
-    for piece in blocks(len(days), 4 * max(NEIGHBOURING_BYTES, band[:1].nbytes)):
+    band = np.empty((len(days), len(range(*rows.indices(values.shape[1]))), *values.shape[2:]), values.dtype)
+    for piece in blocks(len(days), 2 * max(NEIGHBOURING_BYTES, band[:1].nbytes)):
         band[piece] = values[days[piece], rows]
         release(*getattr(values, "parts", (values,)))
     return band

@@ -1,7 +1,7 @@
 """The day of the year, and seasonal harmonics fitted cell by cell."""
 import numpy as np
 
-from data_processing.arrays import blocks, release
+from data_processing.arrays import blocks, read_rows
 
 BLOCK_DAYS = 256  # days turned into float64 at a time
 
@@ -64,8 +64,7 @@ def _fit_rows(values, rows, terms, days, mean, ridge):
     moment = np.zeros((size, mean.size))
     for start in range(0, len(days), BLOCK_DAYS):
         block = days[start:start + BLOCK_DAYS]
-        departure = (values[block, rows] - np.asarray(mean, dtype=np.float64)).reshape(len(block), -1)
-        release(*getattr(values, "parts", (values,)))
+        departure = (read_rows(values, block, rows) - np.asarray(mean, dtype=np.float64)).reshape(len(block), -1)
         valid = np.isfinite(departure)
         products = (terms[block][:, :, None] * terms[block][:, None, :]).reshape(len(block), -1)
         gram += products.T @ valid
