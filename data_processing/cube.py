@@ -13,9 +13,6 @@ from typing import NamedTuple
 
 import netCDF4
 import numpy as np
-import xarray as xr
-from xarray.backends import BackendArray
-from xarray.core import indexing
 
 from data_processing.errors import UserError
 from data_processing.files import replacing
@@ -133,6 +130,11 @@ def open_cube(path, variables=VARIABLES, check_values=True):
         stamps a day, no daily record, another calendar; duplicate or two-dimensional positions; values that
         contradict their unit; a variable without any value.
     """
+    import xarray as xr  # here and below: slow to import, and not needed to write a cube
+    from xarray.core.indexing import LazilyIndexedArray
+
+    from data_processing.cube_field import FileField
+
     path = Path(path)
     with _open_file(path) as file:
         names = _find_variables(file, variables, path)
@@ -155,12 +157,12 @@ def open_cube(path, variables=VARIABLES, check_values=True):
     cube = xr.Dataset(coords={"time": time.astype("datetime64[ns]"), "lat": lat, "lon": lon},
                       attrs=attributes)
     for variable, (name, dims, factor, offset, found_attributes) in fields.items():
-        field = _FileField(path, name, dims, source_day, rows, columns, factor, offset)
+        field = FileField(path, name, dims, source_day, rows, columns, factor, offset)
         kept = {key: found_attributes[key] for key in ("long_name", "source", "comment", "cell_methods")
                 if key in found_attributes}
         kept["units"] = UNITS[variable]
         kept["standard_name"] = found_attributes.get("standard_name", STANDARD_NAMES[variable])
-        cube[variable] = xr.Variable(ROLES, indexing.LazilyIndexedArray(field), kept)
+        cube[variable] = xr.Variable(ROLES, LazilyIndexedArray(field), kept)
         if check_values:
             _check_values(cube[variable], variable, found_attributes["units"], path)
     cube.encoding["source"] = str(path)
@@ -168,6 +170,8 @@ def open_cube(path, variables=VARIABLES, check_values=True):
 
 
 def _open_file(path):
+    import xarray as xr
+
     if not path.is_file():
         raise UserError(f"{path}: no such file. Give the path of a daily cube (NetCDF).")
     try:
@@ -270,6 +274,8 @@ def _read_axes(file, dims, path):
 
 def _read_days(coordinate, path):
     """Dates of the stamps, datetime64[D] [T], in the file's order, each at most once."""
+    import xarray as xr
+
     units, calendar = str(coordinate.attrs.get("units", "")), coordinate.attrs.get("calendar", "standard")
     if calendar not in CALENDARS:
         raise UserError(f"{path}: calendar {calendar!r} of {coordinate.name}; a cube holds real days "
@@ -356,45 +362,6 @@ def conversion(field, variable, path):
         raise UserError(f"{path}: {field.name} ({variable}) has unit {field.attrs['units']!r}, which is not "
                         f"known; known: {', '.join(known)}. Convert it, or put the attribute right.")
     return known[unit]
-
-
-class _FileField(BackendArray):
-    """One variable of a file, float32 [T, H, W] in the cube's order and unit; reads only what is indexed."""
-
-    def __init__(self, path, name, dims, source_day, rows, columns, factor, offset):
-        self.path, self.name = path, name
-        self.dims = [dims[role][0] for role in ROLES]
-        self.source_day, self.rows, self.columns = source_day, rows, columns
-        self.factor, self.offset = factor, offset
-        self.shape = (source_day.size, rows.size, columns.size)
-        self.dtype = np.dtype(np.float32)
-
-    def __getitem__(self, key):
-        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
-
-    def _read(self, key):
-        days, rows, columns = (np.atleast_1d(order[k])
-                               for order, k in zip((self.source_day, self.rows, self.columns), key))
-        values = np.full((days.size, rows.size, columns.size), np.nan, np.float32)
-        present = np.flatnonzero(days >= 0)
-        if present.size:
-            wanted, position = np.unique(days[present], return_inverse=True)
-            if wanted[-1] - wanted[0] + 1 == wanted.size:
-                wanted = slice(int(wanted[0]), int(wanted[-1]) + 1)
-            with _open_file(self.path) as file:
-                field = file[self.name].isel({self.dims[0]: wanted})
-                field = field.squeeze([dim for dim in field.dims if dim not in self.dims])
-                raw = field.transpose(*self.dims).values
-            values[present] = self._convert(raw[position][:, rows][:, :, columns])
-        return values[tuple(0 if np.ndim(k) == 0 and not isinstance(k, slice) else slice(None) for k in key)]
-
-    def _convert(self, raw):
-        missing = ~np.isfinite(raw) | (raw == FILL_VALUE) | (np.abs(raw) >= HUGE)
-        if (self.factor, self.offset) != (1.0, 0.0):
-            raw = raw * np.float64(self.factor) + self.offset
-        values = raw.astype(np.float32)
-        values[missing] = np.nan
-        return values
 
 
 def _check_values(field, variable, file_unit, path):

@@ -1,5 +1,6 @@
 """What every script does around its main: settings from the command line, errors in one line."""
 import sys
+from pathlib import Path
 
 from data_processing.errors import UserError
 
@@ -19,7 +20,9 @@ def run_script(main, settings_class, resume=RESUME_RUN):
         How an interrupted run goes on: said after Ctrl-C.
     """
     import tyro
-    settings = tyro.cli(settings_class, description=sys.modules[main.__module__].__doc__)
+    script = sys.modules[main.__module__]
+    settings = tyro.cli(settings_class, description=script.__doc__)
+    print("/".join(Path(script.__file__).parts[-2:]), "starts", flush=True)  # before its main imports what takes seconds
     try:
         main(settings)
     except (UserError, OSError) as error:
