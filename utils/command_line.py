@@ -1,4 +1,5 @@
 """What every script does around its main: settings from the command line, errors in one line."""
+import os
 import sys
 
 from data_processing.errors import UserError
@@ -10,6 +11,8 @@ RESUME_FILES = "the same command goes on where it stopped"
 def run_script(main, settings_class, resume=RESUME_RUN):
     """Read the settings from the command line and run; a user's mistake ends in one line and exit code 2.
 
+    Started by `torchrun`, a training script runs in several processes (`utils.processes`).
+
     Parameters
     ----------
     main : function of one Settings
@@ -19,9 +22,16 @@ def run_script(main, settings_class, resume=RESUME_RUN):
         How an interrupted run goes on: said after Ctrl-C.
     """
     import tyro
-    settings = tyro.cli(settings_class, description=sys.modules[main.__module__].__doc__)
+
+    def read_settings():
+        return tyro.cli(settings_class, description=sys.modules[main.__module__].__doc__)
+
     try:
-        main(settings)
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            from utils.processes import run_together
+            run_together(read_settings, main)
+        else:
+            main(read_settings())
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
