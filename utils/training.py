@@ -15,8 +15,9 @@ from data_processing.errors import UserError
 from data_processing.files import write_csv
 from data_processing.record import scale_record
 from utils.baselines import baseline_forecasts
-from utils.batches import make_batch, observed_targets, to_device
+from utils.batches import input_day_indices, make_batch, observed_targets, to_device
 from utils.ensembles import write_validation
+from utils.processes import batch_share, by_first, count, is_first, mean_over_processes, own_random, rank, shared_network
 
 LOG_COLUMNS = ("epoch", "train_loss", "validation_loss", "learning_rate", "seconds")
 CHECKPOINT_SHARE = 0.05  # of the training time, at most, goes into saving checkpoints
@@ -55,9 +56,11 @@ def masked_mean(values, observed, weight):
     Returns
     -------
     Tensor, scalar
+        In several processes, of their shares: what is weighted by is that of the whole batch, so that the mean over the
+        processes is the mean over the batch.
     """
     weight = weight * torch.isfinite(observed)
-    return (values * weight).sum() / weight.sum().clamp_min(1e-12)
+    return (values * weight).sum() / mean_over_processes(weight.sum()).clamp_min(1e-12)
 
 
 def masked_mse(forecast, observed, weight):
@@ -177,7 +180,7 @@ def train(new_network, record, splits, settings, run, scaler=None, further=()):
         keep_validation(network, scaled, splits, settings.device, run)
         scaled, network = prepare(splits.history_days)
         print("zero-shot: the pre-trained weights are used as they are", flush=True)
-        write_csv(run.path("training_log.csv"), LOG_COLUMNS, [])
+        write_log(run, [])
         return network, scaled
     start = copy_weights(network)
     steps = fit(network, [(scaled, splits.train), *further], settings, run, validation=(scaled, splits.validation))
@@ -202,6 +205,7 @@ def train(new_network, record, splits, settings, run, scaler=None, further=()):
     return network, scaled
 
 
+@by_first
 def keep_validation(network, record, splits, device, run):
     """Write `validation.nc`: forecasts of validation days, whose errors tell how far those of test days can be trusted."""
     days = validation_days(splits.validation)
@@ -212,6 +216,12 @@ def keep_validation(network, record, splits, device, run):
         forecast = told_forecast(bound, members)
         members = members if record.coming.file is None or is_served(record, days) else ()
     write_validation(run.path("validation.nc"), forecast, members, record.observed(days), record.time[days], record.lead_times)
+
+
+def write_log(run, log):
+    """Write `training_log.csv` from a list of dicts."""
+    if is_first():
+        write_csv(run.path("training_log.csv"), LOG_COLUMNS, log)
 
 
 def is_served(record, targets):
@@ -298,7 +308,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
     network.to(device)
     groups = parameter_groups(network, settings)
     frozen = {name: value.clone() for name, value in network.named_parameters() if not value.requires_grad}
-    state = run.load_checkpoint(device)
+    state = run.load_checkpoint()
     if state and phase in state["phases"]:
         if state["phase"] == phase:  # a later phase starts from its own weights
             network.load_state_dict(state["network"])
@@ -339,6 +349,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
         saved_at = clock.monotonic()
         saving_seconds = saved_at - started
 
+    shared = shared_network(network)
     saved_at, saving_seconds = clock.monotonic(), 0.0
     weights = [cell_weight(record, device) for record, _ in sources]
     with tqdm(total=target_steps, initial=progress["step"], desc=phase, unit="step", dynamic_ncols=True) as bar:
@@ -353,7 +364,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
             else:
                 batches = random_batches(sources, epoch_steps, settings.batch_size)
             for source, init_days in batches[:target_steps - progress["step"]]:
-                loss = training_loss(network, sources[source], init_days, weights[source], device)
+                loss = training_loss(shared, sources[source], init_days, weights[source], device)
                 penalty = sum(((value - before) ** 2).sum() for value, before in start)
                 losses.append(loss.detach())
                 update(network, optimizer, loss + 0.5 * pull * penalty)
@@ -361,7 +372,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
                 bar.update()
             progress["step"] += len(losses)
             progress["epoch"] += 1
-            train_loss = float(torch.stack(losses).mean())
+            train_loss = float(mean_over_processes(torch.stack(losses).mean()))
             if not math.isfinite(train_loss):
                 raise UserError(f"the loss is no longer a number in epoch {progress['epoch']}: lower learning_rate "
                                 f"(now {settings.learning_rate:g}).")
@@ -372,7 +383,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
                              "best": {name: value.clone() for name, value in network.state_dict().items()}}
             log.append({"epoch": len(log) + 1, "train_loss": train_loss, "validation_loss": validation_loss,
                         "learning_rate": schedule.get_last_lr()[0], "seconds": clock.monotonic() - started})
-            write_csv(run.path("training_log.csv"), LOG_COLUMNS, log)
+            write_log(run, log)
             bar.set_postfix_str(f"epoch {progress['epoch']}, loss {train_loss:.4f}"
                                 + (f", validation {validation_loss:.4f}" if validation else ""))
             if saving_seconds <= CHECKPOINT_SHARE * (clock.monotonic() - saved_at):
@@ -424,7 +435,7 @@ def random_batches(sources, count, batch_size):
 
 
 def training_loss(network, source, init_days, weight, device):
-    """Loss (Tensor) of the windows of one (Record, targets) that end at `init_days`.
+    """Loss (Tensor) of the windows of one (Record, targets) that end at `init_days`, in several processes of each one's share.
 
     Where coming weather is told, that of the forecast without it and that of the one with it, so that the same weights serve
     both.
@@ -440,14 +451,36 @@ def training_loss(network, source, init_days, weight, device):
         cells = random_cells(record.land)
     else:
         shown, cells = (-1,), np.arange(record.land.size)
+    tell = None if record.coming is None else functools.partial(random_weather, record, targets)
+    if count() > 1:
+        init_days, cells, tell, idle = take_share(record, init_days, cells, shown, tell, by_cells=network.every_day)
+        target_days &= not idle
     observed = observed_targets(record, init_days, target_days, device, cells, list(shown))
     observed = record.scaler.of_cells(cells).scale_soil_moisture(observed[..., None, :])[..., 0, :]
-    tell = None if record.coming is None else functools.partial(random_weather, record, targets)
-    forecast = network(make_batch(record, init_days, device, cells, shown, tell, network.looks_around))
+    batch = make_batch(record, init_days, device, cells, shown, tell, network.looks_around)
+    with own_random():
+        forecast = network(batch)
     weight = weight[to_device(cells, device)]
     if tell is None:
         return masked_mse(forecast, observed, weight)
     return masked_mse(forecast[0], observed, weight) + ensemble_mse(forecast[1:], observed, weight, record.coming.members)
+
+
+def take_share(record, init_days, cells, shown, tell, by_cells):
+    """What one of several processes takes of a batch (`batch_share`): init days, cells, `tell`, and whether it is idle.
+
+    A process that nothing is left for goes through the motions with the first window and cell; they must not count.
+    """
+    windows, of_cells = batch_share(len(init_days), len(cells) if by_cells else None)
+    idle = len(init_days[windows]) == 0 or len(cells[of_cells]) == 0
+    if idle:
+        windows, of_cells = slice(1), slice(1)
+    if tell is not None:  # drawn for the whole batch, so that it is the same batch
+        days = input_day_indices(record, init_days)[:, list(shown)]
+        weather = tell(days.ravel(), cells)
+        weather = weather.reshape(len(weather), *days.shape, *weather.shape[2:])[:, windows][..., of_cells]
+        weather = weather.reshape(len(weather), -1, *weather.shape[3:])
+    return init_days[windows], cells[of_cells], None if tell is None else lambda *_: weather, idle
 
 
 def random_weather(record, targets, init_days, cells):
@@ -512,12 +545,15 @@ def validation_days(targets):
 def validate(network, record, targets, device):
     """Root mean squared error, m3 m-3, over `validation_days`; where coming weather is told, of forecasts without and with it."""
     targets = validation_days(targets)
+    if len(targets) >= count():  # each process has some of them
+        targets = targets[rank()::count()]
     cells = spread_cells(record.land)
     if record.coming is None:
-        return root_mean_square(forecast_cells(network, record, targets, device, cells)[0], record, targets, cells)
-    blind, bound, *members = forecast_cells(network, record, targets, device, cells, bound_and_members(record))
-    errors = [root_mean_square(forecast, record, targets, cells) for forecast in (blind, told_forecast(bound, members))]
-    return math.sqrt(sum(error ** 2 for error in errors) / 2)
+        forecasts = forecast_cells(network, record, targets, device, cells)
+    else:
+        blind, bound, *members = forecast_cells(network, record, targets, device, cells, bound_and_members(record))
+        forecasts = blind, told_forecast(bound, members)
+    return math.sqrt(np.mean([root_mean_square(forecast, record, targets, cells) ** 2 for forecast in forecasts]))
 
 
 def spread_cells(land):
@@ -527,10 +563,14 @@ def spread_cells(land):
 
 
 def root_mean_square(forecast, record, targets, cells):
-    """Root mean squared error, m3 m-3, of forecasts [N, L, C] of the given days at cells over all observed values."""
+    """Root mean squared error, m3 m-3, of forecasts [N, L, C] of the given days at cells over all observed values.
+
+    Several processes may each have some of the days: it is that over all of them.
+    """
     squares = (forecast - record.observed_at(np.asarray(targets), cells)[:, None]).astype(np.float64) ** 2
     known = np.isfinite(squares)
-    return float(np.sqrt(squares[known].mean())) if known.any() else math.nan
+    total, number = mean_over_processes(squares[known].sum()), mean_over_processes(np.count_nonzero(known))
+    return math.sqrt(total / number) if number else math.nan
 
 
 def forecast_days(network, record, targets, device, progress=True):
