@@ -15,16 +15,8 @@ from typing import Literal
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_processing.files import PROJECT
-from data_processing.record import open_record
-from data_processing.splits import split_cube
 from utils.command_line import run_script
-from utils.members import run_members
-from utils.models.cnn import PAPER_HIDDEN, make_cnn
-from utils.models.settings import complete
-from utils.reporting import evaluate_run, forecast_test
-from utils.runs import find_cube, start_run
-from utils.training import train
-from utils.transfer import save_model
+# the other imports stand in the functions: they take seconds, which --help would wait for
 
 LEARNING_RATE = 3e-3  # of the local head
 
@@ -69,11 +61,23 @@ class Settings:
 
 
 def main(settings):
+    from utils.members import run_members
+    from utils.models.cnn import PAPER_HIDDEN
+    from utils.models.settings import complete
+
     settings = complete(settings, learning_rate=LEARNING_RATE, paper_hidden=PAPER_HIDDEN)
     run_members(train_and_test, settings, "SMAPtest", "cnn", domain="smap_l4")
 
 
 def train_and_test(settings):
+    from data_processing.record import open_record
+    from data_processing.splits import split_cube
+    from utils.models.cnn import make_cnn
+    from utils.reporting import evaluate_run, forecast_test
+    from utils.runs import find_cube, start_run
+    from utils.training import train
+    from utils.transfer import save_model
+
     cube_file = find_cube(settings.cube, "smap_l4")
     cube, splits = split_cube(cube_file.path, settings)
     run = start_run("SMAPtest", "cnn", settings, cube_file, cube, splits)

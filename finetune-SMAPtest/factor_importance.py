@@ -18,9 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_processing.files import PROJECT
 from utils.command_line import RESUME_FILES, run_script
-from utils.draw_factors import draw_factors
-from utils.factors import drop_one_rows, open_run, permutation_rows, write_factors
-from utils.study import run_or_reuse
+# the other imports stand in the function: they take seconds, which --help would wait for
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,10 @@ class Settings:
 
 
 def main(settings):
+    from utils.draw_factors import draw_factors
+    from utils.factors import drop_one_rows, open_run, permutation_rows, write_factors
+    from utils.study import run_or_reuse
+
     folder = Path(settings.run) if settings.run else run_or_reuse("finetune-SMAPtest", "convlstm", results=settings.results)
     run = open_run(folder)
     rows = permutation_rows(run, repeats=settings.repeats, seed=settings.seed)

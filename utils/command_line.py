@@ -1,6 +1,7 @@
 """What every script does around its main: settings from the command line, errors in one line."""
 import os
 import sys
+from pathlib import Path
 
 from data_processing.errors import UserError
 
@@ -22,9 +23,12 @@ def run_script(main, settings_class, resume=RESUME_RUN):
         How an interrupted run goes on: said after Ctrl-C.
     """
     import tyro
+    script = sys.modules[main.__module__]
 
     def read_settings():
-        return tyro.cli(settings_class, description=sys.modules[main.__module__].__doc__)
+        settings = tyro.cli(settings_class, description=script.__doc__)
+        print("/".join(Path(script.__file__).parts[-2:]), "starts", flush=True)  # before its main imports what takes seconds
+        return settings
 
     try:
         if "TORCHELASTIC_RUN_ID" in os.environ:

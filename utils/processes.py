@@ -181,7 +181,7 @@ def shared_network(network):
     if count() == 1:
         return network
     shared = DistributedDataParallel(network, gradient_as_bucket_view=True)
-    shared.every_day = network.every_day
+    shared.every_day, shared.looks_around = network.every_day, network.looks_around
     return shared
 
 
