@@ -1,8 +1,10 @@
 """Small trainings, by one process or, started by torchrun, by several: what tests/test_processes.py compares."""
+import contextlib
 import math
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest import mock
 
 import torch
 
@@ -19,7 +21,7 @@ from utils.models.settings import complete  # noqa: E402
 from utils.processes import from_first, is_first, rank  # noqa: E402
 from utils.runs import Run  # noqa: E402
 
-STEPS = 24
+STEPS = 20
 BROKEN_AFTER = 8  # steps, of a training that is resumed
 CASES = {  # 20 cells, which two processes divide where they cannot divide the windows
     "local": {},
@@ -46,7 +48,6 @@ class Broken(Exception):
 
 def train_case(cube, folder, case, broken=False, resume=False):
     """Train a case in `folder`/`case`, or only its first steps, or go on with them; every step is an epoch of the log."""
-    training.SHORTEST_EPOCH, training.EPOCHS, training.CHECKPOINT_SHARE = 1, STEPS, math.inf
     settings = complete(FineTuning(steps=STEPS, patience=STEPS, **CASES[case]), learning_rate=5e-3, paper_hidden=PAPER_HIDDEN)
     settings = replace(settings, epochs=None)
     dataset, splits = split_cube(cube, settings)
@@ -62,10 +63,9 @@ def train_case(cube, folder, case, broken=False, resume=False):
         if broken and len(state["log"]) == BROKEN_AFTER:
             raise Broken
     run.save_checkpoint = save_then_break
-    try:
+    with (mock.patch.multiple(training, SHORTEST_EPOCH=1, EPOCHS=STEPS, CHECKPOINT_SHARE=math.inf, VALIDATION_WINDOWS=5),
+          contextlib.suppress(Broken)):
         training.fit(network, [(record, splits.train)], settings, run, validation=(record, splits.validation))
-    except Broken:
-        return
     torch.save(torch.get_rng_state(), run.path(f"random_state{rank()}.pt"))
     if is_first():
         torch.save(network.state_dict(), run.path("weights.pt"))
