@@ -96,6 +96,24 @@ def test_two_processes_leave_one_run_folder(weather_cube, tmp_path):
     np.testing.assert_allclose(scores[1], scores[0], rtol=1e-4)
 
 
+@pytest.mark.slow
+def test_two_processes_pre_train_fine_tune_and_make_an_ensemble_as_one_does(weather_cube, tmp_path):
+    source = weather_cube(name="source", days=500, first="2013-06-01", seed=1)
+    settings = {"steps": 20, "hidden": (4,), "seeds": 2}
+    for script, cubes in (("ERA5test/convlstm.py", {"cube": str(source)}),
+                          ("finetune-SMAPtest/convlstm.py", {"cube": str(weather_cube(days=400)), "source_cube": str(source)})):
+        done = torchrun(2, *command(script, **settings, **cubes, results=str(tmp_path / "two"))[1:])
+        assert done.returncode == 0, done.stderr
+        call(script, **settings, **cubes, results=str(tmp_path / "one"))
+    files = [sorted(path.relative_to(tmp_path / name) for path in (tmp_path / name).rglob("*") if path.is_file())
+             for name in ("one", "two")]
+    assert files[0] == files[1] and sum(path.name == "metrics.csv" for path in files[0]) == 6
+    for path in files[0]:
+        if path.name == "metrics.csv":
+            scores = [np.genfromtxt(tmp_path / name / path, delimiter=",", names=True)["rmse_pooled"] for name in ("one", "two")]
+            np.testing.assert_allclose(scores[1], scores[0], rtol=1e-4, err_msg=str(path))
+
+
 def test_what_is_wrong_for_all_is_said_once():
     done = torchrun(2, ROOT / "ERA5test" / "convlstm.py", "--cube", "nowhere.nc")
     assert done.returncode == 1  # torchrun's own
@@ -103,6 +121,7 @@ def test_what_is_wrong_for_all_is_said_once():
     assert "UserError" not in done.stderr
 
 
+@pytest.mark.slow
 def test_what_is_wrong_for_another_process_is_said_by_it(tmp_path):
     done = torchrun(2, ROOT / "tests" / "train_in_processes.py", "--cube", "x", "--folder", tmp_path, "--resumed", tmp_path,
                     "--only-second-fails")
