@@ -100,17 +100,37 @@ def kept_arrays(key, arrays, fill):
     """
     folder = FOLDER / key
     if not folder.exists():
-        temporary = FOLDER / f".{key}.{os.getpid()}"
-        try:
-            temporary.mkdir(parents=True)
-            fill({name: create_array(temporary / f"{name}.npy", *what) for name, what in arrays.items()})
-            with contextlib.suppress(OSError):  # another process was faster
-                os.replace(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        with _locked(FOLDER / f".{key}.lock"):
+            if not folder.exists():
+                _make_folder(folder, arrays, fill)
         _remove_oldest()
     os.utime(folder)
     return {name: open_array(folder / f"{name}.npy") for name in arrays}
+
+
+def _make_folder(folder, arrays, fill):
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        temporary.mkdir()
+        fill({name: create_array(temporary / f"{name}.npy", *what) for name, what in arrays.items()})
+        with contextlib.suppress(OSError):  # another process was faster
+            os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(path):
+    """Wait for other processes that are in this block with the same path, where the system can tell."""
+    with open(path, "w") as file:
+        with contextlib.suppress(ImportError, OSError):  # Windows, some shared folders
+            import fcntl
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def short_key(*parts):
@@ -124,7 +144,7 @@ def short_key(*parts):
 
 def _remove_oldest():
     """Keep the KEPT_FOLDERS that were used last, and nothing half made from days ago."""
-    folders = sorted(FOLDER.iterdir(), key=lambda folder: folder.stat().st_mtime)
+    folders = sorted((entry for entry in FOLDER.iterdir() if entry.is_dir()), key=lambda folder: folder.stat().st_mtime)
     made = [folder for folder in folders if not folder.name.startswith(".")]
     old = [folder for folder in folders if folder.name.startswith(".") and time.time() - folder.stat().st_mtime > ABANDONED]
     for folder in made[:-KEPT_FOLDERS] + old:

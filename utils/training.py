@@ -490,12 +490,12 @@ def training_loss(network, source, init_days, weight, device):
 def take_share(record, init_days, cells, shown, tell, by_cells):
     """What one of several processes takes of a batch (`batch_share`): init days, cells, `tell`, and whether it is idle.
 
-    A process that nothing is left for goes through the motions with the first window and cell; they must not count.
+    A process that nothing is left for goes through the motions with the first window or cell, which must not count.
     """
     windows, of_cells = batch_share(len(init_days), len(cells) if by_cells else None)
     idle = len(init_days[windows]) == 0 or len(cells[of_cells]) == 0
     if idle:
-        windows, of_cells = slice(1), slice(1)
+        windows, of_cells = slice(1), slice(1 if by_cells else None)
     if tell is not None:  # drawn for the whole batch, so that it is the same batch
         days = input_day_indices(record, init_days)[:, list(shown)]
         weather = tell(days.ravel(), cells)
