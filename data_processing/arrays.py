@@ -1,8 +1,21 @@
 """Plain array files (.npy) that are mapped into memory: large arrays then cost no more of it than what is being read."""
+import contextlib
+import hashlib
+import math
 import mmap
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
 
 import numpy as np
 
+from data_processing.files import PROJECT
+
+FOLDER = PROJECT / "data" / "arrays"
+KEPT_FOLDERS = 100  # in it
+ABANDONED = 2 * 86400  # seconds
 BLOCK_BYTES = 64_000_000  # of a large array, worked on at a time
 
 
@@ -25,8 +38,8 @@ def create_array(path, shape, dtype):
 
 
 def open_array(path):
-    """An array file, mapped read-only: its values are read when they are used."""
-    return np.load(path, mmap_mode="r")
+    """An array file, mapped: its values are read when they are used; what is written to it never reaches the file."""
+    return np.load(path, mmap_mode="c")
 
 
 def release(*arrays):
@@ -39,8 +52,6 @@ def release(*arrays):
             array = array.base
         mapped = getattr(array, "_mmap", None)
         if mapped is not None and hasattr(mapped, "madvise"):  # not on Windows
-            if array.flags.writeable:
-                mapped.flush()
             mapped.madvise(mmap.MADV_DONTNEED)
 
 
@@ -48,3 +59,73 @@ def blocks(length, item_bytes):
     """Slices that together cover `length` items, each of at most BLOCK_BYTES or one item."""
     step = max(1, BLOCK_BYTES // max(1, item_bytes))
     return [slice(start, min(start + step, length)) for start in range(0, length, step)]
+
+
+def scratch_array(shape, dtype=np.float32):
+    """An array to be filled and forgotten: in memory where it is small, else mapped from a temporary file.
+
+    The file stands in the system's folder for temporary files (environment variable TMPDIR) and has no name there: it goes with
+    the array, also when the program ends early.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : numpy dtype
+
+    Returns
+    -------
+    numpy.ndarray, or numpy.memmap above BLOCK_BYTES
+        Zeros.
+    """
+    if math.prod(shape) * np.dtype(dtype).itemsize <= BLOCK_BYTES:
+        return np.zeros(shape, dtype)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype, mode="w+", shape=tuple(shape))
+
+
+def kept_arrays(key, arrays, fill):
+    """Arrays that are worked out once and mapped afterwards, from a folder data/arrays/<key>/ that may be removed at any time.
+
+    Parameters
+    ----------
+    key : str
+        Names everything that the values depend on.
+    arrays : dict name -> (shape, dtype)
+    fill : function of (dict name -> numpy.memmap)
+        Works the values out; called where the folder does not exist.
+
+    Returns
+    -------
+    dict name -> numpy.memmap
+    """
+    folder = FOLDER / key
+    if not folder.exists():
+        temporary = FOLDER / f".{key}.{os.getpid()}"
+        try:
+            temporary.mkdir(parents=True)
+            fill({name: create_array(temporary / f"{name}.npy", *what) for name, what in arrays.items()})
+            with contextlib.suppress(OSError):  # another process was faster
+                os.replace(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        _remove_oldest()
+    os.utime(folder)
+    return {name: open_array(folder / f"{name}.npy") for name in arrays}
+
+
+def short_key(*parts):
+    """Twelve characters that stand for the given values: numbers, text, arrays."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).tobytes() if isinstance(part, np.ndarray) else str(part).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()[:12]
+
+
+def _remove_oldest():
+    """Keep the KEPT_FOLDERS that were used last, and nothing half made from days ago."""
+    folders = sorted(FOLDER.iterdir(), key=lambda folder: folder.stat().st_mtime)
+    made = [folder for folder in folders if not folder.name.startswith(".")]
+    old = [folder for folder in folders if folder.name.startswith(".") and time.time() - folder.stat().st_mtime > ABANDONED]
+    for folder in made[:-KEPT_FOLDERS] + old:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -434,42 +434,38 @@ def cube_days(cube):
     return cube["time"].values.astype("datetime64[D]")
 
 
-def cube_values(cube, days_before=0):
-    """All values of a cube as one array, the only full copy in memory.
+def cube_values(cube):
+    """All values of a cube, or of some of its days, as one array.
 
     Parameters
     ----------
     cube : xarray.Dataset
         From `open_cube`.
-    days_before : int
-        Missing days to put before the record, so that the first windows may start there.
 
     Returns
     -------
-    float32 [days_before + T, 3, H, W]
-        Variables in the order of `VARIABLES`, in `UNITS`, NaN = missing; the first `days_before` days are
-        NaN.
+    float32 [T, 3, H, W]
+        Variables in the order of `VARIABLES`, in `UNITS`, NaN = missing.
     """
     lacking = [name for name in VARIABLES if name not in cube]
     if lacking:
         raise UserError(f"the cube lacks {', '.join(lacking)}; it holds {', '.join(cube.data_vars)}.")
     shape = cube[VARIABLES[0]].shape
-    values = np.empty((days_before + shape[0], len(VARIABLES), *shape[1:]), np.float32)
-    values[:days_before] = np.nan
+    values = np.empty((shape[0], len(VARIABLES), *shape[1:]), np.float32)
     for channel, name in enumerate(VARIABLES):
         for days in day_blocks(shape):
-            values[days_before + days.start:days_before + days.stop, channel] = cube[name][days].values
+            values[days, channel] = cube[name][days].values
     return values
 
 
-def land_mask(values, training_days):
-    """Cells with any valid soil moisture on the training days.
+def land_mask(age, training_days):
+    """Cells with any soil moisture on the training days.
 
     Parameters
     ----------
-    values : float [T, 3, H, W]
-        NaN = missing.
-    training_days : bool [T]
+    age : uint8 [T, H, W]
+        Of soil moisture (`data_processing.gaps.carry_forward`): 0 = observed that day.
+    training_days : bool [T], or slice
 
     Returns
     -------
@@ -480,12 +476,12 @@ def land_mask(values, training_days):
     UserError
         No cell has any.
     """
-    land = np.zeros(values.shape[2:], bool)
-    for day in np.flatnonzero(training_days):
-        land |= ~np.isnan(values[day, SOIL_MOISTURE])
+    land = np.zeros(age.shape[1:], bool)
+    days = np.arange(len(age))[training_days]
+    for day in days:
+        land |= age[day] == 0
     if not land.any():
-        raise UserError(f"no cell has any soil moisture on the {np.count_nonzero(training_days)} training "
-                        "days; choose other dates or another cube.")
+        raise UserError(f"no cell has any soil moisture on the {days.size} training days; choose other dates or another cube.")
     return land
 
 

@@ -10,7 +10,7 @@ from data_processing.cube import open_cube
 from data_processing.errors import UserError
 from data_processing.record import open_record, scale_record
 from data_processing.splits import split_cube
-from data_processing.static_maps import CHANNELS, static_maps
+from data_processing.static_maps import CHANNELS
 from data_processing.twin_weather import COLUMN, LAND, ROW
 from tests.conftest import Experiment
 from utils.models.convlstm import PAPER_HIDDEN, make_convlstm
@@ -135,11 +135,10 @@ def test_stretch_lies_inside_the_days_that_may_be_used():
 
 def test_static_maps_tell_how_long_and_in_which_season_the_record_was(weather_cube):
     _, record, _ = opened(weather_cube(days=500))
-    before = record.input_days - 1
     maps = {}
     for first, last in (("2015-07-01", "2015-07-31"), ("2015-04-01", "2016-03-30")):
         days = (record.time >= np.datetime64(first)) & (record.time <= np.datetime64(last))
-        static = static_maps(record.carried[before:], record.age[before:], record.land, days, record.time, "small")
+        static = scale_record(record, days, scaling="cell").static
         maps[first] = dict(zip(CHANNELS, static[:, 0, 0]))
     july, year = maps["2015-07-01"], maps["2015-04-01"]
     assert july["length of the record"] == pytest.approx(np.log(31 / 365))

@@ -17,6 +17,7 @@ from data_processing.errors import UserError
 from data_processing.files import PROJECT, checksum, remove_half_written, replacing
 from data_processing.splits import asked_lead_times, audit_rows, format_audit, write_audit
 from data_processing.twin import cube_path
+from utils.processes import all_processes, by_first, first_before_others, from_first, is_first
 from utils.where_it_helps import read_regions
 
 PACKAGES = ("torch", "numpy", "xarray", "netCDF4", "scipy", "matplotlib", "cartopy", "tyro")
@@ -47,7 +48,8 @@ def find_cube(cube, domain):
     CubeFile
     """
     if cube == "twin":
-        return CubeFile(cube_path(domain), "twin")
+        with first_before_others():
+            return CubeFile(cube_path(domain), "twin")
     path = Path(cube).expanduser().absolute()
     return CubeFile(path, cube_name(path))
 
@@ -90,6 +92,7 @@ class Run:
         """Path of one of the run's files."""
         return self.folder / name
 
+    @by_first
     def record_pretrained(self, path, model):
         """Write into `settings.json` what the run starts from; a resumed run must start from the same weights."""
         settings = read_json(self.path("settings.json"))
@@ -103,23 +106,27 @@ class Run:
 
     def save_checkpoint(self, state):
         """Write `checkpoint.pt`: a dict of tensors and plain values."""
-        with replacing(self.path("checkpoint.pt")) as temporary:
-            torch.save(state, temporary)
+        if is_first():
+            with replacing(self.path("checkpoint.pt")) as temporary:
+                torch.save(state, temporary)
         self.resume = True  # what comes next in this process goes on from here
 
     def read_share(self):
         """How far fine-tuning may go, where an interrupted run has chosen it already; else None."""
-        state = self.load_checkpoint("cpu")
-        return state["share"] if state else None
+        return from_first(lambda: (self._read_checkpoint() or {}).get("share"))
 
-    def load_checkpoint(self, device):
-        """The saved state, or None: nothing saved yet, or not resuming."""
+    def load_checkpoint(self):
+        """The saved state, its tensors on the processor, or None: nothing saved yet, or not resuming."""
+        return from_first(self._read_checkpoint)
+
+    def _read_checkpoint(self):
         path = self.path("checkpoint.pt")
         if not (self.resume and path.exists()):
             return None
-        return torch.load(path, map_location=device, weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
+@first_before_others()
 def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
     """Make the run folder and write `settings.json`; refuse to overwrite what is there.
 
@@ -170,13 +177,15 @@ def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
         if differences:
             raise UserError(f"{folder} was started otherwise: {'; '.join(differences)}. Resume with the same settings, "
                             "or give the new run another --name.")
-        remove_half_written(folder)
-    else:
+        if is_first():
+            remove_half_written(folder)
+    elif is_first():
         write_json(path, wanted | provenance())
     label = run_label(cube, cube_file.name, settings)
     print(f"\n{experiment}/{model}.py: {label}, {lead_text(splits.lead_times)} ahead -> {folder}\n{describe(cube)}")
     rows = audit_rows(splits, settings.coming_weather)
-    write_audit(folder / "splits.csv", rows)
+    if is_first():
+        write_audit(folder / "splits.csv", rows)
     print(format_audit(rows), flush=True)
     return Run(folder, resume=settings.resume, label=label)
 
@@ -314,7 +323,7 @@ def provenance():
     return {"packages": {name: metadata.version(name) for name in PACKAGES},
             "git_commit": git_commit(),
             "host": {"python": platform.python_version(), "system": platform.platform(),
-                     "processors": os.cpu_count(), "threads": torch.get_num_threads(),
+                     "processors": os.cpu_count(), "threads": torch.get_num_threads(), "processes": all_processes(),
                      "started": datetime.now(timezone.utc).isoformat(timespec="seconds")}}
 
 

@@ -12,6 +12,7 @@ from data_processing.errors import UserError
 from data_processing.files import checksum, replacing
 from data_processing.scaling import Scaler
 from data_processing.splits import parse_date
+from utils.processes import by_first
 from utils.runs import find_cube, is_finished, plain, read_json, run_folder, run_name, setting_differences
 from utils.study import script_settings
 
@@ -22,6 +23,7 @@ SHARED = ("lead_time", "lead_times", "input_days", "max_gap_days", "scaling", "d
 OF_SOURCE = ("further_cubes", "worlds")  # of the pre-training, which fine-tuning hands on
 
 
+@by_first
 def save_model(run, network, record, settings, splits):
     """Write `model.pt`: weights, scaler, settings and where they come from, as tensors and plain values."""
     further = [find_cube(cube, "era5_land").path for cube in getattr(settings, "further_cubes", ())]

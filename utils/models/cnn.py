@@ -2,7 +2,7 @@
 from torch import nn
 
 from data_processing.cube import VARIABLES
-from utils.models.dense import MapHead
+from utils.models.dense import MapHead, input_maps
 from utils.models.local import LocalForm, make_local
 
 HEADS = ("local", "dense")
@@ -38,7 +38,7 @@ class PaperCNN(nn.Module):
     Structure of the public code of Li et al. (2021), doi:10.1016/j.jhydrol.2021.126698.
     """
 
-    every_day = False
+    every_day, looks_around = False, False
 
     def __init__(self, hidden, input_days, lead_times, height, width):
         super().__init__()
@@ -49,7 +49,7 @@ class PaperCNN(nn.Module):
 
     def forward(self, batch):
         """See `make_cnn`; only the last day is forecast."""
-        return self.head(self.encoder(batch.inputs.flatten(1, 2)))
+        return self.head(self.encoder(input_maps(batch).flatten(1, 2)))
 
 
 def paper_window(height, width):

@@ -3,7 +3,7 @@ from torch import nn
 
 from data_processing.cube import VARIABLES
 from utils.models.cnn import paper_window
-from utils.models.dense import MapHead
+from utils.models.dense import MapHead, input_maps
 from utils.models.local import LocalForm, make_local
 
 HEADS = ("local", "dense")
@@ -37,7 +37,7 @@ class PaperConv3dLSTM(nn.Module):
     Structure of the public code of Li et al. (2021), doi:10.1016/j.jhydrol.2021.126698.
     """
 
-    every_day = False
+    every_day, looks_around = False, False
 
     def __init__(self, hidden, lead_times, height, width):
         super().__init__()
@@ -49,5 +49,5 @@ class PaperConv3dLSTM(nn.Module):
 
     def forward(self, batch):
         """See `make_conv3d_lstm`; only the last day is forecast."""
-        days = self.encoder(batch.inputs.transpose(1, 2)).transpose(1, 2).flatten(2)
+        days = self.encoder(input_maps(batch).transpose(1, 2)).transpose(1, 2).flatten(2)
         return self.head(self.recurrent(days)[0][:, -1])

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from data_processing.cube import VARIABLES
-from utils.models.dense import MapHead
+from utils.models.dense import MapHead, input_maps
 from utils.models.local import LocalForm, make_local
 
 HEADS = ("local", "dense", "conv")
@@ -27,7 +27,7 @@ def make_convlstm(settings, record):
     Returns
     -------
     nn.Module
-        `network(batch)` gives scaled soil moisture [N, d, L, H, W], L lead times after the window's last day (d = 1), or, where
+        `network(batch)` gives scaled soil moisture [N, d, L, C], L lead times after the window's last day (d = 1), or, where
         `network.every_day` is true, after each of the days that `batch.shown` names.
     """
     if settings.head == "local":
@@ -96,7 +96,7 @@ class PaperConvLSTM(nn.Module):
     code of Li et al. (2021), doi:10.1016/j.jhydrol.2021.126698.
     """
 
-    every_day = False
+    every_day, looks_around = False, False
 
     def __init__(self, head, hidden, lead_times, height, width):
         super().__init__()
@@ -110,4 +110,4 @@ class PaperConvLSTM(nn.Module):
 
     def forward(self, batch):
         """See `make_convlstm`; only the last day is forecast."""
-        return self.head(self.recurrent(batch.inputs)[:, -1])
+        return self.head(self.recurrent(input_maps(batch))[:, -1])

@@ -37,7 +37,7 @@ class PaperLSTM(nn.Module):
     Structure of the public code of Li et al. (2021), doi:10.1016/j.jhydrol.2021.126698.
     """
 
-    every_day = False
+    every_day, looks_around = False, False
 
     def __init__(self, lead_times, height, width):
         super().__init__()
