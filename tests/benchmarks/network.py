@@ -51,6 +51,7 @@ def train_some(head, cube, steps):
         weights : number of them. step, waiting : list of float, seconds of each step after WARM_UP and of the part of it that
         made the batch.
     """
+    from data_processing import arrays
     from data_processing.record import open_record, scale_record
     from data_processing.splits import split_cube
     from utils import training
@@ -59,6 +60,8 @@ def train_some(head, cube, steps):
     from utils.study import script_settings
 
     _, settings = script_settings("SMAPtest", "convlstm", head=head, cube=cube)
+    if cube != "twin":
+        arrays.FOLDER = Path(cube).with_suffix(".arrays")  # to be removed with it
     file = find_cube(settings.cube, "smap_l4")
     opened, splits = split_cube(file.path, settings)
     record = open_record(opened, file.name, splits, max_gap_days=settings.max_gap_days)
