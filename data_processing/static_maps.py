@@ -124,11 +124,11 @@ def habits(carried, age, chosen, scaler, land):
         observed = np.where(seen, soil, np.float32(np.nan))
         for lag, slope in zip(KEPT_DAYS, kept):
             first = max(len(days) - new, lag)
-            slope.add(soil[first - lag:len(days) - lag], observed[first:])
+            slope.add(soil[first - lag:max(len(days) - lag, 0)], observed[first:])
         first = max(len(days) - new, RISE_DAYS)
         total = np.cumsum(np.concatenate([np.zeros_like(rain[:1]), rain]), axis=0, dtype=np.float64)
-        wet = (total[first + 1:] - total[first + 1 - RISE_DAYS:len(days) + 1 - RISE_DAYS]) / RISE_DAYS
-        rise.add(wet, observed[first:] - soil[first - RISE_DAYS:len(days) - RISE_DAYS])
+        wet = (total[first + 1:] - total[first + 1 - RISE_DAYS:max(len(days) + 1 - RISE_DAYS, 0)]) / RISE_DAYS
+        rise.add(wet, observed[first:] - soil[first - RISE_DAYS:max(len(days) - RISE_DAYS, 0)])
     return [on_map(slope.shrunk(), land) for slope in kept] + [on_map(rise.shrunk(centred=True), land)]
 
 
