@@ -252,7 +252,7 @@ def outcomes(work, waiting, workers, scheduler=None):
     object
         What `work` returned, as each piece is done.
     """
-    if scheduler:
+    if scheduler is not None:
         folder = waiting[0][1].parent
         source_of = {path: source for source, path in waiting}
         tasks = {path: (source, path) for path, source in source_of.items()}

@@ -7,6 +7,7 @@ All machines share a folder, under the same path: with this project, the files t
 write under temporary names and rename, so that a file under its own name is whole whichever worker was ended on the way. A task
 whose worker is ended is done by another.
 """
+import asyncio
 import contextlib
 import hashlib
 import itertools
@@ -96,7 +97,6 @@ def wait_until_seen(paths):
 def _connected(address):
     """A client of the scheduler, which has workers of the same versions as here."""
     try:
-        import dask
         import distributed
     except ImportError:
         raise UserError("scheduler is given, but the packages dask and distributed are not here: pip install -r "
@@ -105,14 +105,15 @@ def _connected(address):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     start = "Start one with `dask scheduler`, which says its address"
     try:
-        with dask.config.set({"distributed.comm.timeouts.connect": PATIENCE}):
-            client = distributed.Client(address, timeout=PATIENCE)
+        asyncio.run(_greet(address))
+        client = distributed.Client(address, timeout=PATIENCE)
     except (OSError, TimeoutError) as error:
         raise UserError(f"scheduler is {address}: no dask scheduler answers there within {PATIENCE} s "
                         f"({str(error).splitlines()[0] if str(error) else type(error).__name__}). {start}.") from None
-    except ValueError as error:
-        raise UserError(f"scheduler is {address}: no address ({error}). {start}.") from None
+    except (ValueError, TypeError) as error:  # no address; that of a worker, which knows no such question
+        raise UserError(f"scheduler is {address}: not the address of a dask scheduler ({error}). {start}.") from None
     with client:
+        client.told_of_no_workers = False
         try:
             client.wait_for_workers(1, timeout=PATIENCE)
         except TimeoutError:
@@ -123,6 +124,15 @@ def _connected(address):
             raise UserError(f"scheduler is {address}: {'; '.join(other)}. Start scheduler and workers in the same environment "
                             "(requirements.txt).")
         yield client
+
+
+async def _greet(address):
+    """Raise where nobody of dask answers: a client would wait for ever for someone else's answer."""
+    from distributed.comm import connect
+    from distributed.security import Security
+    arguments = Security().get_connection_args("client")
+    comm = await asyncio.wait_for(connect(address, timeout=PATIENCE, **arguments), PATIENCE)
+    await comm.close()
 
 
 def other_versions(found):
@@ -196,7 +206,7 @@ def _count_workers(client, address):
         count = len(client.nthreads())
     except (OSError, CancelledError):
         raise _lost(address) from None
-    if not count and not getattr(client, "told_of_no_workers", False):
+    if not count and not client.told_of_no_workers:
         print(f"no worker is left at {address}: waiting for one", flush=True)
     client.told_of_no_workers = not count
     return count
