@@ -36,8 +36,15 @@ def test_what_others_start_from_is_made_once_and_first(source, target, tmp_path)
     assert needs[scratch / "seed0"] == set()
 
 
+def draw_coarsely():
+    from utils import drawmap
+    drawmap.DOTS_PER_INCH = 40
+
+
 def test_table_of_two_workers_is_that_of_one_process(source, target, tmp_path, shortest, cluster):
     settings = {"cube": target, "source_cube": source, "quick": True, "lead_times": (3,), "forms": ("lstm-local",)}
+    with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
+        client.run(draw_coarsely)
     for name, scheduler in (("here", None), ("there", cluster.scheduler_address)):
         call("finetune-SMAPtest/paper_table.py", results=str(tmp_path / name), scheduler=scheduler, **settings)
     here, there = (tmp_path / name / "finetune-SMAPtest/paper_table/target-quick/table.csv" for name in ("here", "there"))

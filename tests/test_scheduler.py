@@ -1,12 +1,13 @@
 """Work over a dask scheduler: pieces made by workers that are processes, of which some are killed on the way."""
+import contextlib
 import os
+import pickle
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 
 import dask
 import distributed
@@ -15,10 +16,12 @@ import pytest
 import xarray as xr
 from conftest import ROOT
 from test_preparing import GRID, Settings, plan_of, read, readings, toy, values_of
+from test_twin_files import COLUMNS, ROWS, TITLE, files, granule_fields  # noqa: F401
 
 from data_processing import scheduler
 from data_processing.errors import UserError
 from data_processing.preparing import prepare
+from data_processing.twin_files import granule_name, write_granule
 
 DAYS = range(1, 21)
 
@@ -26,9 +29,17 @@ DAYS = range(1, 21)
 @pytest.fixture(scope="module")
 def cluster():
     """Two workers, each a process with one thread; one that is killed is started again."""
-    with dask.config.set({"distributed.scheduler.locks.lease-timeout": "2s", "distributed.scheduler.locks.lease-validation-interval": "500ms"}):
-        with distributed.LocalCluster(processes=True, n_workers=2, threads_per_worker=1, dashboard_address=None) as made:
-            yield made
+    locks = {f"distributed.scheduler.locks.lease-{name}": seconds for name, seconds in
+             (("timeout", "2s"), ("validation-interval", "500ms"))}
+    with dask.config.set(locks), distributed.LocalCluster(processes=True, n_workers=2, threads_per_worker=1,
+                                                          dashboard_address=None) as made:
+        yield made
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Wait a second where it would be five."""
+    monkeypatch.setattr(scheduler, "PATIENCE", 1)
 
 
 def month(folder, seconds=0.0):
@@ -90,40 +101,111 @@ def free_address():
         return f"tcp://127.0.0.1:{other.getsockname()[1]}"
 
 
-def test_wrong_address_ends_in_one_line_within_seconds(tmp_path):
-    toy(tmp_path / "in", "01.txt", {"2017-01-01": (0.1, 1)})
-    for address, said in ((free_address(), "no dask scheduler answers there within 5 s"), ("nonsense://here", "no address")):
-        started = time.monotonic()
-        with pytest.raises(UserError, match=f"scheduler is {address}: {said}") as error:
-            list(scheduler.scheduled(address, print, {}, tmp_path))
-        assert len(str(error.value).splitlines()) == 1 and time.monotonic() - started < 15
+def ask(address, folder, tasks=None):
+    """What the tasks return; by default there is nothing to do."""
+    return dict(scheduler.scheduled(address, os.getpid, tasks or {}, folder))
 
 
-def test_something_else_at_the_address_is_no_scheduler(tmp_path):
+def test_script_with_a_wrong_address_ends_in_one_line_within_seconds(tmp_path):
+    write_granules(tmp_path / "in")
+    started = time.monotonic()
+    done = run_prepare(tmp_path, "--scheduler", free_address())
+    assert done.returncode == 2 and time.monotonic() - started < 15
+    error, = (line for line in done.stderr.splitlines() if line.startswith("error"))
+    assert "no dask scheduler answers there within 5 s" in error and "Traceback" not in done.stderr
+
+
+def test_what_is_no_scheduler_is_told_apart(tmp_path, cluster, impatient):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
-        other.listen()
-        with pytest.raises(UserError, match="no dask scheduler answers there"):
-            list(scheduler.scheduled("tcp://127.0.0.1:%d" % other.getsockname()[1], print, {}, tmp_path))
+        other.listen()  # never answers
+        with pytest.raises(UserError, match="no dask scheduler answers there within 1 s"):
+            ask("tcp://127.0.0.1:%d" % other.getsockname()[1], tmp_path)
+    for address in ("nonsense://here", "here", next(iter(cluster.scheduler_info["workers"]))):
+        with pytest.raises(UserError, match=f"scheduler is {address}: not the address of a dask scheduler"):
+            ask(address, tmp_path)
 
 
-def test_scheduler_without_workers(tmp_path):
+def test_scheduler_without_workers(tmp_path, impatient):
     with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as empty:
-        with pytest.raises(UserError, match="it has no workers. Start some with `dask worker tcp://.* --nthreads 1`"):
-            list(scheduler.scheduled(empty.scheduler_address, print, {}, tmp_path))
+        with pytest.raises(UserError, match="it has no workers. Start some with `dask worker .* --nthreads 1`"):
+            ask(empty.scheduler_address, tmp_path)
 
 
 def test_worker_of_several_threads_is_refused(tmp_path):
     with distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as threaded:
-        if "tcp" not in threaded.scheduler_address:
-            address = threaded.scheduler_address
         with pytest.raises(UserError, match="does 2 tasks at a time; start it with --nthreads 1"):
-            list(scheduler.scheduled(threaded.scheduler_address, os.getpid, {"one": ()}, tmp_path))
+            ask(threaded.scheduler_address, tmp_path, {"one": ()})
+
+
+def test_worker_without_the_folder_or_with_older_code_is_refused(tmp_path, cluster):
+    payload = pickle.dumps((os.getpid, ()))
+    with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
+        number = client.run(os.getpid)
+        worker = next(iter(number))
+
+        def problem(project, code, token):
+            return client.submit(scheduler._runner(), project, code, token, payload, workers=[worker], pure=False).result()
+
+        elsewhere = str(tmp_path / "elsewhere/.shared.1")
+        assert f"does not see {tmp_path / 'elsewhere'}" in problem(str(ROOT), scheduler._code(), elsewhere)[0]
+        assert "does not see /no/project" in problem("/no/project", scheduler._code(), str(tmp_path))[0]
+        assert problem(str(ROOT), scheduler._code(), str(tmp_path)) == (None, number[worker])
+        assert "has loaded the scripts as they were before" in problem(str(ROOT), "changed", str(tmp_path))[0]
 
 
 def test_other_versions_are_named():
     same = {"packages": {"python": "3.11.7.final.0", "dask": "2", "distributed": "2", "numpy": "2.4"}}
     old = {"packages": same["packages"] | {"numpy": "1.26", "dask": "1"}}
     found = {"client": same, "scheduler": same, "workers": {"tcp://a": same, "tcp://b": old}}
-    assert scheduler.other_versions(found) == ["worker tcp://b has dask 1, here is 2", "worker tcp://b has numpy 1.26, here is 2.4"]
+    assert scheduler.other_versions(found) == ["worker tcp://b has dask 1, here is 2",
+                                               "worker tcp://b has numpy 1.26, here is 2.4"]
     assert scheduler.other_versions(found | {"workers": {"tcp://a": same}}) == []
+
+
+# ----------------------------------------------------------------------------------- the scripts, and workers as people start them
+def write_granules(folder):
+    """A day of small granules of SMAP L4."""
+    folder.mkdir()
+    for stamp in np.datetime64("2016-12-31T01:30") + 180 * np.arange(8).astype("timedelta64[m]"):
+        write_granule(folder / granule_name(stamp), granule_fields(), stamp, ROWS, COLUMNS, TITLE)
+
+
+def run_prepare(folder, *options, script="smap_l4"):
+    return subprocess.run([sys.executable, ROOT / f"data_processing/prepare_{script}.py", folder / "in", "--output",
+                           folder / "cube/cube.nc", *options], capture_output=True, text=True, cwd=folder)
+
+
+@contextlib.contextmanager
+def started(folder, *arguments):
+    """A process of dask that runs in a folder of its own, without any of our modules on its path."""
+    folder.mkdir(exist_ok=True)
+    with open(folder / "log", "w") as log:
+        process = subprocess.Popen([sys.executable, "-m", "dask", *arguments], cwd=folder, stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_workers_as_people_start_them_make_the_twins_cubes(files, tmp_path):
+    address = free_address()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(started(tmp_path / "s", "scheduler", "--host", "127.0.0.1", "--port", address.rsplit(":")[-1],
+                                    "--no-dashboard"))
+        for name in "ab":
+            stack.enter_context(started(tmp_path / name, "worker", address, "--nthreads", "1", "--no-dashboard"))
+        time.sleep(5)
+        for script, inputs in (("smap_l4", "granules"), ("era5_land", "downloads")):
+            cubes = []
+            for name, options in (("here", ["--workers", "1"]), ("there", ["--scheduler", address])):
+                output = tmp_path / f"{script}_{name}" / "cube.nc"
+                done = subprocess.run([sys.executable, ROOT / "data_processing" / f"prepare_{script}.py", files / script / inputs,
+                                       "--like", files / f"twin_{script}_box.nc", "--output", output, *options],
+                                      capture_output=True, text=True, cwd=tmp_path)
+                assert done.returncode == 0, done.stderr
+                cubes.append(xr.load_dataset(output))
+            for name in ("precipitation", "soil_moisture", "soil_temperature"):
+                assert cubes[0][name].values.tobytes() == cubes[1][name].values.tobytes(), name
