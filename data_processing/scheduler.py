@@ -7,7 +7,6 @@ All machines share a folder, under the same path: with this project, the files t
 write under temporary names and rename, so that a file under its own name is whole whichever worker was ended on the way. A task
 whose worker is ended is done by another.
 """
-import asyncio
 import contextlib
 import hashlib
 import itertools
@@ -105,7 +104,7 @@ def _connected(address):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     start = "Start one with `dask scheduler`, which says its address"
     try:
-        asyncio.run(_greet(address))
+        _greet(address)
         client = distributed.Client(address, timeout=PATIENCE)
     except (OSError, TimeoutError) as error:
         raise UserError(f"scheduler is {address}: no dask scheduler answers there within {PATIENCE} s "
@@ -126,13 +125,17 @@ def _connected(address):
         yield client
 
 
-async def _greet(address):
+def _greet(address):
     """Raise where nobody of dask answers: a client would wait for ever for someone else's answer."""
+    import asyncio
+
     from distributed.comm import connect
     from distributed.security import Security
-    arguments = Security().get_connection_args("client")
-    comm = await asyncio.wait_for(connect(address, timeout=PATIENCE, **arguments), PATIENCE)
-    await comm.close()
+
+    async def greet():
+        answered = connect(address, timeout=PATIENCE, **Security().get_connection_args("client"))
+        await (await asyncio.wait_for(answered, PATIENCE)).close()
+    asyncio.run(greet())
 
 
 def other_versions(found):

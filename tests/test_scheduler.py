@@ -38,8 +38,8 @@ def cluster():
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """Wait a second where it would be five."""
-    monkeypatch.setattr(scheduler, "PATIENCE", 1)
+    """Wait 2 seconds where it would be 5."""
+    monkeypatch.setattr(scheduler, "PATIENCE", 2)
 
 
 def month(folder, seconds=0.0):
@@ -119,7 +119,7 @@ def test_what_is_no_scheduler_is_told_apart(tmp_path, cluster, impatient):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()  # never answers
-        with pytest.raises(UserError, match="no dask scheduler answers there within 1 s"):
+        with pytest.raises(UserError, match="no dask scheduler answers there within 2 s"):
             ask("tcp://127.0.0.1:%d" % other.getsockname()[1], tmp_path)
     for address in ("nonsense://here", "here", next(iter(cluster.scheduler_info["workers"]))):
         with pytest.raises(UserError, match=f"scheduler is {address}: not the address of a dask scheduler"):
@@ -177,16 +177,22 @@ def run_prepare(folder, *options, script="smap_l4"):
 
 
 @contextlib.contextmanager
-def started(folder, *arguments):
-    """A process of dask that runs in a folder of its own, without any of our modules on its path."""
+def started(folder, *arguments, path=""):
+    """A process of dask that runs in a folder of its own; by default without any of our modules on its path."""
     folder.mkdir(exist_ok=True)
     with open(folder / "log", "w") as log:
-        process = subprocess.Popen([sys.executable, "-m", "dask", *arguments], cwd=folder, stdout=log, stderr=log)
+        process = subprocess.Popen([sys.executable, "-m", "dask", *arguments], cwd=folder, stdout=log, stderr=log,
+                                   env=os.environ | {"PYTHONPATH": path})
     try:
         yield process
     finally:
         process.kill()
         process.wait()
+
+
+def wait_for_workers(address, count):
+    with distributed.Client(address, timeout=60, set_as_default=False) as client:
+        client.wait_for_workers(count, timeout=60)
 
 
 @pytest.mark.slow
@@ -197,7 +203,7 @@ def test_workers_as_people_start_them_make_the_twins_cubes(files, tmp_path):
                                     "--no-dashboard"))
         for name in "ab":
             stack.enter_context(started(tmp_path / name, "worker", address, "--nthreads", "1", "--no-dashboard"))
-        time.sleep(5)
+        wait_for_workers(address, 2)
         for script, inputs in (("smap_l4", "granules"), ("era5_land", "downloads")):
             cubes = []
             for name, options in (("here", ["--workers", "1"]), ("there", ["--scheduler", address])):
@@ -209,3 +215,63 @@ def test_workers_as_people_start_them_make_the_twins_cubes(files, tmp_path):
                 cubes.append(xr.load_dataset(output))
             for name in ("precipitation", "soil_moisture", "soil_temperature"):
                 assert cubes[0][name].values.tobytes() == cubes[1][name].values.tobytes(), name
+
+
+SLOW_PREPARATION = """
+import sys
+sys.path[:0] = [{root!r}, {tests!r}]
+from dataclasses import dataclass
+from pathlib import Path
+from test_preparing import *
+from utils.command_line import RESUME_FILES, run_script
+
+@dataclass(frozen=True)
+class Asked:
+    scheduler: str | None = None
+
+def main(asked):
+    folder = Path({folder!r})
+    sources = [Source(path.stem, (path,), {{"shape": [4, 6], "seconds": 0.5}}, WHOLE,
+                      {{"soil_moisture": np.array(["2017-01-" + path.stem], "datetime64[D]")}})
+               for path in sorted((folder / "toys").glob("*.txt"))]
+    prepare(plan_of(sources), read, GRID, Settings(output=str(folder / "cube/toy.nc"), scheduler=asked.scheduler))
+
+if __name__ == "__main__":
+    sys.argv[1:] = ["--scheduler", *sys.argv[1:]] if sys.argv[1:] else []
+    run_script(main, Asked, resume=RESUME_FILES)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end, code, said", [("interrupt", 130, "interrupted: the same command goes on where it stopped"),
+                                             ("end scheduler", 2, "it has ended or cannot be reached any more; start again")])
+def test_what_is_ended_on_the_way_goes_on_when_it_is_started_again(tmp_path, end, code, said):
+    script = tmp_path / "prepare.py"
+    script.write_text(SLOW_PREPARATION.format(root=str(ROOT), tests=str(ROOT / "tests"), folder=str(tmp_path)))
+    month(tmp_path / "toys", seconds=0.5)
+    address = free_address()
+    with contextlib.ExitStack() as stack:
+        boss = stack.enter_context(started(tmp_path / "s", "scheduler", "--host", "127.0.0.1", "--port", address.rsplit(":")[-1],
+                                           "--no-dashboard"))
+        stack.enter_context(started(tmp_path / "a", "worker", address, "--nthreads", "1", "--no-dashboard",
+                                    path=str(ROOT / "tests")))  # where the toy's reader is
+        wait_for_workers(address, 1)
+        process = subprocess.Popen([sys.executable, script, address], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pieces = tmp_path / "cube/pieces"
+        until = time.monotonic() + 60
+        while len(list(pieces.glob("[0-9]*.nc"))) < 3:
+            assert time.monotonic() < until and process.poll() is None
+            time.sleep(0.05)
+        if end == "interrupt":
+            process.send_signal(signal.SIGINT)
+        else:
+            boss.kill()
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == code and said in errors and "Traceback" not in errors, errors
+        made = len(list(pieces.glob("[0-9]*.nc")))
+        time.sleep(2)
+        assert len(list(pieces.glob("[0-9]*.nc"))) <= made + 2  # what was queued is not read: one was on the way
+        assert not list(pieces.glob(".shared.*"))
+    before = readings(tmp_path / "toys")
+    assert subprocess.run([sys.executable, script], capture_output=True).returncode == 0
+    assert len(readings(tmp_path / "toys")) <= len(DAYS) + 2 and len(before) < len(DAYS)
