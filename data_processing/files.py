@@ -43,7 +43,8 @@ def replacing(path):
 def remove_half_written(folder, stem="*"):
     """Remove what a killed process left of files named `stem` in a folder, under the temporary names of `replacing`."""
     for path in Path(folder).glob(f".{stem}.*.*"):
-        path.unlink(missing_ok=True)
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
 
 
 def free_bytes(folder):

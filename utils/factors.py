@@ -21,6 +21,7 @@ from data_processing.record import INPUTS, Record, open_record
 from data_processing.splits import Splits, split_cube
 from utils.baselines import cell_mean
 from utils.batches import make_batch
+from utils.fan_out import make_on_workers
 from utils.members import read_forecast
 from utils.runs import find_cube, is_finished, read_json, run_label
 from utils.study import DOMAIN_OF, load_script, run_or_reuse
@@ -243,8 +244,15 @@ def factor_rows(method, name, lead_times, sums, base, parts):
     return rows
 
 
-def drop_one_rows(run):
-    """Rows of factor_importance.csv for networks that were trained without each input, in runs of their own."""
+def drop_one_rows(run, scheduler=None):
+    """Rows of factor_importance.csv for networks that were trained without each input, in runs of their own.
+
+    Parameters
+    ----------
+    run : OpenedRun
+    scheduler : str, optional
+        Address of a dask scheduler, whose workers make the runs.
+    """
     if getattr(run.settings, "pretrained", None):
         raise UserError(f"drop_one trains the run and its pre-training once more without each input, but {run.folder} started "
                         f"from {run.settings.pretrained}. Make the run with --source-cube.")
@@ -262,10 +270,13 @@ def drop_one_rows(run):
     base = errors_by_part(forecast_of(run.folder), observed, parts)
     rows = []
     name = run.settings.name or run.record.name
-    for dropped in INPUTS:
-        settings = {field: value for field, value in vars(run.settings).items() if field != "resume"}
-        settings |= {"drop_inputs": (dropped,), "name": f"{name}-without-{dropped}", "seeds": 1}
-        folder = run_or_reuse(run.experiment, run.model, **settings)
+    shared = {field: value for field, value in vars(run.settings).items() if field != "resume"} | {"seeds": 1}
+    planned = {dropped: (run.experiment, run.model, shared | {"drop_inputs": (dropped,), "name": f"{name}-without-{dropped}"})
+               for dropped in INPUTS}
+    if scheduler is not None:
+        make_on_workers(scheduler, list(planned.values()), run.settings.results)
+    for dropped, (experiment, model, settings) in planned.items():
+        folder = run_or_reuse(experiment, model, **settings)
         both = run.record.coming is not None and dropped in CHANNELS_OF
         name_of_row = f"{dropped}, past and coming" if both else dropped
         errors = errors_by_part(forecast_of(folder), observed, parts)
