@@ -17,6 +17,7 @@ FOLDER = PROJECT / "data" / "arrays"
 KEPT_FOLDERS = 100  # in it
 ABANDONED = 2 * 86400  # seconds
 BLOCK_BYTES = 64_000_000  # of a large array, worked on at a time
+NEIGHBOURING_BYTES = 65536  # come into memory with every byte that is read of a mapped array, or less
 
 
 def create_array(path, shape, dtype):
@@ -149,3 +150,57 @@ def _remove_oldest():
     old = [folder for folder in folders if folder.name.startswith(".") and time.time() - folder.stat().st_mtime > ABANDONED]
     for folder in made[:-KEPT_FOLDERS] + old:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def pieces(*arrays, work=1):
+    """Slices of the first axis that together cover arrays of one length, each of at most BLOCK_BYTES of all of them.
+
+    What was read or written of mapped arrays is released after each. Where the work on a piece takes many times its memory,
+    `work` says how many: the pieces are smaller by that factor.
+    """
+    item_bytes = work * sum(math.prod(array.shape[1:]) * array.dtype.itemsize for array in arrays)
+    for piece in blocks(len(arrays[0]), item_bytes):
+        yield piece
+        for array in arrays:
+            release(*getattr(array, "parts", (array,)))
+
+
+def in_turn(*arrays):
+    """Indices along the first axis of arrays of one length, one by one; memory is released as in `pieces`."""
+    for piece in pieces(*arrays):
+        yield from range(piece.start, piece.stop)
+
+
+class Observed:
+    """Observed values [T, H, W] behind carried ones, to be read like an array: worked out for the days and rows that are read."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, carried, age):
+        """carried : float32 [T, H, W]; age : uint8 [T, H, W], 0 where the value was observed that day."""
+        self.parts = carried, age
+        self.shape = carried.shape
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, place):
+        carried, age = self.parts
+        return np.where(age[place] == 0, carried[place], np.float32(np.nan))
+
+
+def read_rows(values, days, rows):
+    """Some days of a band of rows, float32 [days, rows, W], in memory.
+
+    Parameters
+    ----------
+    values : float32 [T, H, W]
+        Array or `Observed`.
+    days : int [n]
+    rows : slice
+    """
+    band = np.empty((len(days), len(range(*rows.indices(values.shape[1]))), *values.shape[2:]), np.float32)
+    for piece in blocks(len(days), 4 * max(NEIGHBOURING_BYTES, band[:1].nbytes)):
+        band[piece] = values[days[piece], rows]
+        release(*getattr(values, "parts", (values,)))
+    return band

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from data_processing.arrays import pieces
 from data_processing.coming_weather import CHANNELS_OF, TWIN, own_weather
 from data_processing.cube import VARIABLES
 from data_processing.errors import UserError
@@ -212,23 +213,27 @@ def exchanged(batch, other, name, static):
 
 
 def parts_of_days(run, targets, cells):
-    """dict part -> bool [N, C]: all, each season, the dry and the wet half of the cells."""
-    mean = cell_mean(run.record.observed_soil_moisture, run.splits.history_days)
+    """dict part -> days, bool [N], and cells, bool [C]: all, each season, the dry and the wet half of the cells."""
+    mean = cell_mean(run.record.observed_maps, run.splits.history_days)
     wet = mean.ravel()[cells] > np.median(mean[run.record.land])
     month = run.record.time[targets].astype("datetime64[M]").astype(int) % 12 + 1
-    parts = {"all": np.ones(len(targets), bool)} | {name: np.isin(month, months) for name, months in SEASONS.items()}
-    every = np.ones((len(targets), len(cells)), bool)
-    parts = {name: days[:, None] & every for name, days in parts.items() if days.any()}
-    return parts | {"dry half": every & ~wet, "wet half": every & wet}
+    every, everywhere = np.ones(len(targets), bool), np.ones(len(cells), bool)
+    parts = {"all": every} | {name: np.isin(month, months) for name, months in SEASONS.items()}
+    parts = {name: (days, everywhere) for name, days in parts.items() if days.any()}
+    return parts | {"dry half": (every, ~wet), "wet half": (every, wet)}
 
 
 def errors_by_part(forecast, observed, parts):
     """Number and sum of squared errors of each part and lead time, float64 [parts, 2, L]."""
-    squares = (forecast - observed[:, None]).astype(np.float64) ** 2
-    known = np.isfinite(squares)
-    squares = np.where(known, squares, 0.0)
-    return np.array([[(known & inside[:, None]).sum(axis=(0, 2)), (squares * inside[:, None]).sum(axis=(0, 2))]
-                     for inside in parts.values()])
+    sums = np.zeros((len(parts), 2, forecast.shape[1]))
+    for block in pieces(forecast, observed):
+        squares = (forecast[block] - observed[block, None]).astype(np.float64) ** 2
+        known = np.isfinite(squares)
+        squares = np.where(known, squares, 0.0)
+        for number, (days, cells) in enumerate(parts.values()):
+            inside = days[block, None, None] & cells
+            sums[number] += (known & inside).sum(axis=(0, 2)), (squares * inside).sum(axis=(0, 2))
+    return sums
 
 
 def factor_rows(method, name, lead_times, sums, base, parts):
