@@ -158,7 +158,8 @@ def _source_model(settings, model, shared, splits, record):
         of_source = {name: getattr(settings, name) for name in OF_SOURCE}
         script, source_settings = script_settings(
             "ERA5test", model, **shared, **of_source, cube=source_cube, source_until=until, results=settings.results,
-            coming_weather=weather, device=settings.device, seed=settings.seed, seeds=settings.seeds, resume=settings.resume)
+            coming_weather=weather, device=settings.device, precision=settings.precision, seed=settings.seed,
+            seeds=settings.seeds, resume=settings.resume)
         script["train_and_test"](source_settings)
     return folder / "model.pt", checksum(source_file.path)
 

@@ -6,6 +6,7 @@ from torch.autograd.function import once_differentiable
 from data_processing.cube import VARIABLES
 from utils.models.dense import MapHead, input_maps
 from utils.models.local import LocalForm, make_local
+from utils.precision import in_own_precision, with_precision
 
 HEADS = ("local", "dense", "conv")
 PAPER_HIDDEN = (8, 4)
@@ -15,6 +16,7 @@ aten = torch.ops.aten
 OURS = LocalForm(looks_around=True, looks_back=1, remembers=True)
 
 
+@with_precision
 def make_convlstm(settings, record):
     """ConvLSTM network with one of three heads.
 
@@ -156,6 +158,7 @@ class PaperConvLSTM(nn.Module):
             layers, inputs = [nn.ReLU(), nn.Conv2d(hidden[-1], 1, 1), nn.Sigmoid(), nn.Flatten()], cells
         self.head = nn.Sequential(*layers, MapHead(inputs, lead_times, height, width))
 
+    @in_own_precision
     def forward(self, batch):
         """See `make_convlstm`; only the last day is forecast."""
         return self.head(self.recurrent(input_maps(batch))[:, -1])
