@@ -53,6 +53,8 @@ class Settings:
     seed: int = 0  # of the start weights, the order of the windows and the dropout
     seeds: int = 1  # members of an ensemble, from this seed on
     device: str = "cpu"  # "cpu" or "cuda"
+    # of the network's arithmetic; "auto": bfloat16 where the processor computes faster with it
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     # output
     name: str | None = None  # of the run; default the cube's name, and the head where it is not "local"
     regions: tuple[str, ...] = ()  # to score apart: "name:south,north,west,east" in degrees, or NetCDF files of masks

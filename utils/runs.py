@@ -17,6 +17,7 @@ from data_processing.errors import UserError
 from data_processing.files import PROJECT, checksum, remove_half_written, replacing
 from data_processing.splits import asked_lead_times, audit_rows, format_audit, write_audit
 from data_processing.twin import cube_path
+from utils.precision import BFLOAT16, choose_precision, describe_precision, has_bfloat16
 from utils.processes import all_processes, by_first, first_before_others, from_first, is_first
 from utils.where_it_helps import read_regions
 
@@ -169,11 +170,13 @@ def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
     wanted = {"settings": plain(settings),
               "cube": {"path": str(cube_file.path), "sha256": checksum(cube_file.path),
                        "title": cube.attrs.get("title"), "source": cube.attrs.get("source")}}
+    wanted["precision"] = choose_precision(settings)
     weather = weather_source(settings, cube)
     if weather:
         wanted["coming_weather"] = {"path": str(weather), "sha256": checksum(weather)}
     if started:
-        differences = run_differences(folder, settings, cube_file)
+        differences = (run_differences(folder, settings, cube_file)
+                       or setting_differences(read_json(path), wanted, ["precision"]))
         if differences:
             raise UserError(f"{folder} was started otherwise: {'; '.join(differences)}. Resume with the same settings, "
                             "or give the new run another --name.")
@@ -186,7 +189,7 @@ def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
     rows = audit_rows(splits, settings.coming_weather)
     if is_first():
         write_audit(folder / "splits.csv", rows)
-    print(format_audit(rows), flush=True)
+    print(f"{format_audit(rows)}\n{describe_precision(settings)}", flush=True)
     return Run(folder, resume=settings.resume, label=label)
 
 
@@ -284,7 +287,9 @@ def check_settings(settings):
              "pull": (getattr(settings, "pull", 0.0) >= 0, "0 or more"),
              "dropout": (0 <= settings.dropout < 1, "in 0..1, below 1"),
              "device": (settings.device == "cpu" or settings.device.startswith("cuda") and torch.cuda.is_available(),
-                        "cpu, or cuda where there is a GPU that torch can use")}
+                        "cpu, or cuda where there is a GPU that torch can use"),
+             "precision": (settings.precision != BFLOAT16 or has_bfloat16(settings.device),
+                           f"auto or float32: {settings.device} does not multiply in bfloat16 here")}
     for name, (good, expected) in rules.items():
         if not good:
             raise UserError(f"{name} is {getattr(settings, name)!r}; it must be {expected}.")

@@ -183,7 +183,7 @@ def source_run(settings, model, splits):
     folder = run_folder(settings, "ERA5test", model, name)
     if (folder / f"seed{settings.seed}").exists():  # a member of an ensemble serves as well
         folder = folder / f"seed{settings.seed}"
-    kept = (*ARCHITECTURE, *SHARED, *OF_SOURCE, "results", "device", "seed", "seeds")
+    kept = (*ARCHITECTURE, *SHARED, *OF_SOURCE, "results", "device", "precision", "seed", "seeds")
     return folder, {name: getattr(settings, name) for name in kept} | {
         "cube": source_cube, "source_until": until, "coming_weather": weather}
 
