@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data_processing.files import PROJECT
+from data_processing.files import PROJECT, replacing
 
 FOLDER = PROJECT / "data" / "arrays"
-KEPT_FOLDERS = 100  # in it
+KEPT_ENTRIES = 200  # in it
 ABANDONED = 2 * 86400  # seconds
 BLOCK_BYTES = 64_000_000  # of a large array, worked on at a time
 NEIGHBOURING_BYTES = 65536  # come into memory with every byte that is read of a mapped array, or less
@@ -134,6 +134,16 @@ def _locked(path):
             path.unlink(missing_ok=True)
 
 
+def kept_text(key, make):
+    """Text that `make()` gives, worked out once: data/arrays/<key>.txt."""
+    path = FOLDER / f"{key}.txt"
+    if not path.exists():
+        text = make()
+        with replacing(path) as temporary:
+            temporary.write_text(text)
+    return path.read_text()
+
+
 def short_key(*parts):
     """Twelve characters that stand for the given values: numbers, text, arrays."""
     digest = hashlib.sha256()
@@ -144,12 +154,16 @@ def short_key(*parts):
 
 
 def _remove_oldest():
-    """Keep the KEPT_FOLDERS that were used last, and nothing half made from days ago."""
-    folders = sorted((entry for entry in FOLDER.iterdir() if entry.is_dir()), key=lambda folder: folder.stat().st_mtime)
-    made = [folder for folder in folders if not folder.name.startswith(".")]
-    old = [folder for folder in folders if folder.name.startswith(".") and time.time() - folder.stat().st_mtime > ABANDONED]
-    for folder in made[:-KEPT_FOLDERS] + old:
-        shutil.rmtree(folder, ignore_errors=True)
+    """Keep the KEPT_ENTRIES that were used last, and nothing half made from days ago."""
+    entries = sorted(FOLDER.iterdir(), key=lambda entry: entry.stat().st_mtime)
+    made = [entry for entry in entries if not entry.name.startswith(".")]
+    old = [entry for entry in entries if entry.name.startswith(".") and time.time() - entry.stat().st_mtime > ABANDONED]
+    for entry in made[:-KEPT_ENTRIES] + old:
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
 
 
 def pieces(*arrays, work=1):

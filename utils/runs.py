@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 
+from data_processing.arrays import kept_text, short_key
 from data_processing.coming_weather import NOT_TOLD, OBSERVED, TWIN, kind_of, weather_file_path
 from data_processing.cube import cube_name, describe
 from data_processing.errors import UserError
@@ -185,7 +186,9 @@ def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
     elif is_first():
         write_json(path, wanted | provenance())
     label = run_label(cube, cube_file.name, settings)
-    print(f"\n{experiment}/{model}.py: {label}, {lead_text(splits.lead_times)} ahead -> {folder}\n{describe(cube)}")
+    days = cube["time"].values
+    told = kept_text(f"{cube_file.name}-{short_key(wanted['cube']['sha256'], days[0], days[-1])}", lambda: describe(cube))
+    print(f"\n{experiment}/{model}.py: {label}, {lead_text(splits.lead_times)} ahead -> {folder}\n{told}")
     rows = audit_rows(splits, settings.coming_weather)
     if is_first():
         write_audit(folder / "splits.csv", rows)
@@ -282,6 +285,7 @@ def check_settings(settings):
              "weight_decay": (settings.weight_decay >= 0, "0 or more"),
              "hidden": (settings.hidden is None or len(settings.hidden) > 0 and min(settings.hidden) >= 1,
                         "one or more numbers of 1 or more"),
+             "patch": (getattr(settings, "patch", None) is None or settings.patch >= 1, "1 or more"),
              "seeds": (settings.seeds >= 1, "1 or more"),
              "worlds": (getattr(settings, "worlds", 0) >= 0, "0 or more"),
              "pull": (getattr(settings, "pull", 0.0) >= 0, "0 or more"),
