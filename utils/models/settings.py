@@ -7,6 +7,8 @@ from utils.runs import check_settings
 
 LOCAL = {"input_days": 30, "hidden": (48,), "scaling": "cell", "hold_back": True, "batch_size": 2,
          "satellite_view": True, "worlds": 5}
+# Of pre-training: what one lead time needs, and several, or one that is told coming weather
+FEW_STEPS, MANY_STEPS = 2000, 5000
 PAPER = {"scaling": "global", "epochs": 30, "batch_size": 32, "learning_rate": 1e-3,
          "satellite_view": False, "worlds": 0, "hold_back": False}
 ARCHITECTURE = ("head", "hidden")  # settings that weights depend on
@@ -36,6 +38,8 @@ def complete(settings, *, learning_rate, paper_hidden):
         defaults = LOCAL | {"learning_rate": learning_rate}
     else:
         defaults = PAPER | {"hidden": paper_hidden, "input_days": input_days_of(settings)}
+    one_thing = len(settings.lead_times or (settings.lead_time,)) == 1 and settings.coming_weather == NOT_TOLD
+    defaults |= {"steps": FEW_STEPS if one_thing else MANY_STEPS}
     settings = replace(settings, **{name: value for name, value in defaults.items()
                                     if getattr(settings, name, value) is None})
     check_settings(settings)
