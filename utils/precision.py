@@ -42,7 +42,8 @@ def describe_precision(settings):
     chosen = choose_precision(settings)
     if settings.precision != "auto":
         return f"precision: {chosen}, as asked"
-    return f"precision: {chosen}, because {settings.device} {'multiplies' if chosen == BFLOAT16 else 'does not multiply'} in bfloat16"
+    why = "multiplies in it" if chosen == BFLOAT16 else "does not multiply in bfloat16"
+    return f"precision: {chosen} (auto: {settings.device} {why})"
 
 
 def autocast(device, precision):
