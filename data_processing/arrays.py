@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from data_processing.files import PROJECT
+from data_processing.files import PROJECT, replacing
 
 FOLDER = PROJECT / "data" / "arrays"
-KEPT_FOLDERS = 100  # in it
+KEPT_ENTRIES = 200  # in it
 ABANDONED = 2 * 86400  # seconds
 BLOCK_BYTES = 64_000_000  # of a large array, worked on at a time
+NEIGHBOURING_BYTES = 65536  # come into memory with every byte that is read of a mapped array, or less
 
 
 def create_array(path, shape, dtype):
@@ -133,6 +134,16 @@ def _locked(path):
             path.unlink(missing_ok=True)
 
 
+def kept_text(key, make):
+    """Text that `make()` gives, worked out once: data/arrays/<key>.txt."""
+    path = FOLDER / f"{key}.txt"
+    if not path.exists():
+        text = make()
+        with replacing(path) as temporary:
+            temporary.write_text(text)
+    return path.read_text()
+
+
 def short_key(*parts):
     """Twelve characters that stand for the given values: numbers, text, arrays."""
     digest = hashlib.sha256()
@@ -143,9 +154,67 @@ def short_key(*parts):
 
 
 def _remove_oldest():
-    """Keep the KEPT_FOLDERS that were used last, and nothing half made from days ago."""
-    folders = sorted((entry for entry in FOLDER.iterdir() if entry.is_dir()), key=lambda folder: folder.stat().st_mtime)
-    made = [folder for folder in folders if not folder.name.startswith(".")]
-    old = [folder for folder in folders if folder.name.startswith(".") and time.time() - folder.stat().st_mtime > ABANDONED]
-    for folder in made[:-KEPT_FOLDERS] + old:
-        shutil.rmtree(folder, ignore_errors=True)
+    """Keep the KEPT_ENTRIES that were used last, and nothing half made from days ago."""
+    entries = sorted(FOLDER.iterdir(), key=lambda entry: entry.stat().st_mtime)
+    made = [entry for entry in entries if not entry.name.startswith(".")]
+    old = [entry for entry in entries if entry.name.startswith(".") and time.time() - entry.stat().st_mtime > ABANDONED]
+    for entry in made[:-KEPT_ENTRIES] + old:
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+
+def pieces(*arrays, work=1):
+    """Slices of the first axis that together cover arrays of one length, each of at most BLOCK_BYTES of all of them.
+
+    What was read or written of mapped arrays is released after each. Where the work on a piece takes many times its memory,
+    `work` says how many: the pieces are smaller by that factor.
+    """
+    item_bytes = work * sum(math.prod(array.shape[1:]) * array.dtype.itemsize for array in arrays)
+    for piece in blocks(len(arrays[0]), item_bytes):
+        yield piece
+        for array in arrays:
+            release(*getattr(array, "parts", (array,)))
+
+
+def in_turn(*arrays):
+    """Indices along the first axis of arrays of one length, one by one; memory is released as in `pieces`."""
+    for piece in pieces(*arrays):
+        yield from range(piece.start, piece.stop)
+
+
+class Observed:
+    """Observed values [T, H, W] behind carried ones, to be read like an array: worked out for the days and rows that are read."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, carried, age):
+        """carried : float32 [T, H, W]; age : uint8 [T, H, W], 0 where the value was observed that day."""
+        self.parts = carried, age
+        self.shape = carried.shape
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, place):
+        carried, age = self.parts
+        return np.where(age[place] == 0, carried[place], np.float32(np.nan))
+
+
+def read_rows(values, days, rows):
+    """Some days of a band of rows, float32 [days, rows, W], in memory.
+
+    Parameters
+    ----------
+    values : float32 [T, H, W]
+        Array or `Observed`.
+    days : int [n]
+    rows : slice
+    """
+    band = np.empty((len(days), len(range(*rows.indices(values.shape[1]))), *values.shape[2:]), np.float32)
+    for piece in blocks(len(days), 4 * max(NEIGHBOURING_BYTES, band[:1].nbytes)):
+        band[piece] = values[days[piece], rows]
+        release(*getattr(values, "parts", (values,)))
+    return band

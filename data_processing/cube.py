@@ -14,8 +14,9 @@ from typing import NamedTuple
 import netCDF4
 import numpy as np
 
+from data_processing.arrays import kept_text, short_key
 from data_processing.errors import UserError
-from data_processing.files import replacing
+from data_processing.files import checksum, replacing
 
 VARIABLES = ("precipitation", "soil_moisture", "soil_temperature")
 PRECIPITATION, SOIL_MOISTURE, SOIL_TEMPERATURE = range(len(VARIABLES))
@@ -97,6 +98,7 @@ CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
 
 FILL_VALUE = -9999.0  # missing in many products, declared or not
 HUGE = 1e20  # netCDF's default fill (9.97e36) and its kin
+LARGE_FILE = 20_000_000  # bytes
 BLOCK_VALUES = 2_000_000  # values read at a time: 8 MB of float32
 SMALLEST_STEP = 1e-6  # degrees; two centres nearer than that are one position
 
@@ -163,8 +165,12 @@ def open_cube(path, variables=VARIABLES, check_values=True):
         kept["units"] = UNITS[variable]
         kept["standard_name"] = found_attributes.get("standard_name", STANDARD_NAMES[variable])
         cube[variable] = xr.Variable(ROLES, LazilyIndexedArray(field), kept)
-        if check_values:
-            _check_values(cube[variable], variable, found_attributes["units"], path)
+    units = {variable: attributes["units"] for variable, (*_, attributes) in fields.items()}
+    if check_values and path.stat().st_size > LARGE_FILE:  # read through once, not at each start
+        key = f"{path.stem}-checked-{short_key(checksum(path), sorted(units.items()), QUANTITIES)}"
+        kept_text(key, lambda: _check_values(cube, units, path))
+    elif check_values:
+        _check_values(cube, units, path)
     cube.encoding["source"] = str(path)
     return cube
 
@@ -364,8 +370,14 @@ def conversion(field, variable, path):
     return known[unit]
 
 
-def _check_values(field, variable, file_unit, path):
-    """Raise where no value is left or where the values contradict the unit that the file states."""
+def _check_values(cube, units, path):
+    """Raise where a variable has no value or its values contradict the unit that the file states; "good" else."""
+    for variable, unit in units.items():
+        _check_variable(cube[variable], variable, unit, path)
+    return "good"
+
+
+def _check_variable(field, variable, file_unit, path):
     quantity = QUANTITIES[variable]
     lowest, highest, count = np.inf, -np.inf, 0
     for days in day_blocks(field.shape):

@@ -80,19 +80,3 @@ def antecedent_means(values, before=None):
         weight = kept * weight + observed
         means[day] = np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 1e-6)
     return means, (total, weight)
-
-
-class ObservedValues:
-    """What was observed of a record's values, without those carried over gaps: read when it is indexed by days first.
-
-    carried : float32 [T, ...], age : uint8 [T, ...] (`carry_forward`). NaN = not observed that day.
-    """
-
-    def __init__(self, carried, age):
-        self.carried, self.age, self.shape = carried, age, carried.shape
-
-    def __len__(self):
-        return len(self.carried)
-
-    def __getitem__(self, index):
-        return np.where(self.age[index] == 0, self.carried[index], np.float32(np.nan))

@@ -44,6 +44,7 @@ class Settings:
     # days
     min_fields_per_day: int = 8  # 3-hourly values that a cell needs to have a daily one, 1..8
     workers: int = os.cpu_count()  # processes that read
+    scheduler: str | None = None  # address of a dask scheduler, such as tcp://host:8786: its workers read, not processes here
 
 
 def main(settings):

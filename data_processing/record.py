@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data_processing.arrays import blocks, kept_arrays, release, short_key
+from data_processing.arrays import Observed, blocks, kept_arrays, release, short_key
 from data_processing.coming_weather import ComingWeather, open_coming_weather
 from data_processing.cube import PRECIPITATION, SOIL_MOISTURE, VARIABLES, cube_days, cube_values, land_mask, open_cube
 from data_processing.errors import UserError
 from data_processing.files import checksum
-from data_processing.gaps import NO_VALUE, ObservedValues, antecedent_means, carry_forward, check_gap_days
+from data_processing.gaps import NO_VALUE, antecedent_means, carry_forward, check_gap_days
 from data_processing.motion import MOTION_VERSION, RainMotion, motion_block, rain_motion
 from data_processing.scaling import Scaler, fit_scaler
 from data_processing.splits import cut_record
@@ -62,7 +62,7 @@ class Record:
         float32 [..., H, W]
             m3 m-3; NaN = not observed that day.
         """
-        return self.observed_soil_moisture[days]
+        return self.observed_maps[days]
 
     def observed_at(self, days, cells):
         """Observed soil moisture of some cells.
@@ -85,10 +85,9 @@ class Record:
         return np.where((age == 0) & (days >= 0)[..., None], carried, np.float32(np.nan))
 
     @property
-    def observed_soil_moisture(self):
-        """ObservedValues [T, H, W], m3 m-3; read when it is indexed by days."""
-        before = self.input_days - 1
-        return ObservedValues(self.carried[before:, SOIL_MOISTURE], self.age[before:, SOIL_MOISTURE])
+    def observed_maps(self):
+        """`Observed` [T, H, W]: what `observed` gives, worked out for the days and rows that are read."""
+        return Observed(self.carried_soil_moisture, self.age[self.input_days - 1:, SOIL_MOISTURE])
 
     @property
     def carried_soil_moisture(self):
@@ -270,7 +269,7 @@ def scale_record(record, days, *, scaling, scaler=None):
     carried, age, time = record.carried[before:][kept], record.age[before:][kept], record.time[kept]
 
     def fitted(kind):
-        return fit_scaler(ObservedValues(carried, age), record.land, days[kept], time, kind=kind, source=record.name)
+        return fit_scaler(Observed(carried, age), record.land, days[kept], time, kind=kind, source=record.name)
 
     of_cells = fitted("cell")
     if scaler is None:

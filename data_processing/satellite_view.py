@@ -3,9 +3,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from data_processing.arrays import short_key
+from data_processing.arrays import Observed, short_key
 from data_processing.cube import SOIL_MOISTURE
-from data_processing.gaps import ObservedValues
 from data_processing.record import build_arrays, with_arrays
 from data_processing.satellite import RETRIEVAL_NOISE, in_swath
 
@@ -30,7 +29,7 @@ def satellite_view(record, max_gap_days, seed):
         Not scaled yet: noise widens the spread.
     """
     before, random = record.input_days - 1, np.random.default_rng(seed)
-    observed = ObservedValues(record.carried[before:], record.age[before:])
+    observed = Observed(record.carried[before:], record.age[before:])
 
     def seen_values(days):
         values = observed[days]

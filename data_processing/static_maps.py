@@ -1,9 +1,8 @@
 """Maps of the place, made of the training days: what a network knows of each cell besides the weather."""
 import numpy as np
 
-from data_processing.arrays import blocks, release
+from data_processing.arrays import Observed, blocks, release
 from data_processing.cube import PRECIPITATION, SOIL_MOISTURE, VARIABLES
-from data_processing.gaps import ObservedValues
 from data_processing.scaling import LOGARITHMIC, Scaler
 from data_processing.season import fit_season, season_terms
 
@@ -55,7 +54,7 @@ def static_maps(carried, age, land, days, time, scaler):
         maps += [(scaler.mean[channel] - USUAL_MEAN[name]) / USUAL_RANGE[name],
                  np.log(scaler.spread[channel] / USUAL_SPREAD[name])]
         if season_known:
-            observed = LandValues(ObservedValues(carried[:, channel], age[:, channel]), land, name in LOGARITHMIC)
+            observed = LandValues(Observed(carried[:, channel], age[:, channel]), land, name in LOGARITHMIC)
             _, cosine, sine = fit_season(observed, season_terms(time, 1), chosen, scaler.mean[channel][land][None], SEASON_RIDGE)
             maps += [on_map(wave[0], land) / scaler.spread[channel] for wave in (cosine, sine)]
         else:
@@ -124,11 +123,11 @@ def habits(carried, age, chosen, scaler, land):
         observed = np.where(seen, soil, np.float32(np.nan))
         for lag, slope in zip(KEPT_DAYS, kept):
             first = max(len(days) - new, lag)
-            slope.add(soil[first - lag:len(days) - lag], observed[first:])
+            slope.add(soil[first - lag:max(len(days) - lag, 0)], observed[first:])
         first = max(len(days) - new, RISE_DAYS)
         total = np.cumsum(np.concatenate([np.zeros_like(rain[:1]), rain]), axis=0, dtype=np.float64)
-        wet = (total[first + 1:] - total[first + 1 - RISE_DAYS:len(days) + 1 - RISE_DAYS]) / RISE_DAYS
-        rise.add(wet, observed[first:] - soil[first - RISE_DAYS:len(days) - RISE_DAYS])
+        wet = (total[first + 1:] - total[first + 1 - RISE_DAYS:max(len(days) + 1 - RISE_DAYS, 0)]) / RISE_DAYS
+        rise.add(wet, observed[first:] - soil[first - RISE_DAYS:max(len(days) - RISE_DAYS, 0)])
     return [on_map(slope.shrunk(), land) for slope in kept] + [on_map(rise.shrunk(centred=True), land)]
 
 

@@ -52,5 +52,6 @@ def gather(view, indices, cells=None):
                          "inside it")
     windows = [view[index] for index in indices.tolist()]
     if cells is not None:
-        windows = [window.flatten(2).index_select(2, cells) for window in windows]
+        windows = [window.reshape(-1, window[0, 0].numel()).index_select(1, cells).unflatten(0, window.shape[:2])
+                   for window in windows]
     return torch.stack(windows)

@@ -37,6 +37,7 @@ class Settings:
     coming_weather: str = "none"  # also told the coming days: "observed" (a bound), "twin" (its service), or a file
     minimum_observations: int = 5  # scored are cells that are observed as often in the last n days before train_until
     quick: bool = False  # two lengths and short trainings: tells that all works
+    scheduler: str | None = None  # address of a dask scheduler, such as tcp://host:8786: its workers make the runs
     # output
     device: str = "cpu"  # "cpu" or "cuda"
     name: str | None = None  # of the study; default the cube's name

@@ -39,6 +39,7 @@ class Settings:
     seeds: int = 3  # members of each network
     coming_weather: str = "none"  # also told the coming days: "observed" (a bound), "twin" (its service), or a file
     quick: bool = False  # one member, short records and trainings: tells that all works, not who is best
+    scheduler: str | None = None  # address of a dask scheduler, such as tcp://host:8786: its workers make the runs
     regions: tuple[str, ...] = ()  # to score apart: "name:south,north,west,east" in degrees, or NetCDF files of masks
     # output
     device: str = "cpu"  # "cpu" or "cuda"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_processing import twin_worlds
+from data_processing import arrays, twin_worlds
 from data_processing.cube import open_cube
 from data_processing.errors import UserError
 from data_processing.record import open_record, scale_record
@@ -161,6 +161,14 @@ def test_habits_of_soil_that_keeps_a_known_share(small_cube):
     scaled = scale_record(record, splits.fit_days, scaling="cell")
     kept = scaled.static[CHANNELS.index("kept after 3 days")]
     np.testing.assert_allclose(kept, 0.729, atol=0.06)
+
+
+def test_static_maps_of_days_read_in_small_blocks(weather_cube, monkeypatch):
+    """As of large maps, where a block is shorter than the days that habits look back."""
+    _, record, splits = opened(weather_cube(days=200))
+    whole = scale_record(record, splits.fit_days, scaling="cell").static
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 2 * 3 * record.carried[0].nbytes)
+    np.testing.assert_allclose(scale_record(record, splits.fit_days, scaling="cell").static, whole, rtol=1e-5, atol=1e-6)
 
 
 def test_worlds_are_deterministic_differ_and_say_that_they_are_synthetic(tmp_path, monkeypatch):

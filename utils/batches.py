@@ -192,7 +192,7 @@ def to_device(values, device):
 
 def freshness_of(age):
     """1 / (1 + age in days) of a uint8 Tensor; 0 where the value is missing."""
-    return torch.from_numpy(FRESHNESS).to(age.device)[age.int()]
+    return torch.from_numpy(FRESHNESS).to(age.device).index_select(0, age.flatten().int()).view(age.shape)
 
 
 def scale_cells(scaler, values):

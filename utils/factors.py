@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from data_processing.arrays import pieces
 from data_processing.coming_weather import CHANNELS_OF, TWIN, own_weather
 from data_processing.cube import VARIABLES
 from data_processing.errors import UserError
@@ -21,6 +22,7 @@ from data_processing.record import INPUTS, Record, open_record
 from data_processing.splits import Splits, split_cube
 from utils.baselines import cell_mean
 from utils.batches import make_batch
+from utils.fan_out import make_on_workers
 from utils.members import read_forecast
 from utils.runs import find_cube, is_finished, read_json, run_label
 from utils.study import DOMAIN_OF, load_script, run_or_reuse
@@ -211,23 +213,27 @@ def exchanged(batch, other, name, static):
 
 
 def parts_of_days(run, targets, cells):
-    """dict part -> bool [N, C]: all, each season, the dry and the wet half of the cells."""
-    mean = cell_mean(run.record.observed_soil_moisture, run.splits.history_days)
+    """dict part -> days, bool [N], and cells, bool [C]: all, each season, the dry and the wet half of the cells."""
+    mean = cell_mean(run.record.observed_maps, run.splits.history_days)
     wet = mean.ravel()[cells] > np.median(mean[run.record.land])
     month = run.record.time[targets].astype("datetime64[M]").astype(int) % 12 + 1
-    parts = {"all": np.ones(len(targets), bool)} | {name: np.isin(month, months) for name, months in SEASONS.items()}
-    every = np.ones((len(targets), len(cells)), bool)
-    parts = {name: days[:, None] & every for name, days in parts.items() if days.any()}
-    return parts | {"dry half": every & ~wet, "wet half": every & wet}
+    every, everywhere = np.ones(len(targets), bool), np.ones(len(cells), bool)
+    parts = {"all": every} | {name: np.isin(month, months) for name, months in SEASONS.items()}
+    parts = {name: (days, everywhere) for name, days in parts.items() if days.any()}
+    return parts | {"dry half": (every, ~wet), "wet half": (every, wet)}
 
 
 def errors_by_part(forecast, observed, parts):
     """Number and sum of squared errors of each part and lead time, float64 [parts, 2, L]."""
-    squares = (forecast - observed[:, None]).astype(np.float64) ** 2
-    known = np.isfinite(squares)
-    squares = np.where(known, squares, 0.0)
-    return np.array([[(known & inside[:, None]).sum(axis=(0, 2)), (squares * inside[:, None]).sum(axis=(0, 2))]
-                     for inside in parts.values()])
+    sums = np.zeros((len(parts), 2, forecast.shape[1]))
+    for block in pieces(forecast, observed):
+        squares = (forecast[block] - observed[block, None]).astype(np.float64) ** 2
+        known = np.isfinite(squares)
+        squares = np.where(known, squares, 0.0)
+        for number, (days, cells) in enumerate(parts.values()):
+            inside = days[block, None, None] & cells
+            sums[number] += (known & inside).sum(axis=(0, 2)), (squares * inside).sum(axis=(0, 2))
+    return sums
 
 
 def factor_rows(method, name, lead_times, sums, base, parts):
@@ -243,8 +249,15 @@ def factor_rows(method, name, lead_times, sums, base, parts):
     return rows
 
 
-def drop_one_rows(run):
-    """Rows of factor_importance.csv for networks that were trained without each input, in runs of their own."""
+def drop_one_rows(run, scheduler=None):
+    """Rows of factor_importance.csv for networks that were trained without each input, in runs of their own.
+
+    Parameters
+    ----------
+    run : OpenedRun
+    scheduler : str, optional
+        Address of a dask scheduler, whose workers make the runs.
+    """
     if getattr(run.settings, "pretrained", None):
         raise UserError(f"drop_one trains the run and its pre-training once more without each input, but {run.folder} started "
                         f"from {run.settings.pretrained}. Make the run with --source-cube.")
@@ -262,10 +275,13 @@ def drop_one_rows(run):
     base = errors_by_part(forecast_of(run.folder), observed, parts)
     rows = []
     name = run.settings.name or run.record.name
-    for dropped in INPUTS:
-        settings = {field: value for field, value in vars(run.settings).items() if field != "resume"}
-        settings |= {"drop_inputs": (dropped,), "name": f"{name}-without-{dropped}", "seeds": 1}
-        folder = run_or_reuse(run.experiment, run.model, **settings)
+    shared = {field: value for field, value in vars(run.settings).items() if field != "resume"} | {"seeds": 1}
+    planned = {dropped: (run.experiment, run.model, shared | {"drop_inputs": (dropped,), "name": f"{name}-without-{dropped}"})
+               for dropped in INPUTS}
+    if scheduler is not None:
+        make_on_workers(scheduler, list(planned.values()), run.settings.results)
+    for dropped, (experiment, model, settings) in planned.items():
+        folder = run_or_reuse(experiment, model, **settings)
         both = run.record.coming is not None and dropped in CHANNELS_OF
         name_of_row = f"{dropped}, past and coming" if both else dropped
         errors = errors_by_part(forecast_of(folder), observed, parts)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_processing.arrays import in_turn
 from data_processing.coming_weather import OBSERVED, kind_of, source_weather
 from data_processing.cube import cube_days, open_cube
 from data_processing.files import replacing, write_csv
@@ -12,9 +13,11 @@ from data_processing.splits import split_cube
 from utils.baselines import baseline_forecasts
 from utils.bootstrap import block_days, check_test_days, daily_series, determination, interval, mean_square
 from utils.evaluation import daily_scores
+from utils.fan_out import make_on_workers
 from utils.members import read_forecast
+from utils.reporting import observed_on_land
 from utils.runs import cube_label, find_cube
-from utils.study import from_short_pretraining, is_made, run_or_reuse, script_settings, test_days
+from utils.study import is_made, run_or_reuse, script_settings, short_pretraining, test_days
 from utils.transfer import source_cut, source_of
 
 DAMPED_OF_ALL = "damped_persistence_of_all_days"  # what a full record gives, on the same cells
@@ -64,22 +67,28 @@ def make_learning_runs(settings, name):
                 asked |= QUICK_STEPS[experiment]
             if way == told:
                 asked |= {"coming_weather": settings.coming_weather, "name": asked["name"] + kind_of(settings.coming_weather).run}
+            before = []
             if way != "scratch":
                 asked |= {"source_cube": source_cube, "source_until": until, "zero_shot": way == "zero-shot"}
                 if settings.quick:
                     of_source = name + (kind_of(source_weather(settings.coming_weather)).run if way == told else "")
-                    asked |= from_short_pretraining(settings.model, asked | {"name": of_source}, until, **QUICK_STEPS["ERA5test"])
+                    source, start = short_pretraining(settings.model, asked | {"name": of_source}, until,
+                                                      **QUICK_STEPS["ERA5test"])
+                    before, asked = [("ERA5test", settings.model, source)], asked | start
             if way == "zero-shot":
                 asked["name"] += "-zero-shot"
-            planned.append((way, days, experiment, asked))
-    check_test_days(len(test_days(planned[0][2], settings.model, planned[0][3])))
-    made = sum(is_made(experiment, settings.model, **asked) for _, _, experiment, asked in planned)
+            planned.append((way, days, [*before, (experiment, settings.model, asked)]))
+    check_test_days(len(test_days(*planned[0][2][-1])))
+    made = sum(is_made(experiment, model, **asked) for experiment, model, asked in (parts[-1] for *_, parts in planned))
     print(f"{len(planned)} runs, {made} of them are made already", flush=True)
+    if settings.scheduler is not None:
+        make_on_workers(settings.scheduler, [each for *_, parts in planned for each in parts], settings.results)
     runs = []
-    for number, (way, days, experiment, asked) in enumerate(planned, start=1):
+    for number, (way, days, parts) in enumerate(planned, start=1):
         print(f"\nrun {number} of {len(planned)}: {way}, {days or 'all'} days", flush=True)
-        folder = run_or_reuse(experiment, settings.model, **asked)
-        runs.append(LearningRun(way, days, script_settings(experiment, settings.model, **asked)[1], folder))
+        folder = [run_or_reuse(experiment, model, **asked) for experiment, model, asked in parts][-1]
+        experiment, model, asked = parts[-1]
+        runs.append(LearningRun(way, days, script_settings(experiment, model, **asked)[1], folder))
     return runs
 
 
@@ -110,7 +119,8 @@ def score_learning_runs(settings, runs):
         record = open_record(cube, cube_file.name, splits, max_gap_days=asked.max_gap_days)
         title = f"{settings.model}, {cube_label(cube, cube_file.name)}"
         cells = often_observed(record, splits.history_days, settings.minimum_observations)
-        observed = np.repeat(record.observed(splits.test)[:, None], len(splits.lead_times), axis=1)
+        observed = observed_on_land(record, splits.test)
+        observed = np.broadcast_to(observed[:, None], (len(observed), len(splits.lead_times), *record.land.shape))
         forecasts = {way: read_forecast(run.folder / "forecast.nc", splits) for way, run in of_days.items()}
         forecasts |= baseline_forecasts(record, splits.test, splits.history_days)
         damped_of_all = forecasts["damped_persistence"] if damped_of_all is None else damped_of_all  # all days come first
@@ -133,7 +143,11 @@ def score_learning_runs(settings, runs):
 
 def often_observed(record, days, least):
     """Bool [H, W]: land cells with at least so many observed values on the given days."""
-    return record.land & (np.isfinite(record.observed()[days]).sum(axis=0) >= least)
+    observed, count = record.observed_maps, np.zeros(record.land.shape, int)
+    for day in in_turn(observed):
+        if days[day]:
+            count += np.isfinite(observed[day])
+    return record.land & (count >= least)
 
 
 def write_learning_curve(folder, rows, title):

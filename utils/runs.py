@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 import torch
 
+from data_processing.arrays import kept_text, short_key
 from data_processing.coming_weather import NOT_TOLD, OBSERVED, TWIN, kind_of, weather_file_path
 from data_processing.cube import cube_name, describe
 from data_processing.errors import UserError
 from data_processing.files import PROJECT, checksum, remove_half_written, replacing
 from data_processing.splits import asked_lead_times, audit_rows, format_audit, write_audit
 from data_processing.twin import cube_path
+from utils.precision import BFLOAT16, choose_precision, describe_precision, has_bfloat16
 from utils.processes import all_processes, by_first, first_before_others, from_first, is_first
 from utils.where_it_helps import read_regions
 
@@ -169,11 +171,13 @@ def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
     wanted = {"settings": plain(settings),
               "cube": {"path": str(cube_file.path), "sha256": checksum(cube_file.path),
                        "title": cube.attrs.get("title"), "source": cube.attrs.get("source")}}
+    wanted["precision"] = choose_precision(settings)
     weather = weather_source(settings, cube)
     if weather:
         wanted["coming_weather"] = {"path": str(weather), "sha256": checksum(weather)}
     if started:
-        differences = run_differences(folder, settings, cube_file)
+        differences = (run_differences(folder, settings, cube_file)
+                       or setting_differences(read_json(path), wanted, ["precision"]))
         if differences:
             raise UserError(f"{folder} was started otherwise: {'; '.join(differences)}. Resume with the same settings, "
                             "or give the new run another --name.")
@@ -182,11 +186,13 @@ def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
     elif is_first():
         write_json(path, wanted | provenance())
     label = run_label(cube, cube_file.name, settings)
-    print(f"\n{experiment}/{model}.py: {label}, {lead_text(splits.lead_times)} ahead -> {folder}\n{describe(cube)}")
+    days = cube["time"].values
+    told = kept_text(f"{cube_file.name}-{short_key(wanted['cube']['sha256'], days[0], days[-1])}", lambda: describe(cube))
+    print(f"\n{experiment}/{model}.py: {label}, {lead_text(splits.lead_times)} ahead -> {folder}\n{told}")
     rows = audit_rows(splits, settings.coming_weather)
     if is_first():
         write_audit(folder / "splits.csv", rows)
-    print(format_audit(rows), flush=True)
+    print(f"{format_audit(rows)}\n{describe_precision(settings)}", flush=True)
     return Run(folder, resume=settings.resume, label=label)
 
 
@@ -279,12 +285,15 @@ def check_settings(settings):
              "weight_decay": (settings.weight_decay >= 0, "0 or more"),
              "hidden": (settings.hidden is None or len(settings.hidden) > 0 and min(settings.hidden) >= 1,
                         "one or more numbers of 1 or more"),
+             "patch": (getattr(settings, "patch", None) is None or settings.patch >= 1, "1 or more"),
              "seeds": (settings.seeds >= 1, "1 or more"),
              "worlds": (getattr(settings, "worlds", 0) >= 0, "0 or more"),
              "pull": (getattr(settings, "pull", 0.0) >= 0, "0 or more"),
              "dropout": (0 <= settings.dropout < 1, "in 0..1, below 1"),
              "device": (settings.device == "cpu" or settings.device.startswith("cuda") and torch.cuda.is_available(),
-                        "cpu, or cuda where there is a GPU that torch can use")}
+                        "cpu, or cuda where there is a GPU that torch can use"),
+             "precision": (settings.precision != BFLOAT16 or has_bfloat16(settings.device),
+                           f"auto or float32: {settings.device} does not multiply in bfloat16 here")}
     for name, (good, expected) in rules.items():
         if not good:
             raise UserError(f"{name} is {getattr(settings, name)!r}; it must be {expected}.")

@@ -1,6 +1,8 @@
 """Fit a network: one loop for pre-training, training from scratch and fine-tuning."""
+import ctypes
 import functools
 import math
+import os
 import time as clock
 import warnings
 from typing import NamedTuple
@@ -26,12 +28,17 @@ WARM_UP_SHARE = 0.2  # of all steps
 EPOCHS = 10  # of a training that is counted in steps: how often it is validated
 SHORTEST_EPOCH = 50  # steps, of such a training: validating takes as long as some of them
 CELLS = 256  # land cells of one step of a network that serves each cell by itself: more steps teach more than more cells
+PATCH = 64  # cells: what lies together is read together
+LEAST_MEMORY = 8 * 2 ** 30  # bytes, where the system does not say
 VALIDATION_WINDOWS = 73  # every fifth day of a year: neighbouring days tell the same
 VALIDATION_CELLS = 512  # evenly spread: neighbouring cells tell the same, too
 REFIT_BELOW = 2 * 365  # days: a shorter record cannot spare its validation days
 FORECAST_WINDOWS, FORECAST_CELLS = 2, 2048  # at a time: more no longer fit a processor's cache
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way from the pre-trained to the fine-tuned weights, to choose from
 YEAR = 365  # days
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h of the GNU C library
+# Largest block that is kept (the library's own limit), bytes that are kept, and that are taken at a time
+KEPT_BLOCK, KEPT_BYTES, TAKEN_BYTES = 2 ** 25, 2 ** 30, 2 ** 26
 # Learning with coming weather: shares of the steps in which it is (observed, forecast), else degraded, with past forecasts and
 # without; share in which it ends before the last target
 ARCHIVE_SHARES, NO_ARCHIVE_SHARES = (0.2, 0.6), (0.5, 0.0)
@@ -288,7 +295,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
         Records to train on, each with its training targets (indices of days).
     settings : the script's Settings
         Read here: epochs, steps, batch_size, learning_rate, weight_decay, patience, seed, device and, where they exist,
-        freeze, learning_rate_scale and pull.
+        patch, freeze, learning_rate_scale and pull.
     run : utils.runs.Run
         Where `checkpoint.pt` and `training_log.csv` are written, and whether to resume.
     validation : (Record, int ndarray), optional
@@ -304,6 +311,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
     int
         Number of steps after which the weights were taken.
     """
+    keep_freed_memory()
     device = torch.device(settings.device)
     network.to(device)
     groups = parameter_groups(network, settings)
@@ -352,6 +360,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
     shared = shared_network(network)
     saved_at, saving_seconds = clock.monotonic(), 0.0
     weights = [cell_weight(record, device) for record, _ in sources]
+    patches = [getattr(settings, "patch", None) or usual_patch(record) for record, _ in sources]
     with tqdm(total=target_steps, initial=progress["step"], desc=phase, unit="step", dynamic_ncols=True) as bar:
         while progress["step"] < target_steps:
             if validation and progress["epoch"] - progress["best_epoch"] >= settings.patience:
@@ -364,7 +373,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
             else:
                 batches = random_batches(sources, epoch_steps, settings.batch_size)
             for source, init_days in batches[:target_steps - progress["step"]]:
-                loss = training_loss(shared, sources[source], init_days, weights[source], device)
+                loss = training_loss(shared, sources[source], init_days, weights[source], device, patches[source])
                 penalty = sum(((value - before) ** 2).sum() for value, before in start)
                 losses.append(loss.detach())
                 update(network, optimizer, loss + 0.5 * pull * penalty)
@@ -395,6 +404,22 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
     progress = progress | {"best": None}
     save()
     return phases[phase]
+
+
+@functools.cache
+def keep_freed_memory():
+    """Have the C library keep memory that is freed: a step of training frees and asks for the same blocks again and again.
+
+    Given back to the system and taken anew, page by page, they cost a sixth of the time of a step. Options of mallopt(3) of the
+    GNU C library; other systems are left as they are.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK)
+    mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+    mallopt(M_TOP_PAD, TAKEN_BYTES)
 
 
 def epoch_windows(targets, stride):
@@ -434,11 +459,11 @@ def random_batches(sources, count, batch_size):
     return batches
 
 
-def training_loss(network, source, init_days, weight, device):
+def training_loss(network, source, init_days, weight, device, patch=None):
     """Loss (Tensor) of the windows of one (Record, targets) that end at `init_days`, in several processes of each one's share.
 
     Where coming weather is told, that of the forecast without it and that of the one with it, so that the same weights serve
-    both.
+    both. `patch` : see `random_cells`.
     """
     record, targets = source
     target_days = np.zeros(len(record.time), bool)
@@ -448,7 +473,7 @@ def training_loss(network, source, init_days, weight, device):
         if record.coming is not None:
             first += int(torch.randint(min(TOLD_STRIDE, record.input_days - first), ()))
         shown = range(first, record.input_days, TOLD_STRIDE if record.coming is not None else 1)
-        cells = random_cells(record.land)
+        cells = random_cells(record.land, patch)
     else:
         shown, cells = (-1,), np.arange(record.land.size)
     tell = None if record.coming is None else functools.partial(random_weather, record, targets)
@@ -523,10 +548,26 @@ def ensemble_mse(forecasts, observed, weight, members):
     return of_few - (1 / len(forecasts) - 1 / members) * masked_mean(forecasts.var(0), observed, weight)
 
 
-def random_cells(land):
-    """Indices of CELLS of the land cells, int ndarray, ascending; of all where there are no more."""
+def random_cells(land, patch=None):
+    """Indices of CELLS of the land cells, int ndarray, ascending; of all where there are no more.
+
+    patch : rows and columns of a square about a random land cell, to which the others then belong as well.
+    """
     cells = np.flatnonzero(land)
+    if patch is not None:
+        row, column = divmod(int(cells[int(torch.randint(len(cells), ()))]), land.shape[1])
+        first_row, first_column = (int(np.clip(centre - patch // 2, 0, max(size - patch, 0)))
+                                   for centre, size in zip((row, column), land.shape))
+        rows, columns = np.nonzero(land[first_row:first_row + patch, first_column:first_column + patch])
+        cells = (first_row + rows) * land.shape[1] + first_column + columns
     return np.sort(cells[torch.randperm(len(cells))[:CELLS].numpy()])
+
+
+def usual_patch(record):
+    """The patch of a record: None, the whole map, where its arrays fit in half of the memory, so that any cell is at hand."""
+    arrays = sum(array.nbytes for array in (record.carried, record.age, record.antecedent))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else LEAST_MEMORY
+    return None if arrays < memory / 2 else PATCH
 
 
 def update(network, optimizer, loss):

@@ -5,12 +5,14 @@ from data_processing.cube import VARIABLES
 from utils.models.cnn import paper_window
 from utils.models.dense import MapHead, input_maps
 from utils.models.local import LocalForm, make_local
+from utils.precision import in_own_precision, with_precision
 
 HEADS = ("local", "dense")
 PAPER_HIDDEN = (10,)
 OURS = LocalForm(looks_around=True, looks_back=3, remembers=True)
 
 
+@with_precision
 def make_conv3d_lstm(settings, record):
     """LSTM behind a convolution over space and days.
 
@@ -47,6 +49,7 @@ class PaperConv3dLSTM(nn.Module):
         self.recurrent = nn.LSTM(hidden * (height // window[1]) * (width // window[2]), cells, batch_first=True)
         self.head = MapHead(cells, lead_times, height, width)
 
+    @in_own_precision
     def forward(self, batch):
         """See `make_conv3d_lstm`; only the last day is forecast."""
         days = self.encoder(input_maps(batch).transpose(1, 2)).transpose(1, 2).flatten(2)

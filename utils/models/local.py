@@ -12,6 +12,7 @@ from torch import nn
 from data_processing.coming_weather import COMING_CHANNELS, NOT_TOLD
 from data_processing.cube import SOIL_MOISTURE, VARIABLES
 from data_processing.static_maps import CHANNELS
+from utils.precision import in_own_precision
 
 # km: how far a day looks around, because rain travels, and how wide the areas are that it sees there the mean of
 REACHES = (80.0, 240.0, 480.0, 800.0)
@@ -106,6 +107,7 @@ class LocalNetwork(nn.Module):
         if told:
             self.coming = ComingDays(2 * width + 1)
 
+    @in_own_precision
     def forward(self, batch):
         """Scaled soil moisture of the batch's cells.
 
@@ -132,7 +134,7 @@ class LocalNetwork(nn.Module):
         shown = list(batch.shown)
         last = day[0][shown, ..., SOIL_MOISTURE:SOIL_MOISTURE + 1].flatten(1, 2)
         known = torch.cat((past[shown], x[shown], last), -1)
-        terms = self.head(known)  # [d, N x cells, 2 L]
+        terms = self.head(known).float()  # [d, N x cells, 2 L]; float32: what is added to `last` must not blur it
         if batch.coming is not None:
             coming = batch.coming.permute(0, 3, 2, 1, 5, 4).flatten(3, 4)  # [M, leads, d, N x cells, channels]
             terms = torch.cat((terms[None], terms + self.coming(known, coming, self.lead_times)))

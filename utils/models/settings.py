@@ -57,6 +57,8 @@ def refuse_idle_settings(settings, paper_hidden):
         raise UserError(f"coming_weather is {settings.coming_weather}; only head 'local' is told of it, not head {head!r}.")
     if not local and settings.dropout:
         raise UserError(f"dropout is {settings.dropout}; head {head!r} has none.")
+    if not local and getattr(settings, "patch", None):
+        raise UserError(f"patch is {settings.patch}; head {head!r} learns from whole maps.")
     of_training = [name for name in ("freeze", "learning_rate_scale", "pull") if getattr(settings, name, None)]
     if getattr(settings, "zero_shot", False) and of_training:
         raise UserError(f"zero_shot trains nothing: {', '.join(of_training)} would do nothing beside it.")
