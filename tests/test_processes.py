@@ -80,7 +80,7 @@ def test_three_processes_have_the_losses_of_one(weather_cube, tmp_path):
 
 
 def test_two_processes_leave_one_run_folder(weather_cube, tmp_path):
-    settings = {"cube": str(weather_cube(days=400)), "steps": 20, "hidden": (4,)}
+    settings = {"cube": str(weather_cube(days=400)), "steps": 20, "hidden": (4,), "precision": "float32"}
     done = torchrun(2, *command("ERA5test/convlstm.py", **settings, results=str(tmp_path / "two"))[1:])
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("splits.csv") + done.stdout.count("validation RMSE to beat") == 1  # said once
@@ -99,7 +99,7 @@ def test_two_processes_leave_one_run_folder(weather_cube, tmp_path):
 @pytest.mark.slow
 def test_two_processes_pre_train_fine_tune_and_make_an_ensemble_as_one_does(weather_cube, tmp_path):
     source = weather_cube(name="source", days=500, first="2013-06-01", seed=1)
-    settings = {"steps": 20, "hidden": (4,), "seeds": 2}
+    settings = {"steps": 20, "hidden": (4,), "seeds": 2, "precision": "float32"}
     for script, cubes in (("ERA5test/convlstm.py", {"cube": str(source)}),
                           ("finetune-SMAPtest/convlstm.py", {"cube": str(weather_cube(days=400)), "source_cube": str(source)})):
         done = torchrun(2, *command(script, **settings, **cubes, results=str(tmp_path / "two"))[1:])

@@ -159,9 +159,13 @@ def batch_share(windows, cells=None):
         Of the cells.
     """
     if cells is None:
-        return slice(rank(), windows, count()), slice(None)
+        return _part(windows, rank(), count()), slice(None)
     groups = math.gcd(windows, count())
-    return slice(rank() % groups, windows, groups), slice(rank() // groups, cells, count() // groups)
+    return _part(windows, rank() % groups, groups), _part(cells, rank() // groups, count() // groups)
+
+
+def _part(length, number, parts):
+    return slice(length * number // parts, length * (number + 1) // parts)
 
 
 @contextlib.contextmanager
