@@ -1,10 +1,21 @@
 """Plain array files (.npy) that are mapped into memory: large arrays then cost no more of it than what is being read."""
+import contextlib
+import hashlib
 import math
 import mmap
+import os
+import shutil
 import tempfile
+import time
+from pathlib import Path
 
 import numpy as np
 
+from data_processing.files import PROJECT, replacing
+
+FOLDER = PROJECT / "data" / "arrays"
+KEPT_ENTRIES = 200  # in it
+ABANDONED = 2 * 86400  # seconds
 BLOCK_BYTES = 64_000_000  # of a large array, worked on at a time
 NEIGHBOURING_BYTES = 2 ** 21  # that may come into memory with every byte that is read of a mapped array: a large page
 
@@ -28,8 +39,8 @@ def create_array(path, shape, dtype):
 
 
 def open_array(path):
-    """An array file, mapped read-only: its values are read when they are used."""
-    return np.load(path, mmap_mode="r")
+    """An array file, mapped: its values are read when they are used; what is written to it never reaches the file."""
+    return np.load(path, mmap_mode="c")
 
 
 def release(*arrays):
@@ -42,8 +53,6 @@ def release(*arrays):
             array = array.base
         mapped = getattr(array, "_mmap", None)
         if mapped is not None and hasattr(mapped, "madvise"):  # not on Windows
-            if array.flags.writeable:
-                mapped.flush()
             mapped.madvise(mmap.MADV_DONTNEED)
 
 
@@ -73,6 +82,88 @@ def scratch_array(shape, dtype=np.float32):
         return np.zeros(shape, dtype)
     with tempfile.TemporaryFile() as file:
         return np.memmap(file, dtype, mode="w+", shape=tuple(shape))
+
+
+def kept_arrays(key, arrays, fill):
+    """Arrays that are worked out once and mapped afterwards, from a folder data/arrays/<key>/ that may be removed at any time.
+
+    Parameters
+    ----------
+    key : str
+        Names everything that the values depend on.
+    arrays : dict name -> (shape, dtype)
+    fill : function of (dict name -> numpy.memmap)
+        Works the values out; called where the folder does not exist.
+
+    Returns
+    -------
+    dict name -> numpy.memmap
+    """
+    folder = FOLDER / key
+    if not folder.exists():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        with _locked(FOLDER / f".{key}.lock"):
+            if not folder.exists():
+                _make_folder(folder, arrays, fill)
+        _remove_oldest()
+    os.utime(folder)
+    return {name: open_array(folder / f"{name}.npy") for name in arrays}
+
+
+def _make_folder(folder, arrays, fill):
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        temporary.mkdir()
+        fill({name: create_array(temporary / f"{name}.npy", *what) for name, what in arrays.items()})
+        with contextlib.suppress(OSError):  # another process was faster
+            os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(path):
+    """Wait for other processes that are in this block with the same path, where the system can tell."""
+    with open(path, "w") as file:
+        with contextlib.suppress(ImportError, OSError):  # Windows, some shared folders
+            import fcntl
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def kept_text(key, make):
+    """Text that `make()` gives, worked out once: data/arrays/<key>.txt."""
+    path = FOLDER / f"{key}.txt"
+    if not path.exists():
+        text = make()
+        with replacing(path) as temporary:
+            temporary.write_text(text)
+    return path.read_text()
+
+
+def short_key(*parts):
+    """Twelve characters that stand for the given values: numbers, text, arrays."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).tobytes() if isinstance(part, np.ndarray) else str(part).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()[:12]
+
+
+def _remove_oldest():
+    """Keep the KEPT_ENTRIES that were used last, and nothing half made from days ago."""
+    entries = sorted(FOLDER.iterdir(), key=lambda entry: entry.stat().st_mtime)
+    made = [entry for entry in entries if not entry.name.startswith(".")]
+    old = [entry for entry in entries if entry.name.startswith(".") and time.time() - entry.stat().st_mtime > ABANDONED]
+    for entry in made[:-KEPT_ENTRIES] + old:
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
 
 
 def pieces(*arrays, work=1):

@@ -1,6 +1,7 @@
 """Find files, write them so that nothing half made ever stands under a final name, say why one cannot be read."""
 import contextlib
 import csv
+import functools
 import glob
 import hashlib
 import os
@@ -43,7 +44,8 @@ def replacing(path):
 def remove_half_written(folder, stem="*"):
     """Remove what a killed process left of files named `stem` in a folder, under the temporary names of `replacing`."""
     for path in Path(folder).glob(f".{stem}.*.*"):
-        path.unlink(missing_ok=True)
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
 
 
 def free_bytes(folder):
@@ -167,6 +169,12 @@ def _first_words(raw):
 
 
 def checksum(path):
-    """SHA-256 of a file, hexadecimal."""
+    """SHA-256 of a file, hexadecimal; a file that has not changed since is not read again in one process."""
+    found = os.stat(path)
+    return _checksum(str(path), found.st_size, found.st_mtime_ns)
+
+
+@functools.cache
+def _checksum(path, size, changed):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -54,6 +54,7 @@ class Settings:
     output: str = str(PROJECT / "data" / "era5_land" / "era5_land.nc")
     """The cube; pieces/ and quicklook.png stand beside it."""
     workers: int = os.cpu_count()  # reading processes
+    scheduler: str | None = None  # address of a dask scheduler, such as tcp://host:8786: its workers read, not processes here
 
 
 def main(settings):

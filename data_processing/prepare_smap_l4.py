@@ -21,10 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_processing.cube import VARIABLES
 from data_processing.files import PROJECT
-from data_processing.preparing import prepare
-from data_processing.regrid import target_grid
-from data_processing.smap_l4 import find_granules, plan_granules, read_granules, survey
 from utils.command_line import RESUME_FILES, run_script
+# the other imports stand in the function: they take seconds, which --help would wait for
 
 FOLDER = PROJECT / "data" / "smap_l4"
 
@@ -44,9 +42,14 @@ class Settings:
     # days
     min_fields_per_day: int = 8  # 3-hourly values that a cell needs to have a daily one, 1..8
     workers: int = os.cpu_count()  # processes that read
+    scheduler: str | None = None  # address of a dask scheduler, such as tcp://host:8786: its workers read, not processes here
 
 
 def main(settings):
+    from data_processing.preparing import prepare
+    from data_processing.regrid import target_grid
+    from data_processing.smap_l4 import find_granules, plan_granules, read_granules, survey
+
     granules, notes = find_granules(settings.files, settings.product)
     found = survey(granules, settings)
     target = target_grid(settings.grid, source=found.grid, like=settings.like, box=settings.box)

@@ -57,6 +57,7 @@ class Settings:
     output: str = str(PROJECT / "data" / "weather" / "weather.nc")
     """The weather forecast file; pieces/ stands beside it."""
     workers: int = os.cpu_count()  # reading processes
+    scheduler: str | None = None  # address of a dask scheduler, such as tcp://host:8786: its workers read, not processes here
 
 
 class Forecast(NamedTuple):
@@ -89,7 +90,7 @@ def main(settings):
     waiting = [(reading, pieces / f"weather.{reading.start}.{reading.member}.{key}.nc")
                for forecast in forecasts.values() for reading, key in zip(forecast.readings, forecast.keys)]
     make_pieces(waiting, partial(make_piece, paths=paths, grids=grids, target=target,
-                                 min_valid_fraction=settings.min_valid_fraction), settings.workers)
+                                 min_valid_fraction=settings.min_valid_fraction), settings)
     if forecasts:
         assemble(output, target, forecasts, dict(((r.start, r.member), path) for r, path in waiting), earlier, origin, settings)
     for _, path in waiting:
@@ -282,7 +283,7 @@ def read_earlier(output, target, origin):
     return earlier
 
 
-def make_pieces(waiting, work, workers):
+def make_pieces(waiting, work, settings):
     """Read the members that were not read yet, each into a piece; raise at the end where files could not be read."""
     left = [(reading, path) for reading, path in waiting if not path.exists()]
     if len(left) < len(waiting):
@@ -292,7 +293,7 @@ def make_pieces(waiting, work, workers):
     remove_half_written(left[0][1].parent, "weather")
     refused = []
     with tqdm(total=len(left), desc="reading", unit="member", file=sys.stderr) as bar:
-        for _, _, refusal in outcomes(work, left, workers):
+        for _, _, refusal in outcomes(work, left, settings.workers, settings.scheduler):
             bar.update()
             if refusal:
                 refused.append(refusal)

@@ -30,6 +30,7 @@ from data_processing.cube import QUANTITIES, new_cube
 from data_processing.errors import UserError
 from data_processing.files import PIECES, checksum, format_bytes, remove_half_written, replacing
 from data_processing.regrid import Grid, Regridder
+from data_processing.scheduler import scheduled, wait_until_seen
 
 PIECE_VERSION = 1
 """Part of every piece's name: a new number makes all pieces anew."""
@@ -93,7 +94,7 @@ def prepare(plan, read, target, settings):
     target : Grid
         The cells of the cube.
     settings : Settings
-        With `output`, `min_valid_fraction`, `workers`.
+        With `output`, `min_valid_fraction`, `workers`, `scheduler`.
 
     Returns
     -------
@@ -112,7 +113,7 @@ def prepare(plan, read, target, settings):
     notes = [*plan.notes, *_missing_days(plan, days)]
     print("\n".join([*notes, _size(plan, target, days)]))
     paths = [_piece_path(output.parent / PIECES, plan, read, source) for source in plan.sources]
-    _make_pieces(plan, read, paths, settings.workers)
+    _make_pieces(plan, read, paths, settings)
     made_from = _digest([path.name for path in paths], plan, target, settings)
     if _attribute(output, "made_from") == made_from:
         print(f"{output} is up to date")
@@ -203,7 +204,7 @@ def _piece_path(folder, plan, read, source):
     return folder / ".".join([source.name, *keys, "nc"])
 
 
-def _make_pieces(plan, read, paths, workers):
+def _make_pieces(plan, read, paths, settings):
     """Make the pieces that do not exist, in parallel; raise at the end where files could not be read."""
     waiting = [(source, path) for source, path in zip(plan.sources, paths) if not path.exists()]
     if len(waiting) < len(paths):
@@ -216,7 +217,8 @@ def _make_pieces(plan, read, paths, workers):
     refused = []
     size = sum(file.stat().st_size for source, _ in waiting for file in source.files)
     with tqdm(total=size, desc="reading", unit="B", unit_scale=True, unit_divisor=1000, file=sys.stderr) as bar:
-        for source, path, refusal in outcomes(partial(_make_piece, read), waiting, workers):
+        for source, path, refusal in outcomes(partial(_make_piece, read), waiting, settings.workers,
+                                                  settings.scheduler):
             bar.update(sum(file.stat().st_size for file in source.files))
             bar.set_postfix_str(source.name)
             if refusal:
@@ -228,8 +230,39 @@ def _make_pieces(plan, read, paths, workers):
                                           "not read again"]))
 
 
-def outcomes(work, waiting, workers):
-    """Yield (source, path, what `work(source, path)` returns) as each piece is done, by `workers` processes."""
+def outcomes(work, waiting, workers, scheduler=None):
+    """Have pieces made by processes here, or by the workers of a dask scheduler.
+
+    Parameters
+    ----------
+    work : function
+        work(source, path) makes the piece; module-level, for it runs in other processes.
+    waiting : list of (source, path)
+        All paths in one folder.
+    workers : int
+        Processes.
+    scheduler : str, optional
+        Address of a dask scheduler, whose workers make the pieces instead: under temporary names, then renamed, in the folder
+        that all machines share (`data_processing.scheduler`).
+
+    Yields
+    ------
+    source
+    Path
+    object
+        What `work` returned, as each piece is done.
+    """
+    if scheduler is not None:
+        folder = waiting[0][1].parent
+        source_of = {path: source for source, path in waiting}
+        tasks = {path: (source, path) for path, source in source_of.items()}
+        made = []
+        for path, result in scheduled(scheduler, work, tasks, folder):
+            yield source_of[path], path, result
+            made += [path] if result is None else []
+        wait_until_seen(made)
+        remove_half_written(folder)  # of workers that were ended
+        return
     if workers == 1:
         for source, path in waiting:
             yield source, path, work(source, path)

@@ -18,9 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_processing.files import PROJECT
 from utils.command_line import RESUME_FILES, run_script
-from utils.draw_factors import draw_factors
-from utils.factors import drop_one_rows, open_run, permutation_rows, write_factors
-from utils.study import run_or_reuse
+# the other imports stand in the function: they take seconds, which --help would wait for
 
 
 @dataclass(frozen=True)
@@ -29,15 +27,24 @@ class Settings:
     repeats: int = 5  # permutations that are averaged
     drop_one: bool = False  # also train without each of the inputs
     seed: int = 0  # of the permutations
+    scheduler: str | None = None  # address of a dask scheduler, such as tcp://host:8786: its workers make the runs
     results: str = str(PROJECT / "results")  # folder of all runs
 
 
 def main(settings):
-    folder = Path(settings.run) if settings.run else run_or_reuse("finetune-SMAPtest", "convlstm", results=settings.results)
+    from utils.draw_factors import draw_factors
+    from utils.factors import drop_one_rows, open_run, permutation_rows, write_factors
+    from utils.fan_out import make_on_workers
+    from utils.study import run_or_reuse
+
+    default = ("finetune-SMAPtest", "convlstm", {"results": settings.results})
+    if not settings.run and settings.scheduler is not None:
+        make_on_workers(settings.scheduler, [default], settings.results)
+    folder = Path(settings.run) if settings.run else run_or_reuse(*default[:2], **default[2])
     run = open_run(folder)
     rows = permutation_rows(run, repeats=settings.repeats, seed=settings.seed)
     if settings.drop_one:
-        rows += drop_one_rows(run)
+        rows += drop_one_rows(run, settings.scheduler)
     write_factors(folder / "factor_importance.csv", rows)
     draw_factors(folder / "factor_importance.png", rows, run.title)
     print(f"factor_importance.csv, factor_importance.png: {folder}", flush=True)

@@ -29,6 +29,7 @@ class Settings:
     output: str
     min_valid_fraction: float = 0.5
     workers: int = 1
+    scheduler: str | None = None
     grid: str = "native"
     like: str | None = None
 

@@ -13,10 +13,11 @@ from data_processing.splits import split_cube
 from utils.baselines import baseline_forecasts
 from utils.bootstrap import block_days, check_test_days, daily_series, determination, interval, mean_square
 from utils.evaluation import daily_scores
+from utils.fan_out import make_on_workers
 from utils.members import read_forecast
 from utils.reporting import observed_on_land
 from utils.runs import cube_label, find_cube
-from utils.study import from_short_pretraining, is_made, run_or_reuse, script_settings, test_days
+from utils.study import is_made, run_or_reuse, script_settings, short_pretraining, test_days
 from utils.transfer import source_cut, source_of
 
 DAMPED_OF_ALL = "damped_persistence_of_all_days"  # what a full record gives, on the same cells
@@ -66,22 +67,28 @@ def make_learning_runs(settings, name):
                 asked |= QUICK_STEPS[experiment]
             if way == told:
                 asked |= {"coming_weather": settings.coming_weather, "name": asked["name"] + kind_of(settings.coming_weather).run}
+            before = []
             if way != "scratch":
                 asked |= {"source_cube": source_cube, "source_until": until, "zero_shot": way == "zero-shot"}
                 if settings.quick:
                     of_source = name + (kind_of(source_weather(settings.coming_weather)).run if way == told else "")
-                    asked |= from_short_pretraining(settings.model, asked | {"name": of_source}, until, **QUICK_STEPS["ERA5test"])
+                    source, start = short_pretraining(settings.model, asked | {"name": of_source}, until,
+                                                      **QUICK_STEPS["ERA5test"])
+                    before, asked = [("ERA5test", settings.model, source)], asked | start
             if way == "zero-shot":
                 asked["name"] += "-zero-shot"
-            planned.append((way, days, experiment, asked))
-    check_test_days(len(test_days(planned[0][2], settings.model, planned[0][3])))
-    made = sum(is_made(experiment, settings.model, **asked) for _, _, experiment, asked in planned)
+            planned.append((way, days, [*before, (experiment, settings.model, asked)]))
+    check_test_days(len(test_days(*planned[0][2][-1])))
+    made = sum(is_made(experiment, model, **asked) for experiment, model, asked in (parts[-1] for *_, parts in planned))
     print(f"{len(planned)} runs, {made} of them are made already", flush=True)
+    if settings.scheduler is not None:
+        make_on_workers(settings.scheduler, [each for *_, parts in planned for each in parts], settings.results)
     runs = []
-    for number, (way, days, experiment, asked) in enumerate(planned, start=1):
+    for number, (way, days, parts) in enumerate(planned, start=1):
         print(f"\nrun {number} of {len(planned)}: {way}, {days or 'all'} days", flush=True)
-        folder = run_or_reuse(experiment, settings.model, **asked)
-        runs.append(LearningRun(way, days, script_settings(experiment, settings.model, **asked)[1], folder))
+        folder = [run_or_reuse(experiment, model, **asked) for experiment, model, asked in parts][-1]
+        experiment, model, asked = parts[-1]
+        runs.append(LearningRun(way, days, script_settings(experiment, model, **asked)[1], folder))
     return runs
 
 

@@ -8,6 +8,7 @@ from data_processing.errors import UserError
 from data_processing.record import open_record
 from data_processing.splits import audit_rows, split_cube, write_audit
 from utils.ensembles import members_mean
+from utils.processes import by_first
 from utils.reporting import KEPT, VARIANCE, evaluate_run, forecaster_name
 from utils.runs import (Run, find_cube, is_finished, plain, read_json, run_differences, run_folder, run_label, run_name,
                         write_json)
@@ -50,6 +51,7 @@ def run_members(train_and_test, settings, experiment, model, *, domain):
     evaluate_ensemble(settings, cube_file, folders, model, until)
 
 
+@by_first
 def evaluate_ensemble(settings, cube_file, folders, model, until):
     """Score the mean of the members beside each of them; see `utils.reporting.evaluate_run`."""
     cube, splits = split_cube(cube_file.path, settings, until=until)

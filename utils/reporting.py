@@ -9,6 +9,7 @@ from utils.baselines import baseline_forecasts, cell_mean
 from utils.ensembles import LEVELS, members_variance, predict_spread, read_validation, write_ensemble_scores
 from utils.evaluation import (by_init_time, cell_metrics, daily_scores, format_metrics, score_forecasters,
                               write_cell_metrics, write_daily_scores, write_forecast, write_metrics)
+from utils.processes import by_first, is_first
 from utils.runs import lead_text
 from utils.training import forecast_days, forecast_told, told_forecast
 from utils.where_it_helps import event_limits, parts_of_the_record, read_regions, write_where_it_helps
@@ -38,6 +39,8 @@ def forecast_test(model, network, record, splits, settings):
     members : float32 ndarray [M, N, L, H, W], or None
         Of the weather forecast.
     """
+    if not is_first():  # who evaluates them
+        return {}, None
     if record.coming is None:
         return {model: forecast_days(network, record, splits.test, settings.device)}, None
     blind, bound, members = forecast_told(network, record, splits.test, settings.device)
@@ -46,6 +49,7 @@ def forecast_test(model, network, record, splits, settings):
     return forecasts, members if len(members) > 1 else None
 
 
+@by_first
 def evaluate_run(run, record, splits, forecasts, *, label, members=None, weather_variance=None, twin_domain=None, regions=(),
                  validation=None):
     """Score forecasts beside the baselines; write forecast.nc, the score files, the figures and, last, metrics.csv.

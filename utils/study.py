@@ -1,5 +1,6 @@
 """Runs of the scripts as parts of a study: each is made once and reused, so that an interrupted study goes on."""
 import functools
+import importlib
 import runpy
 
 from data_processing.coming_weather import NOT_TOLD, source_weather
@@ -14,8 +15,8 @@ DOMAIN_OF = {"ERA5test": "era5_land", "SMAPtest": "smap_l4", "finetune-SMAPtest"
 
 @functools.cache
 def load_script(experiment, model):
-    """Names of a script's module, `Settings` and `main` among them."""
-    return runpy.run_path(str(PROJECT / experiment / f"{model}.py"))
+    """Names of a script, `Settings` and `main` among them, and of its network's module, such as `make_convlstm`."""
+    return vars(importlib.import_module(f"utils.models.{model}")) | runpy.run_path(str(PROJECT / experiment / f"{model}.py"))
 
 
 def study_folder(experiment, model, settings):
@@ -78,8 +79,8 @@ def run_or_reuse(experiment, model, **settings):
     return folder
 
 
-def from_short_pretraining(model, asked, until, **training):
-    """Settings that start a fine-tuning from a short pre-training, made or reused, instead of the source's default one.
+def short_pretraining(model, asked, until, **training):
+    """A short pre-training, for a fine-tuning to start from instead of the source's default one.
 
     Parameters
     ----------
@@ -94,12 +95,16 @@ def from_short_pretraining(model, asked, until, **training):
     Returns
     -------
     dict
+        Settings of ERA5test that make it.
+    dict
+        Settings of the fine-tuning that start from it.
     """
     kept = ("head", "lead_time", "lead_times", "embargo_days", "seeds", "device", "results", "name")
-    training["coming_weather"] = source_weather(asked.get("coming_weather", NOT_TOLD))
-    folder = run_or_reuse("ERA5test", model, cube=asked["source_cube"], source_until=until,
-                          **{name: asked[name] for name in kept if name in asked}, **training)
-    return {"pretrained": str(folder), "source_cube": None, "source_until": None}
+    of_source = {name: asked[name] for name in kept if name in asked} | training | {
+        "cube": asked["source_cube"], "source_until": until,
+        "coming_weather": source_weather(asked.get("coming_weather", NOT_TOLD))}
+    folder = study_folder("ERA5test", model, load_script("ERA5test", model)["Settings"](**of_source))
+    return of_source, {"pretrained": str(folder), "source_cube": None, "source_until": None}
 
 
 def test_days(experiment, model, settings):

@@ -15,14 +15,13 @@ from data_processing.splits import split_cube
 from utils.bootstrap import (average, block_days, check_test_days, compare, determination, interval, mean_square,
                              read_daily, resampled_mean_square)
 from utils.draw_lead import LABELS
+from utils.fan_out import make_on_workers
+from utils.models.forms import FORMS, HEAVY
 from utils.reporting import BOUND, forecaster_name
 from utils.runs import find_cube
-from utils.study import from_short_pretraining, is_made, load_script, run_or_reuse, test_days
+from utils.study import is_made, load_script, run_or_reuse, short_pretraining, test_days
 from utils.transfer import source_cut, source_of
 
-FORMS = ("convlstm-local", "lstm-local", "cnn-local", "conv3d_lstm-local",
-         "convlstm-dense", "convlstm-conv", "lstm-dense", "cnn-dense", "conv3d_lstm-dense")
-HEAVY = ("lstm-dense", "conv3d_lstm-dense")  # 194 and 105 million weights on the twin's map: the quick form leaves them out
 BOUND_TRAINING = kind_of(OBSERVED).training
 EXPERIMENT = {"scratch": "SMAPtest", "transferred": "finetune-SMAPtest", kind_of("file").training: "finetune-SMAPtest",
               BOUND_TRAINING: "finetune-SMAPtest"}
@@ -81,26 +80,39 @@ def make_runs(settings, name):
                 asked = run_settings(settings, name, head, training, lead_times, source_cube) if possible else None
                 planned.append((StudyRun(form, training, lead_times, None, 1 if settings.quick else settings.seeds), asked))
     check_test_days(len(test_days(EXPERIMENT["scratch"], planned[0][0].form.split("-")[0], planned[0][1])))
-    made = sum(is_made(EXPERIMENT[run.training], run.form.split("-")[0], **asked) for run, asked in planned if asked)
-    total = sum(asked is not None for _, asked in planned)
-    print(f"{total} runs, {made} of them are made already", flush=True)
+    planned = [(run, runs_behind(run, asked, settings.quick)) for run, asked in planned]
+    asked_for = [runs for _, runs in planned if runs]
+    made = sum(is_made(experiment, model, **asked) for experiment, model, asked in (runs[-1] for runs in asked_for))
+    print(f"{len(asked_for)} runs, {made} of them are made already", flush=True)
+    if settings.scheduler is not None:
+        make_on_workers(settings.scheduler, [each for runs in asked_for for each in runs], settings.results)
     runs, started, done = [], clock.monotonic(), 0
-    for run, asked in planned:
-        if asked is None:
+    for run, parts in planned:
+        if not parts:
             runs.append(run)
             continue
         done += 1
-        model, head = run.form.split("-")
-        print(f"\nrun {done} of {total}: {run.form}, {run.training}, lead {run.lead_times}; "
+        print(f"\nrun {done} of {len(asked_for)}: {run.form}, {run.training}, lead {run.lead_times}; "
               f"{(clock.monotonic() - started) / 60:.0f} min so far", flush=True)
-        if settings.quick and run.training != "scratch":
-            short = QUICK_LOCAL["ERA5test"] if head == "local" else QUICK_PAPER
-            told = kind_of(asked.get("coming_weather", NOT_TOLD)).run
-            of_source = asked["name"].removesuffix(told) + kind_of(source_weather(asked.get("coming_weather", NOT_TOLD))).run
-            asked |= from_short_pretraining(model, asked | {"name": of_source}, source_until(model, asked), **QUICK, **short)
-        folder = run_or_reuse(EXPERIMENT[run.training], model, **asked)
-        runs.append(run._replace(folder=folder, settings=load_script(EXPERIMENT[run.training], model)["Settings"](**asked)))
+        folder = [run_or_reuse(experiment, model, **asked) for experiment, model, asked in parts][-1]
+        experiment, model, asked = parts[-1]
+        runs.append(run._replace(folder=folder, settings=load_script(experiment, model)["Settings"](**asked)))
     return runs
+
+
+def runs_behind(run, asked, quick):
+    """Experiment, model and settings of what is made for a run of the study: of the quick form also its short pre-training."""
+    if asked is None:
+        return []
+    model, head = run.form.split("-")
+    experiment = EXPERIMENT[run.training]
+    if not quick or run.training == "scratch":
+        return [(experiment, model, asked)]
+    short = QUICK_LOCAL["ERA5test"] if head == "local" else QUICK_PAPER
+    told = asked.get("coming_weather", NOT_TOLD)
+    name = asked["name"].removesuffix(kind_of(told).run) + kind_of(source_weather(told)).run
+    source, start = short_pretraining(model, asked | {"name": name}, source_until(model, asked), **QUICK, **short)
+    return [("ERA5test", model, source), (experiment, model, asked | start)]
 
 
 def trainings(coming_weather, head):

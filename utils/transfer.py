@@ -12,6 +12,8 @@ from data_processing.errors import UserError
 from data_processing.files import checksum, replacing
 from data_processing.scaling import Scaler
 from data_processing.splits import parse_date
+from utils.models.settings import ARCHITECTURE
+from utils.processes import by_first
 from utils.runs import find_cube, is_finished, plain, read_json, run_folder, run_name, setting_differences
 from utils.study import script_settings
 
@@ -22,6 +24,7 @@ SHARED = ("lead_time", "lead_times", "input_days", "max_gap_days", "scaling", "d
 OF_SOURCE = ("further_cubes", "worlds")  # of the pre-training, which fine-tuning hands on
 
 
+@by_first
 def save_model(run, network, record, settings, splits):
     """Write `model.pt`: weights, scaler, settings and where they come from, as tensors and plain values."""
     further = [find_cube(cube, "era5_land").path for cube in getattr(settings, "further_cubes", ())]
@@ -108,7 +111,7 @@ def pretrained_model(settings, model, architecture, splits, record):
         path = path / "model.pt" if path.is_dir() else path
         source_sha256 = None
     else:
-        path, source_sha256 = _source_model(settings, model, shared, splits, record)
+        path, source_sha256 = _source_model(settings, model, splits, record)
     found = load_model(path)
     if found["model"] != model:
         raise UserError(f"{path} holds the weights of {found['model']}, not of {model}. Name a run of ERA5test/{model}.py.")
@@ -135,30 +138,54 @@ def pretrained_model(settings, model, architecture, splits, record):
     return path, found
 
 
-def _source_model(settings, model, shared, splits, record):
+def _source_model(settings, model, splits, record):
     """Path of the weights pre-trained on `source_cube`, made when they do not exist, and the cube's checksum."""
-    source_cube = source_of(settings)
-    source_file = find_cube(source_cube, "era5_land")
+    source_file = find_cube(source_of(settings), "era5_land")
     source = open_cube(source_file.path)
     grid = {"lat": source["lat"].values, "lon": source["lon"].values}
     if not _any_grid(settings) and not _same_grid(grid, record):
         raise UserError(f"{source_file.path} has {_grid_text(grid)}, the target {_grid_text(vars(record))}: "
                         f"{ANY_GRID}.")
-    further = [cube_days(open_cube(find_cube(cube, "era5_land").path, check_values=False)) for cube in settings.further_cubes]
-    until = source_cut(cube_days(source), splits, settings.source_until, further)
+    folder, asked = source_run(settings, model, splits)
+    if not is_finished(folder):
+        print(f"no pre-trained run in {folder}: ERA5test/{model}.py makes it first", flush=True)
+        script, source_settings = script_settings("ERA5test", model, **asked, resume=settings.resume)
+        script["train_and_test"](source_settings)
+    return folder / "model.pt", checksum(source_file.path)
+
+
+def source_run(settings, model, splits):
+    """The run that a fine-tuning with a source cube starts from.
+
+    Parameters
+    ----------
+    settings : Settings of a fine-tuning script
+        Completed; of one member.
+    model : str
+        Name of the script.
+    splits : Splits
+        Of the target.
+
+    Returns
+    -------
+    Path
+        Its folder.
+    dict
+        Settings of ERA5test that make it.
+    """
+    source_cube = source_of(settings)
+    source_file = find_cube(source_cube, "era5_land")
+    source_days, *further = (cube_days(open_cube(find_cube(cube, "era5_land").path, check_values=False))
+                             for cube in (source_cube, *settings.further_cubes))
+    until = source_cut(source_days, splits, settings.source_until, further)
     weather = source_weather(settings.coming_weather)
     name = run_name(replace(settings, name=None, coming_weather=weather), source_file, until)
     folder = run_folder(settings, "ERA5test", model, name)
     if (folder / f"seed{settings.seed}").exists():  # a member of an ensemble serves as well
         folder = folder / f"seed{settings.seed}"
-    if not is_finished(folder):
-        print(f"no pre-trained run in {folder}: ERA5test/{model}.py makes it first", flush=True)
-        of_source = {name: getattr(settings, name) for name in OF_SOURCE}
-        script, source_settings = script_settings(
-            "ERA5test", model, **shared, **of_source, cube=source_cube, source_until=until, results=settings.results,
-            coming_weather=weather, device=settings.device, seed=settings.seed, seeds=settings.seeds, resume=settings.resume)
-        script["train_and_test"](source_settings)
-    return folder / "model.pt", checksum(source_file.path)
+    kept = (*ARCHITECTURE, *SHARED, *OF_SOURCE, "results", "device", "precision", "seed", "seeds")
+    return folder, {name: getattr(settings, name) for name in kept} | {
+        "cube": source_cube, "source_until": until, "coming_weather": weather}
 
 
 def source_of(settings):
