@@ -204,16 +204,16 @@ class Observed:
 
 
 def read_rows(values, days, rows):
-    """Some days of a band of rows, [n, rows, W], in memory.
+    """Some days of a band of rows, float32 [n, rows, W], in memory.
 
     Parameters
     ----------
-    values : [T, H, W]
+    values : float32 [T, H, W]
         Array or `Observed`.
     days : int [n]
     rows : slice
     """
-    band = np.empty((len(days), len(range(*rows.indices(values.shape[1]))), *values.shape[2:]), values.dtype)
+    band = np.empty((len(days), len(range(*rows.indices(values.shape[1]))), *values.shape[2:]), np.float32)
     for piece in blocks(len(days), 2 * max(NEIGHBOURING_BYTES, band[:1].nbytes)):
         band[piece] = values[days[piece], rows]
         release(*getattr(values, "parts", (values,)))

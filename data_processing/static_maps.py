@@ -54,9 +54,9 @@ def static_maps(carried, age, land, days, time, scaler):
         maps += [(scaler.mean[channel] - USUAL_MEAN[name]) / USUAL_RANGE[name],
                  np.log(scaler.spread[channel] / USUAL_SPREAD[name])]
         if season_known:
-            observed = (ObservedLogarithms if name in LOGARITHMIC else Observed)(carried[:, channel], age[:, channel])
-            _, cosine, sine = fit_season(observed, season_terms(time, 1), chosen, scaler.mean[channel], SEASON_RIDGE)
-            maps += [cosine / scaler.spread[channel], sine / scaler.spread[channel]]
+            observed = LandValues(Observed(carried[:, channel], age[:, channel]), land, name in LOGARITHMIC)
+            _, cosine, sine = fit_season(observed, season_terms(time, 1), chosen, scaler.mean[channel][land][None], SEASON_RIDGE)
+            maps += [on_map(wave[0], land) / scaler.spread[channel] for wave in (cosine, sine)]
         else:
             maps += [np.zeros(land.shape)] * 2
     _, cosine, sine = season_terms(time[days], 1).mean(axis=0)
@@ -68,11 +68,18 @@ def static_maps(carried, age, land, days, time, scaler):
     return np.where(land, np.stack(maps), 0.0).astype(np.float32)
 
 
-class ObservedLogarithms(Observed):
-    """log(1 + value) of what is observed."""
+class LandValues:
+    """Values (Observed) of the land cells as a map of one row, [T, 1, cells], read when they are indexed by days and row."""
+
+    def __init__(self, values, land, logarithmic):
+        self.values, self.land, self.logarithmic = values, land, logarithmic
+        self.parts = values.parts
+        self.shape = (len(values), 1, np.count_nonzero(land))
 
     def __getitem__(self, place):
-        return np.log1p(super().__getitem__(place))
+        days, row = place
+        found = self.values[days][:, self.land][:, None][:, row]
+        return np.log1p(found) if self.logarithmic else found
 
 
 def on_map(values, land):
