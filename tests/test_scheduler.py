@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 import xarray as xr
 from conftest import ROOT
+from grib_writer import ecmwf_forecast
 from test_preparing import GRID, Settings, plan_of, read, readings, toy, values_of
 from test_twin_files import COLUMNS, ROWS, TITLE, files, granule_fields  # noqa: F401
+from test_weather_fields import written
 
-from data_processing import scheduler
+from data_processing import prepare_weather_forecast, scheduler
 from data_processing.errors import UserError
 from data_processing.preparing import prepare
 from data_processing.twin_files import granule_name, write_granule
@@ -92,6 +94,20 @@ def test_a_file_that_workers_cannot_read_is_named_and_the_others_are_kept(tmp_pa
     with pytest.raises(UserError, match="04.txt: not a toy file.\nerror: the cube is not written"):
         prepare(plan_of(sources), read, GRID, settings)
     assert len(list((tmp_path / "there/pieces").glob("[0-9]*.nc"))) == len(DAYS) - 1
+
+
+def test_members_of_a_weather_forecast_are_read_by_workers(tmp_path, small_cube, cluster):
+    written(tmp_path / "a.grib2", *(message for member in (1, 2)
+                                    for message in ecmwf_forecast("2024-06-01T00", days=2, member=member)))
+    made = []
+    for name, address in (("here", None), ("there", cluster.scheduler_address)):
+        output = tmp_path / name / "weather.nc"
+        asked = {"like": str(small_cube()), "files": (str(tmp_path / "a.grib2"),), "output": str(output), "workers": 1}
+        prepare_weather_forecast.main(prepare_weather_forecast.Settings(**asked, scheduler=address))
+        with xr.open_dataset(output) as file:
+            made.append(file[["precipitation", "air_temperature"]].load())
+    assert made[0].sizes["member"] == 2 and made[0]["precipitation"].notnull().any()
+    xr.testing.assert_equal(*made)
 
 
 # ------------------------------------------------------------------------------------------------- what can be wrong
