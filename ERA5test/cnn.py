@@ -15,17 +15,8 @@ from typing import Literal
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_processing.files import PROJECT
-from data_processing.record import open_record
-from data_processing.splits import split_cube
 from utils.command_line import run_script
-from utils.members import run_members
-from utils.models.cnn import PAPER_HIDDEN, make_cnn
-from utils.models.settings import complete
-from utils.pretraining import pretraining_sources
-from utils.reporting import evaluate_run, forecast_test
-from utils.runs import find_cube, start_run
-from utils.training import train
-from utils.transfer import save_model
+# the other imports stand in the functions: they take seconds, which --help would wait for
 
 LEARNING_RATE = 4e-3  # of the local head
 
@@ -56,16 +47,19 @@ class Settings:
     # training
     satellite_view: bool | None = None  # learn also from the source as a satellite sees it; not for the paper's form
     worlds: int | None = None  # learn also from synthetic worlds; default 5, 0 for the paper's form
-    steps: int = 5000  # of the optimizer, where epochs is not given
+    steps: int | None = None  # of the optimizer, where epochs is not given; default 2000 for one lead time, 5000 for more
     epochs: int | None = None  # passes over the training days, instead of steps; default 30 for the paper's form
     patience: int = 10  # epochs without a better validation before training stops
     refit: bool | None = None  # train once more on training + validation days; default if they are under two years
     batch_size: int | None = None  # windows; default 2, and learning from each of their days; 32 for the paper's form
+    patch: int | None = None  # rows and columns of the square a step learns from; default the whole map, if it fits in memory
     learning_rate: float | None = None  # highest of a rise and fall; default 4e-3, 1e-3 for the paper's form
     weight_decay: float = 0.01  # of AdamW
     seed: int = 0  # of the start weights, the order of the windows and the dropout
     seeds: int = 1  # members of an ensemble, from this seed on
     device: str = "cpu"  # "cpu" or "cuda"
+    # of the network's arithmetic; "auto": bfloat16 where the processor computes faster with it
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     # output
     name: str | None = None  # of the run; default the cube's name, and the head where it is not "local"
     regions: tuple[str, ...] = ()  # to score apart: "name:south,north,west,east" in degrees, or NetCDF files of masks
@@ -74,11 +68,24 @@ class Settings:
 
 
 def main(settings):
+    from utils.members import run_members
+    from utils.models.cnn import PAPER_HIDDEN
+    from utils.models.settings import complete
+
     settings = complete(settings, learning_rate=LEARNING_RATE, paper_hidden=PAPER_HIDDEN)
     run_members(train_and_test, settings, "ERA5test", "cnn", domain="era5_land")
 
 
 def train_and_test(settings):
+    from data_processing.record import open_record
+    from data_processing.splits import split_cube
+    from utils.models.cnn import make_cnn
+    from utils.pretraining import pretraining_sources
+    from utils.reporting import evaluate_run, forecast_test
+    from utils.runs import find_cube, start_run
+    from utils.training import train
+    from utils.transfer import save_model
+
     cube_file = find_cube(settings.cube, "era5_land")
     cube, splits = split_cube(cube_file.path, settings, until=settings.source_until)
     run = start_run("ERA5test", "cnn", settings, cube_file, cube, splits, until=settings.source_until)

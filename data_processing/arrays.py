@@ -1,9 +1,23 @@
 """Plain array files (.npy) that are mapped into memory: large arrays then cost no more of it than what is being read."""
+import contextlib
+import hashlib
+import math
 import mmap
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
 
 import numpy as np
 
+from data_processing.files import PROJECT, replacing
+
+FOLDER = PROJECT / "data" / "arrays"
+KEPT_ENTRIES = 200  # in it
+ABANDONED = 2 * 86400  # seconds
 BLOCK_BYTES = 64_000_000  # of a large array, worked on at a time
+NEIGHBOURING_BYTES = 65536  # come into memory with every byte that is read of a mapped array, or less
 
 
 def create_array(path, shape, dtype):
@@ -25,8 +39,8 @@ def create_array(path, shape, dtype):
 
 
 def open_array(path):
-    """An array file, mapped read-only: its values are read when they are used."""
-    return np.load(path, mmap_mode="r")
+    """An array file, mapped: its values are read when they are used; what is written to it never reaches the file."""
+    return np.load(path, mmap_mode="c")
 
 
 def release(*arrays):
@@ -39,8 +53,6 @@ def release(*arrays):
             array = array.base
         mapped = getattr(array, "_mmap", None)
         if mapped is not None and hasattr(mapped, "madvise"):  # not on Windows
-            if array.flags.writeable:
-                mapped.flush()
             mapped.madvise(mmap.MADV_DONTNEED)
 
 
@@ -48,3 +60,161 @@ def blocks(length, item_bytes):
     """Slices that together cover `length` items, each of at most BLOCK_BYTES or one item."""
     step = max(1, BLOCK_BYTES // max(1, item_bytes))
     return [slice(start, min(start + step, length)) for start in range(0, length, step)]
+
+
+def scratch_array(shape, dtype=np.float32):
+    """An array to be filled and forgotten: in memory where it is small, else mapped from a temporary file.
+
+    The file stands in the system's folder for temporary files (environment variable TMPDIR) and has no name there: it goes with
+    the array, also when the program ends early.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : numpy dtype
+
+    Returns
+    -------
+    numpy.ndarray, or numpy.memmap above BLOCK_BYTES
+        Zeros.
+    """
+    if math.prod(shape) * np.dtype(dtype).itemsize <= BLOCK_BYTES:
+        return np.zeros(shape, dtype)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype, mode="w+", shape=tuple(shape))
+
+
+def kept_arrays(key, arrays, fill):
+    """Arrays that are worked out once and mapped afterwards, from a folder data/arrays/<key>/ that may be removed at any time.
+
+    Parameters
+    ----------
+    key : str
+        Names everything that the values depend on.
+    arrays : dict name -> (shape, dtype)
+    fill : function of (dict name -> numpy.memmap)
+        Works the values out; called where the folder does not exist.
+
+    Returns
+    -------
+    dict name -> numpy.memmap
+    """
+    folder = FOLDER / key
+    if not folder.exists():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        with _locked(FOLDER / f".{key}.lock"):
+            if not folder.exists():
+                _make_folder(folder, arrays, fill)
+        _remove_oldest()
+    os.utime(folder)
+    return {name: open_array(folder / f"{name}.npy") for name in arrays}
+
+
+def _make_folder(folder, arrays, fill):
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        temporary.mkdir()
+        fill({name: create_array(temporary / f"{name}.npy", *what) for name, what in arrays.items()})
+        with contextlib.suppress(OSError):  # another process was faster
+            os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(path):
+    """Wait for other processes that are in this block with the same path, where the system can tell."""
+    with open(path, "w") as file:
+        with contextlib.suppress(ImportError, OSError):  # Windows, some shared folders
+            import fcntl
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def kept_text(key, make):
+    """Text that `make()` gives, worked out once: data/arrays/<key>.txt."""
+    path = FOLDER / f"{key}.txt"
+    if not path.exists():
+        text = make()
+        with replacing(path) as temporary:
+            temporary.write_text(text)
+    return path.read_text()
+
+
+def short_key(*parts):
+    """Twelve characters that stand for the given values: numbers, text, arrays."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).tobytes() if isinstance(part, np.ndarray) else str(part).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()[:12]
+
+
+def _remove_oldest():
+    """Keep the KEPT_ENTRIES that were used last, and nothing half made from days ago."""
+    entries = sorted(FOLDER.iterdir(), key=lambda entry: entry.stat().st_mtime)
+    made = [entry for entry in entries if not entry.name.startswith(".")]
+    old = [entry for entry in entries if entry.name.startswith(".") and time.time() - entry.stat().st_mtime > ABANDONED]
+    for entry in made[:-KEPT_ENTRIES] + old:
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+
+def pieces(*arrays, work=1):
+    """Slices of the first axis that together cover arrays of one length, each of at most BLOCK_BYTES of all of them.
+
+    What was read or written of mapped arrays is released after each. Where the work on a piece takes many times its memory,
+    `work` says how many: the pieces are smaller by that factor.
+    """
+    item_bytes = work * sum(math.prod(array.shape[1:]) * array.dtype.itemsize for array in arrays)
+    for piece in blocks(len(arrays[0]), item_bytes):
+        yield piece
+        for array in arrays:
+            release(*getattr(array, "parts", (array,)))
+
+
+def in_turn(*arrays):
+    """Indices along the first axis of arrays of one length, one by one; memory is released as in `pieces`."""
+    for piece in pieces(*arrays):
+        yield from range(piece.start, piece.stop)
+
+
+class Observed:
+    """Observed values [T, H, W] behind carried ones, to be read like an array: worked out for the days and rows that are read."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, carried, age):
+        """carried : float32 [T, H, W]; age : uint8 [T, H, W], 0 where the value was observed that day."""
+        self.parts = carried, age
+        self.shape = carried.shape
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, place):
+        carried, age = self.parts
+        return np.where(age[place] == 0, carried[place], np.float32(np.nan))
+
+
+def read_rows(values, days, rows):
+    """Some days of a band of rows, float32 [days, rows, W], in memory.
+
+    Parameters
+    ----------
+    values : float32 [T, H, W]
+        Array or `Observed`.
+    days : int [n]
+    rows : slice
+    """
+    band = np.empty((len(days), len(range(*rows.indices(values.shape[1]))), *values.shape[2:]), np.float32)
+    for piece in blocks(len(days), 4 * max(NEIGHBOURING_BYTES, band[:1].nbytes)):
+        band[piece] = values[days[piece], rows]
+        release(*getattr(values, "parts", (values,)))
+    return band

@@ -13,12 +13,10 @@ from typing import NamedTuple
 
 import netCDF4
 import numpy as np
-import xarray as xr
-from xarray.backends import BackendArray
-from xarray.core import indexing
 
+from data_processing.arrays import kept_text, short_key
 from data_processing.errors import UserError
-from data_processing.files import replacing
+from data_processing.files import checksum, replacing
 
 VARIABLES = ("precipitation", "soil_moisture", "soil_temperature")
 PRECIPITATION, SOIL_MOISTURE, SOIL_TEMPERATURE = range(len(VARIABLES))
@@ -100,6 +98,7 @@ CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
 
 FILL_VALUE = -9999.0  # missing in many products, declared or not
 HUGE = 1e20  # netCDF's default fill (9.97e36) and its kin
+LARGE_FILE = 20_000_000  # bytes
 BLOCK_VALUES = 2_000_000  # values read at a time: 8 MB of float32
 SMALLEST_STEP = 1e-6  # degrees; two centres nearer than that are one position
 
@@ -133,6 +132,11 @@ def open_cube(path, variables=VARIABLES, check_values=True):
         stamps a day, no daily record, another calendar; duplicate or two-dimensional positions; values that
         contradict their unit; a variable without any value.
     """
+    import xarray as xr  # here and below: slow to import, and not needed to write a cube
+    from xarray.core.indexing import LazilyIndexedArray
+
+    from data_processing.cube_field import FileField
+
     path = Path(path)
     with _open_file(path) as file:
         names = _find_variables(file, variables, path)
@@ -155,19 +159,25 @@ def open_cube(path, variables=VARIABLES, check_values=True):
     cube = xr.Dataset(coords={"time": time.astype("datetime64[ns]"), "lat": lat, "lon": lon},
                       attrs=attributes)
     for variable, (name, dims, factor, offset, found_attributes) in fields.items():
-        field = _FileField(path, name, dims, source_day, rows, columns, factor, offset)
+        field = FileField(path, name, dims, source_day, rows, columns, factor, offset)
         kept = {key: found_attributes[key] for key in ("long_name", "source", "comment", "cell_methods")
                 if key in found_attributes}
         kept["units"] = UNITS[variable]
         kept["standard_name"] = found_attributes.get("standard_name", STANDARD_NAMES[variable])
-        cube[variable] = xr.Variable(ROLES, indexing.LazilyIndexedArray(field), kept)
-        if check_values:
-            _check_values(cube[variable], variable, found_attributes["units"], path)
+        cube[variable] = xr.Variable(ROLES, LazilyIndexedArray(field), kept)
+    units = {variable: attributes["units"] for variable, (*_, attributes) in fields.items()}
+    if check_values and path.stat().st_size > LARGE_FILE:  # read through once, not at each start
+        key = f"{path.stem}-checked-{short_key(checksum(path), sorted(units.items()), QUANTITIES)}"
+        kept_text(key, lambda: _check_values(cube, units, path))
+    elif check_values:
+        _check_values(cube, units, path)
     cube.encoding["source"] = str(path)
     return cube
 
 
 def _open_file(path):
+    import xarray as xr
+
     if not path.is_file():
         raise UserError(f"{path}: no such file. Give the path of a daily cube (NetCDF).")
     try:
@@ -270,6 +280,8 @@ def _read_axes(file, dims, path):
 
 def _read_days(coordinate, path):
     """Dates of the stamps, datetime64[D] [T], in the file's order, each at most once."""
+    import xarray as xr
+
     units, calendar = str(coordinate.attrs.get("units", "")), coordinate.attrs.get("calendar", "standard")
     if calendar not in CALENDARS:
         raise UserError(f"{path}: calendar {calendar!r} of {coordinate.name}; a cube holds real days "
@@ -358,47 +370,14 @@ def conversion(field, variable, path):
     return known[unit]
 
 
-class _FileField(BackendArray):
-    """One variable of a file, float32 [T, H, W] in the cube's order and unit; reads only what is indexed."""
-
-    def __init__(self, path, name, dims, source_day, rows, columns, factor, offset):
-        self.path, self.name = path, name
-        self.dims = [dims[role][0] for role in ROLES]
-        self.source_day, self.rows, self.columns = source_day, rows, columns
-        self.factor, self.offset = factor, offset
-        self.shape = (source_day.size, rows.size, columns.size)
-        self.dtype = np.dtype(np.float32)
-
-    def __getitem__(self, key):
-        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
-
-    def _read(self, key):
-        days, rows, columns = (np.atleast_1d(order[k])
-                               for order, k in zip((self.source_day, self.rows, self.columns), key))
-        values = np.full((days.size, rows.size, columns.size), np.nan, np.float32)
-        present = np.flatnonzero(days >= 0)
-        if present.size:
-            wanted, position = np.unique(days[present], return_inverse=True)
-            if wanted[-1] - wanted[0] + 1 == wanted.size:
-                wanted = slice(int(wanted[0]), int(wanted[-1]) + 1)
-            with _open_file(self.path) as file:
-                field = file[self.name].isel({self.dims[0]: wanted})
-                field = field.squeeze([dim for dim in field.dims if dim not in self.dims])
-                raw = field.transpose(*self.dims).values
-            values[present] = self._convert(raw[position][:, rows][:, :, columns])
-        return values[tuple(0 if np.ndim(k) == 0 and not isinstance(k, slice) else slice(None) for k in key)]
-
-    def _convert(self, raw):
-        missing = ~np.isfinite(raw) | (raw == FILL_VALUE) | (np.abs(raw) >= HUGE)
-        if (self.factor, self.offset) != (1.0, 0.0):
-            raw = raw * np.float64(self.factor) + self.offset
-        values = raw.astype(np.float32)
-        values[missing] = np.nan
-        return values
+def _check_values(cube, units, path):
+    """Raise where a variable has no value or its values contradict the unit that the file states; "good" else."""
+    for variable, unit in units.items():
+        _check_variable(cube[variable], variable, unit, path)
+    return "good"
 
 
-def _check_values(field, variable, file_unit, path):
-    """Raise where no value is left or where the values contradict the unit that the file states."""
+def _check_variable(field, variable, file_unit, path):
     quantity = QUANTITIES[variable]
     lowest, highest, count = np.inf, -np.inf, 0
     for days in day_blocks(field.shape):
@@ -467,42 +446,38 @@ def cube_days(cube):
     return cube["time"].values.astype("datetime64[D]")
 
 
-def cube_values(cube, days_before=0):
-    """All values of a cube as one array, the only full copy in memory.
+def cube_values(cube):
+    """All values of a cube, or of some of its days, as one array.
 
     Parameters
     ----------
     cube : xarray.Dataset
         From `open_cube`.
-    days_before : int
-        Missing days to put before the record, so that the first windows may start there.
 
     Returns
     -------
-    float32 [days_before + T, 3, H, W]
-        Variables in the order of `VARIABLES`, in `UNITS`, NaN = missing; the first `days_before` days are
-        NaN.
+    float32 [T, 3, H, W]
+        Variables in the order of `VARIABLES`, in `UNITS`, NaN = missing.
     """
     lacking = [name for name in VARIABLES if name not in cube]
     if lacking:
         raise UserError(f"the cube lacks {', '.join(lacking)}; it holds {', '.join(cube.data_vars)}.")
     shape = cube[VARIABLES[0]].shape
-    values = np.empty((days_before + shape[0], len(VARIABLES), *shape[1:]), np.float32)
-    values[:days_before] = np.nan
+    values = np.empty((shape[0], len(VARIABLES), *shape[1:]), np.float32)
     for channel, name in enumerate(VARIABLES):
         for days in day_blocks(shape):
-            values[days_before + days.start:days_before + days.stop, channel] = cube[name][days].values
+            values[days, channel] = cube[name][days].values
     return values
 
 
-def land_mask(values, training_days):
-    """Cells with any valid soil moisture on the training days.
+def land_mask(age, training_days):
+    """Cells with any soil moisture on the training days.
 
     Parameters
     ----------
-    values : float [T, 3, H, W]
-        NaN = missing.
-    training_days : bool [T]
+    age : uint8 [T, H, W]
+        Of soil moisture (`data_processing.gaps.carry_forward`): 0 = observed that day.
+    training_days : bool [T], or slice
 
     Returns
     -------
@@ -513,12 +488,12 @@ def land_mask(values, training_days):
     UserError
         No cell has any.
     """
-    land = np.zeros(values.shape[2:], bool)
-    for day in np.flatnonzero(training_days):
-        land |= ~np.isnan(values[day, SOIL_MOISTURE])
+    land = np.zeros(age.shape[1:], bool)
+    days = np.arange(len(age))[training_days]
+    for day in days:
+        land |= age[day] == 0
     if not land.any():
-        raise UserError(f"no cell has any soil moisture on the {np.count_nonzero(training_days)} training "
-                        "days; choose other dates or another cube.")
+        raise UserError(f"no cell has any soil moisture on the {days.size} training days; choose other dates or another cube.")
     return land
 
 

@@ -1,6 +1,7 @@
 """Find files, write them so that nothing half made ever stands under a final name, say why one cannot be read."""
 import contextlib
 import csv
+import functools
 import glob
 import hashlib
 import os
@@ -168,6 +169,12 @@ def _first_words(raw):
 
 
 def checksum(path):
-    """SHA-256 of a file, hexadecimal."""
+    """SHA-256 of a file, hexadecimal; a file that has not changed since is not read again in one process."""
+    found = os.stat(path)
+    return _checksum(str(path), found.st_size, found.st_mtime_ns)
+
+
+@functools.cache
+def _checksum(path, size, changed):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,7 @@ LONGEST_GAP = NO_VALUE - 1
 MEMORY_DAYS = 60.0  # e-folding time of the antecedent means: the deeper soil's
 
 
-def carry_forward(values, max_gap_days):
+def carry_forward(values, max_gap_days, before=None):
     """Fill missing soil moisture and temperature by the last observed value of the cell; never look ahead.
 
     Parameters
@@ -20,6 +20,8 @@ def carry_forward(values, max_gap_days):
         Variables in the order of `VARIABLES`; NaN = missing. Not changed.
     max_gap_days : int
         Oldest value that is still used, in days, 0 (none) to 254.
+    before : (float32 [3, H, W], uint8 [3, H, W]), optional
+        What the day before the first one ended with, where a record is read in pieces.
 
     Returns
     -------
@@ -29,20 +31,27 @@ def carry_forward(values, max_gap_days):
     age : uint8 [T, 3, H, W]
         Days since the value was observed: 0 = that day, `NO_VALUE` = carried is NaN.
     """
-    if not 0 <= max_gap_days <= LONGEST_GAP:
-        raise UserError(f"max_gap_days is {max_gap_days}; it must be 0 to {LONGEST_GAP}.")
+    check_gap_days(max_gap_days)
     carried = values.copy()
-    age = np.full(values.shape, NO_VALUE, np.uint8)
-    age[~np.isnan(values)] = 0
-    for channel in (VARIABLES.index(name) for name in CARRIED):
-        for day in range(1, len(values)):
-            fill = (age[day, channel] == NO_VALUE) & (age[day - 1, channel] < max_gap_days)
-            carried[day, channel][fill] = carried[day - 1, channel][fill]
-            age[day, channel][fill] = age[day - 1, channel][fill] + 1
+    age = np.where(np.isnan(values), np.uint8(NO_VALUE), np.uint8(0))
+    for day in range(len(values)):
+        last, last_age = (carried[day - 1], age[day - 1]) if day else before or (None, None)
+        if last is None:
+            continue
+        for channel in (VARIABLES.index(name) for name in CARRIED):
+            fill = (age[day, channel] == NO_VALUE) & (last_age[channel] < max_gap_days)
+            carried[day, channel][fill] = last[channel][fill]
+            age[day, channel][fill] = last_age[channel][fill] + 1
     return carried, age
 
 
-def antecedent_means(values):
+def check_gap_days(max_gap_days):
+    """Refuse a number of days that cannot be carried."""
+    if not 0 <= max_gap_days <= LONGEST_GAP:
+        raise UserError(f"max_gap_days is {max_gap_days}; it must be 0 to {LONGEST_GAP}.")
+
+
+def antecedent_means(values, before=None):
     """What the days before have been like: the mean of all values up to each day, older ones counting less.
 
     A value loses its weight with an e-folding time of MEMORY_DAYS; so a network that looks back some weeks knows of the
@@ -52,18 +61,22 @@ def antecedent_means(values):
     ----------
     values : float32 [T, 3, H, W]
         NaN = missing. Not changed.
+    before : two float32 [3, H, W], optional
+        Sums that the days before ended with, where a record is read in pieces.
 
     Returns
     -------
-    float32 [T, 3, H, W]
+    means : float32 [T, 3, H, W]
         In the unit of `values`, from the values of this and earlier days only; NaN before the first one.
+    sums : two float32 [3, H, W]
+        To go on with.
     """
     kept = np.float32(np.exp(-1.0 / MEMORY_DAYS))
     means = np.empty_like(values)
-    total, weight = np.zeros(values.shape[1:], np.float32), np.zeros(values.shape[1:], np.float32)
+    total, weight = before or (np.zeros(values.shape[1:], np.float32),) * 2
     for day, today in enumerate(values):
         observed = ~np.isnan(today)
         total = kept * total + np.where(observed, today, 0)
         weight = kept * weight + observed
         means[day] = np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 1e-6)
-    return means
+    return means, (total, weight)

@@ -4,8 +4,12 @@ As in the nowcasting of rain by its motion (Rinehart and Garvey 1978, doi:10.103
 displacement at which yesterday's rain around it resembles today's best. Weather systems keep their motion for days, so that
 earlier days count as well.
 """
+from typing import NamedTuple
+
 import numpy as np
 from scipy.ndimage import uniform_filter
+
+from data_processing.arrays import blocks, release
 
 from data_processing.satellite import KM_PER_DEGREE
 
@@ -17,31 +21,51 @@ USUAL = (230.0, 10.0)
 USUAL_SPREAD = 180.0
 EVIDENCE = 24.0  # gain in log-probability from no resemblance to a perfect one
 KEPT_EVIDENCE = 0.5  # of a day's evidence, on the day after
-BLOCK_DAYS = 256
+MOTION_VERSION = 1  # of the maps that are kept
 FLAT = 1e-6  # product of mean squares, log(1 + mm d-1)^4, below which there is nothing to compare
 
 
-def rain_motion(rain, lat, lon):
+class RainMotion(NamedTuple):
+    """Motion of the rain, the same for all cells of a block.
+
+    maps : float32 [T, 2, h, w], from `rain_motion`.
+    rows, columns : cells of a block.
+    """
+
+    maps: np.ndarray
+    rows: int
+    columns: int
+
+
+def motion_block(lat, lon):
+    """Rows and columns of cells that share a motion: about COARSE_KM, or the whole of a map of one row or column."""
+    if min(len(lat), len(lon)) < 2:
+        return len(lat), len(lon)
+    return tuple(max(1, round(COARSE_KM / km)) for km in spacing_km(lat, lon))
+
+
+def rain_motion(rain, land, lat, lon):
     """Motion of the rain on each day, from this and earlier days only.
 
     Parameters
     ----------
     rain : float32 [T, H, W]
-        mm d-1; NaN = missing, also at sea.
+        mm d-1; NaN = missing. Read in pieces.
+    land : bool [H, W]
+        Elsewhere the rain counts as missing.
     lat, lon : float [H], [W]
         Cell centres, degrees, ascending.
 
     Returns
     -------
-    float32 [T, 2, H, W]
-        km d-1, eastward and northward, everywhere; USUAL where there is nothing to compare.
+    float32 [T, 2, h, w]
+        km d-1, eastward and northward, of each block of cells (`motion_block`); USUAL where there is nothing to compare.
     """
     days, height, width = rain.shape
-    if height < 2 or width < 2:
-        return np.broadcast_to(np.float32(USUAL)[:, None, None], (days, 2, height, width)).copy()
-    row_km, column_km = spacing_km(lat, lon)
-    rows, columns = max(1, round(COARSE_KM / row_km)), max(1, round(COARSE_KM / column_km))
-    row_km, column_km = rows * row_km, columns * column_km
+    if min(height, width) < 2:
+        return np.broadcast_to(np.float32(USUAL)[:, None, None], (days, 2, 1, 1))
+    rows, columns = motion_block(lat, lon)
+    row_km, column_km = (size * km for size, km in zip((rows, columns), spacing_km(lat, lon)))
     window = max(1, round(WINDOW_KM / row_km)), max(1, round(WINDOW_KM / column_km))
     east = np.arange(-round(FASTEST_WEST / column_km), round(FASTEST_EAST / column_km) + 1)
     north = np.arange(-round(FASTEST_NORTH / row_km), round(FASTEST_NORTH / row_km) + 1)
@@ -50,8 +74,10 @@ def rain_motion(rain, lat, lon):
     expected = -((ways - USUAL) ** 2).sum(axis=1) / (2 * USUAL_SPREAD ** 2)
     motion = np.empty((days, 2, -(-height // rows), -(-width // columns)), np.float32)
     yesterday, evidence = None, 0.0
-    for start in range(0, days, BLOCK_DAYS):
-        today = departures(block_means(np.log1p(rain[start:start + BLOCK_DAYS]), rows, columns), window)
+    for block in blocks(days, 4 * (height * width + len(steps) * motion[0, 0].size)):
+        today = np.log1p(np.where(land, rain[block], np.float32(np.nan)))
+        release(rain)
+        today = departures(block_means(today, rows, columns), window)
         before = np.concatenate([np.zeros_like(today[:1]) if yesterday is None else yesterday, today[:-1]])
         yesterday = today[-1:]
         alike = resemblance(before, today, steps, window)
@@ -59,8 +85,8 @@ def rain_motion(rain, lat, lon):
             evidence = KEPT_EVIDENCE * evidence + EVIDENCE * alike[:, day]
             chance = evidence + expected[:, None, None]
             chance = np.exp(chance - chance.max(axis=0))
-            motion[start + day] = np.tensordot(ways.T, chance / chance.sum(axis=0), 1)
-    return motion.repeat(rows, axis=2)[:, :, :height].repeat(columns, axis=3)[..., :width]
+            motion[block.start + day] = np.tensordot(ways.T, chance / chance.sum(axis=0), 1)
+    return motion
 
 
 def spacing_km(lat, lon):
@@ -73,10 +99,10 @@ def block_means(maps, rows, columns):
     """Means of the known values [T, H, W] in blocks of rows x columns; NaN where nothing is known."""
     days, height, width = maps.shape
     padded = np.pad(maps, ((0, 0), (0, -height % rows), (0, -width % columns)), constant_values=np.nan)
-    blocks = padded.reshape(days, -(-height // rows), rows, -(-width // columns), columns)
-    known = np.isfinite(blocks)
+    parts = padded.reshape(days, -(-height // rows), rows, -(-width // columns), columns)
+    known = np.isfinite(parts)
     count = known.sum(axis=(2, 4))
-    total = np.where(known, blocks, 0).sum(axis=(2, 4))
+    total = np.where(known, parts, 0).sum(axis=(2, 4))
     return np.divide(total, count, out=np.full(total.shape, np.nan, np.float32), where=count > 0)
 
 

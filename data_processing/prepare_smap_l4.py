@@ -21,10 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_processing.cube import VARIABLES
 from data_processing.files import PROJECT
-from data_processing.preparing import prepare
-from data_processing.regrid import target_grid
-from data_processing.smap_l4 import find_granules, plan_granules, read_granules, survey
 from utils.command_line import RESUME_FILES, run_script
+# the other imports stand in the function: they take seconds, which --help would wait for
 
 FOLDER = PROJECT / "data" / "smap_l4"
 
@@ -48,6 +46,10 @@ class Settings:
 
 
 def main(settings):
+    from data_processing.preparing import prepare
+    from data_processing.regrid import target_grid
+    from data_processing.smap_l4 import find_granules, plan_granules, read_granules, survey
+
     granules, notes = find_granules(settings.files, settings.product)
     found = survey(granules, settings)
     target = target_grid(settings.grid, source=found.grid, like=settings.like, box=settings.box)

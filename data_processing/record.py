@@ -1,29 +1,38 @@
 """One cube made ready for networks: gaps carried, land known, scaled, windows as views."""
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
+from data_processing.arrays import Observed, blocks, kept_arrays, release, short_key
 from data_processing.coming_weather import ComingWeather, open_coming_weather
-from data_processing.cube import PRECIPITATION, SOIL_MOISTURE, VARIABLES, cube_days, cube_values, land_mask
+from data_processing.cube import PRECIPITATION, SOIL_MOISTURE, VARIABLES, cube_days, cube_values, land_mask, open_cube
 from data_processing.errors import UserError
-from data_processing.gaps import antecedent_means, carry_forward
-from data_processing.motion import rain_motion
+from data_processing.files import checksum
+from data_processing.gaps import NO_VALUE, antecedent_means, carry_forward, check_gap_days
+from data_processing.motion import MOTION_VERSION, RainMotion, motion_block, rain_motion
 from data_processing.scaling import Scaler, fit_scaler
 from data_processing.splits import cut_record
 from data_processing.static_maps import static_maps
-from data_processing.windows import window_view
+from data_processing.surroundings import surroundings
 
-
+ARRAYS_VERSION = 1  # of the arrays that are kept
+PADDING = 64  # missing days before the record: windows of every usual length are then views on the same arrays
 INPUTS = (*VARIABLES, "season", "place")  # what a forecast may rest on
 
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """What networks and baselines read; `scaler` and `static` come from the days given to `scale_record`."""
+    """What networks and baselines read; `scaler` and `static` come from the days given to `scale_record`.
+
+    The large arrays are mapped files (`data_processing.arrays`): only what is read of them is in memory.
+    """
 
     name: str  # of the cube
+    key: str  # of the files of its arrays
     time: np.ndarray  # datetime64[D] [T]
     lat: np.ndarray  # [H], degrees north
     lon: np.ndarray  # [W], degrees east
@@ -31,33 +40,15 @@ class Record:
     carried: np.ndarray  # float32 [input_days - 1 + T, 3, H, W]; missing days stand before the record
     age: np.ndarray  # uint8, the same shape
     antecedent: np.ndarray  # float32, the same shape; `data_processing.gaps.antecedent_means`
-    motion: Callable  # () -> float32 [input_days - 1 + T, 2, H, W], worked out when first asked for; `motion_of`
+    around: Callable  # () -> Surroundings, worked out when first asked for
+    motion: Callable  # () -> RainMotion of the same days, worked out when first asked for
     input_days: int
     lead_times: tuple[int, ...]  # days, ascending
     scaler: Scaler | None = None
     static: np.ndarray | None = None  # float32 [S, H, W]
     hidden: tuple[str, ...] = ()  # inputs that networks are not shown
     coming: ComingWeather | None = None  # what networks are told of the days after the last input day; None: nothing
-
-    @property
-    def carried_windows(self):
-        """View [T, input_days, 3, H, W]; window i ends on day i of the record."""
-        return window_view(self.carried, self.input_days)
-
-    @property
-    def age_windows(self):
-        """View [T, input_days, 3, H, W]."""
-        return window_view(self.age, self.input_days)
-
-    @property
-    def antecedent_windows(self):
-        """View [T, input_days, 3, H, W]."""
-        return window_view(self.antecedent, self.input_days)
-
-    @property
-    def motion_windows(self):
-        """View [T, input_days, 2, H, W]."""
-        return window_view(self.motion(), self.input_days)
+    copies: dict = field(default_factory=dict)  # of the arrays on a GPU (`utils.batches.resident`)
 
     def observed(self, days=slice(None)):
         """Observed soil moisture of some days of the record.
@@ -71,23 +62,129 @@ class Record:
         float32 [..., H, W]
             m3 m-3; NaN = not observed that day.
         """
+        return self.observed_maps[days]
+
+    def observed_at(self, days, cells):
+        """Observed soil moisture of some cells.
+
+        Parameters
+        ----------
+        days : int array of any shape
+            Negative = none.
+        cells : int array [C]
+            Indices into the flat map.
+
+        Returns
+        -------
+        float32 [..., C]
+            m3 m-3; NaN = not observed that day.
+        """
         before = self.input_days - 1
-        carried, age = self.carried[before:, SOIL_MOISTURE], self.age[before:, SOIL_MOISTURE]
-        return np.where(age[days] == 0, carried[days], np.float32(np.nan))
+        carried, age = (array.reshape(*array.shape[:2], -1)[before + np.maximum(days, 0)[..., None], SOIL_MOISTURE, cells]
+                        for array in (self.carried, self.age))
+        return np.where((age == 0) & (days >= 0)[..., None], carried, np.float32(np.nan))
+
+    @property
+    def observed_maps(self):
+        """`Observed` [T, H, W]: what `observed` gives, worked out for the days and rows that are read."""
+        return Observed(self.carried_soil_moisture, self.age[self.input_days - 1:, SOIL_MOISTURE])
 
     @property
     def carried_soil_moisture(self):
         """View [T, H, W]: last observed soil moisture, m3 m-3; NaN = nothing within `max_gap_days`."""
         return self.carried[self.input_days - 1:, SOIL_MOISTURE]
 
+    def release(self):
+        """Give back the memory of what was read of the arrays."""
+        release(self.carried, self.age, self.antecedent)
 
-def motion_of(carried, land, lat, lon):
-    """Function that gives `data_processing.motion.rain_motion` of a record's rain over land; only a first call takes time."""
-    return cache(lambda: rain_motion(np.where(land, carried[:, PRECIPITATION], np.float32(np.nan)), lat, lon))
+
+def with_arrays(record, key, carried, age, antecedent):
+    """A record of other values, and what follows from them: its surroundings and the motion of its rain."""
+    @cache
+    def around():
+        return surroundings(key, carried, age, record.land, record.lat, record.lon)
+
+    @cache
+    def motion():
+        def fill(arrays):
+            arrays["maps"][:] = rain_motion(rain, record.land, record.lat, record.lon)
+
+        rain = carried[:, PRECIPITATION]
+        rows, columns = motion_block(record.lat, record.lon)
+        shape = len(rain), 2, -(-len(record.lat) // rows), -(-len(record.lon) // columns)
+        return RainMotion(kept_arrays(f"{key}-motion-{short_key(MOTION_VERSION, record.land, len(rain))}",
+                                      {"maps": (shape, np.float32)}, fill)["maps"], rows, columns)
+
+    return replace(record, key=key, carried=carried, age=age, antecedent=antecedent, around=around, motion=motion, copies={})
+
+
+def build_arrays(key, source, shape, max_gap_days, days_before):
+    """Carried values, their age and antecedent means of a record, built once and mapped afterwards.
+
+    Parameters
+    ----------
+    key : str
+        Of the source and its days.
+    source : function of a slice of days -> float32 [n, 3, H, W]
+        The record's values, NaN = missing; asked for in order.
+    shape : (int, int, int)
+        Days, rows and columns.
+    max_gap_days : int
+    days_before : int
+        Missing days to put before the record.
+
+    Returns
+    -------
+    str
+        Key of the arrays.
+    carried : float32 [days_before + T, 3, H, W]
+    age : uint8, the same shape
+    antecedent : float32, the same shape
+    """
+    check_gap_days(max_gap_days)
+    padding = max(PADDING, days_before)
+    key = f"{key}-{short_key(ARRAYS_VERSION, max_gap_days, padding)}"
+    days, height, width = shape
+    shape = padding + days, len(VARIABLES), height, width
+
+    def fill(arrays):
+        arrays["carried"][:padding] = arrays["antecedent"][:padding] = np.nan
+        arrays["age"][:padding] = NO_VALUE
+        last, sums = None, None
+        for block in tqdm(blocks(days, 4 * len(VARIABLES) * height * width), desc=f"reading {key.rsplit('-', 2)[0]}",
+                          unit="block", dynamic_ncols=True, leave=False):
+            rows = slice(padding + block.start, padding + block.stop)
+            values = source(block)
+            carried, age = carry_forward(values, max_gap_days, last)
+            arrays["carried"][rows], arrays["age"][rows] = carried, age
+            arrays["antecedent"][rows], sums = antecedent_means(values, sums)
+            last = carried[-1], age[-1]
+            release(*arrays.values())
+
+    kept = kept_arrays(key, {"carried": (shape, np.float32), "age": (shape, np.uint8), "antecedent": (shape, np.float32)}, fill)
+    return key, *(kept[name][padding - days_before:] for name in ("carried", "age", "antecedent"))
+
+
+def cube_record(cube, name, splits, max_gap_days, hidden, land_days=slice(None)):
+    """Record of a cube's days, with the windows and lead times of `splits`; land = cells with any soil moisture on `land_days`."""
+    time, before = cube_days(cube), splits.input_days - 1
+    path = Path(cube.encoding["source"])
+    whole = open_cube(path, check_values=False)
+    whole = whole.isel(time=slice(int(np.searchsorted(cube_days(whole), time[0])), None))  # a later end changes nothing before
+    shape = whole.sizes["time"], whole.sizes["lat"], whole.sizes["lon"]
+    key, *arrays = build_arrays(f"{path.stem}-{short_key(checksum(path), time[0])}", lambda days: cube_values(whole.isel(time=days)),
+                                shape, max_gap_days, before)
+    carried, age, antecedent = (array[:before + len(time)] for array in arrays)
+    land = land_mask(age[before:, SOIL_MOISTURE], land_days)
+    record = Record(name=name, key=key, time=time, lat=cube["lat"].values, lon=cube["lon"].values, land=land, carried=carried,
+                    age=age, antecedent=antecedent, around=None, motion=None, input_days=splits.input_days,
+                    lead_times=splits.lead_times, hidden=tuple(hidden))
+    return with_arrays(record, key, carried, age, antecedent)
 
 
 def open_record(cube, name, splits, *, max_gap_days, hidden=(), coming_weather="none"):
-    """Read a cube into memory once and carry its gaps.
+    """Bring a cube into the arrays that networks read, with its gaps carried.
 
     Parameters
     ----------
@@ -116,24 +213,17 @@ def open_record(cube, name, splits, *, max_gap_days, hidden=(), coming_weather="
     unknown = [each for each in hidden if each not in INPUTS]
     if unknown:
         raise UserError(f"drop_inputs names {', '.join(unknown)}; the inputs are {', '.join(INPUTS)}.")
-    before = splits.input_days - 1
-    values = cube_values(cube, days_before=before)
-    land = land_mask(values[before:], splits.history_days)
-    carried, age = carry_forward(values, max_gap_days)
-    lat, lon = cube["lat"].values, cube["lon"].values
-    record = Record(name=name, time=cube_days(cube), lat=lat, lon=lon, land=land, carried=carried, age=age,
-                    antecedent=antecedent_means(values), motion=motion_of(carried, land, lat, lon),
-                    input_days=splits.input_days, lead_times=splits.lead_times, hidden=tuple(hidden))
+    record = cube_record(cube, name, splits, max_gap_days, hidden, splits.history_days)
     for split in ("train", "validation", "test"):
         days = getattr(splits, split)
-        if not (record.age[before:, SOIL_MOISTURE][days] == 0)[:, land].any():
+        if not any(np.isfinite(record.observed(day))[record.land].any() for day in days):
             raise UserError(f"{name} has no observed soil moisture on the {split} days, {splits.time[days[0]]} to "
                             f"{splits.time[days[-1]]}; choose other dates.")
     return replace(record, coming=open_coming_weather(coming_weather, record, splits, cube.attrs.get("twin_domain")))
 
 
 def whole_record(cube, name, splits, max_gap_days, until=None, hidden=()):
-    """Read a cube of which every day may be learned from: a further source of pre-training.
+    """A cube of which every day may be learned from: a further source of pre-training.
 
     Parameters
     ----------
@@ -152,16 +242,7 @@ def whole_record(cube, name, splits, max_gap_days, until=None, hidden=()):
     Record
         Not scaled yet; land = cells with any soil moisture.
     """
-    cube = cut_record(cube, until=until)
-    before = splits.input_days - 1
-    values = cube_values(cube, days_before=before)
-    time = cube_days(cube)
-    carried, age = carry_forward(values, max_gap_days)
-    lat, lon = cube["lat"].values, cube["lon"].values
-    land = land_mask(values[before:], np.ones(len(time), bool))
-    return Record(name=name, time=time, lat=lat, lon=lon, land=land, carried=carried, age=age,
-                  antecedent=antecedent_means(values), motion=motion_of(carried, land, lat, lon), input_days=splits.input_days,
-                  lead_times=splits.lead_times, hidden=tuple(hidden))
+    return cube_record(cut_record(cube, until=until), name, splits, max_gap_days, hidden)
 
 
 def scale_record(record, days, *, scaling, scaler=None):
@@ -186,8 +267,13 @@ def scale_record(record, days, *, scaling, scaler=None):
     kept = slice(chosen[0], chosen[-1] + 1)
     before = record.input_days - 1
     carried, age, time = record.carried[before:][kept], record.age[before:][kept], record.time[kept]
+
+    def fitted(kind):
+        return fit_scaler(Observed(carried, age), record.land, days[kept], time, kind=kind, source=record.name)
+
+    of_cells = fitted("cell")
     if scaler is None:
-        observed = np.where(age == 0, carried, np.float32(np.nan))
-        scaler = fit_scaler(observed, record.land, days[kept], time, kind=scaling, source=record.name)
-    static = static_maps(carried, age, record.land, days[kept], time, record.name)
+        scaler = of_cells if scaling == "cell" else fitted(scaling)
+    static = static_maps(carried, age, record.land, days[kept], time, of_cells)
+    record.release()
     return replace(record, scaler=scaler, static=static)

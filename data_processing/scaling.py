@@ -1,9 +1,10 @@
 """Scaling of the three variables to mean 0 and spread 1, fitted on training days over land only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from data_processing.arrays import blocks
 from data_processing.cube import SOIL_MOISTURE, VARIABLES
 from data_processing.errors import UserError
 
@@ -15,7 +16,6 @@ LOGARITHMIC = ("precipitation",)
 SMALLEST_SPREAD = {"precipitation": 0.1, "soil_moisture": 0.01, "soil_temperature": 1.0}
 FEWEST_VALUES = 3  # a cell with fewer has no mean of its own
 PRIOR_VALUES = 5  # weight of the usual spread of a cell beside its own, in values: a few values show too little of it
-BLOCK_VALUES = 4_000_000  # values turned into float64 at a time: 32 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +65,17 @@ class Scaler:
         """Scaled soil moisture [..., H, W] (numpy or torch) to m3 m-3."""
         mean, spread = self._pair(x, SOIL_MOISTURE)
         return x * spread + mean
+
+    def of_cells(self, cells):
+        """The scaler of some cells (int [c], numpy or torch, of the flat map), which make a map of one row."""
+        if self.kind == "global":
+            return self
+        mean, spread = (array.reshape(len(VARIABLES), 1, -1)[..., cells] for array in (self.mean, self.spread))
+        return self.with_maps(mean, spread)
+
+    def with_maps(self, mean, spread):
+        """The same with other maps of mean and spread, float32 [3, h, w]."""
+        return replace(self, mean=mean, spread=spread)
 
     def to_state(self):
         """Dict of plain values and two float32 numpy arrays, to be saved beside the weights."""
@@ -154,28 +165,27 @@ def fit_scaler(values, land, days, time, *, kind, source):
 
 
 def _cell_moments(values, channel, fitted, land):
-    """Count, mean and sum of squared departures of each land cell, float64 [cells], a block of days at a
-    time."""
+    """Count, mean and sum of squared departures of each land cell, float64 [cells].
+
+    Those of blocks of days, joined as by Chan et al. (1983), doi:10.1080/00031305.1983.10483115.
+    """
     cells = np.count_nonzero(land)
-    step = max(1, BLOCK_VALUES // max(1, land.size))
-    blocks = [fitted[start:start + step] for start in range(0, fitted.size, step)]
-    count, total, squares = np.zeros(cells), np.zeros(cells), np.zeros(cells)
-    for block in blocks:
-        x, valid = _block(values, channel, block, land)
-        count += valid.sum(axis=0)
-        total += x.sum(axis=0, where=valid)
-    mean = total / np.maximum(count, 1)
-    for block in blocks:
-        x, valid = _block(values, channel, block, land)
-        squares += ((x - mean) ** 2).sum(axis=0, where=valid)
+    count, mean, squares = np.zeros(cells), np.zeros(cells), np.zeros(cells)
+    for block in blocks(fitted.size, 16 * land.size):
+        x = values[fitted[block], channel][:, land]
+        if channel in _logarithmic_channels():
+            x = np.log1p(x)
+        valid = ~np.isnan(x)
+        x = np.where(valid, x, np.float32(0)).astype(np.float64)
+        number = valid.sum(axis=0)
+        block_mean = x.sum(axis=0) / np.maximum(number, 1)
+        x -= block_mean
+        x *= valid
+        total = np.maximum(count + number, 1)
+        squares += np.einsum("tc,tc->c", x, x) + (block_mean - mean) ** 2 * count * number / total
+        mean += (block_mean - mean) * number / total
+        count += number
     return count, mean, squares
-
-
-def _block(values, channel, block, land):
-    x = values[block, channel][:, land].astype(np.float64)
-    if channel in _logarithmic_channels():
-        x = np.log1p(x)
-    return x, ~np.isnan(x)
 
 
 def _logarithmic_channels():

@@ -1,8 +1,9 @@
 """Maps of the place, made of the training days: what a network knows of each cell besides the weather."""
 import numpy as np
 
+from data_processing.arrays import Observed, blocks, release
 from data_processing.cube import PRECIPITATION, SOIL_MOISTURE, VARIABLES
-from data_processing.scaling import LOGARITHMIC, fit_scaler
+from data_processing.scaling import LOGARITHMIC, Scaler
 from data_processing.season import fit_season, season_terms
 
 # Usual mean and spread of each variable, so that the maps of every cube are in the same units of order one:
@@ -23,21 +24,21 @@ RISE_DAYS = 3
 FLAT = 1e-6  # mean square below which a cell's values do not vary beyond rounding
 
 
-def static_maps(carried, age, land, days, time, source):
+def static_maps(carried, age, land, days, time, scaler):
     """Mean, spread and seasonal amplitude of each variable on the training days.
 
     Parameters
     ----------
     carried : float32 [T, 3, H, W]
-        From `carry_forward`.
+        From `carry_forward`; read in pieces.
     age : uint8 [T, 3, H, W]
         Only values of age 0 (observed) are used.
     land : bool [H, W]
     days : bool [T]
         Training days.
     time : datetime64[D] [T]
-    source : str
-        Name of the cube.
+    scaler : Scaler
+        With each cell's own mean and spread, fitted on these days.
 
     Returns
     -------
@@ -46,38 +47,57 @@ def static_maps(carried, age, land, days, time, source):
         are 0 and the map "season is known" is 0 instead of 1. The next four tell what the statistics are worth: from how
         many days they come, from which season, and how often soil moisture was observed; the last three are `habits`.
     """
-    observed = np.where(age == 0, carried, np.float32(np.nan))
-    scaler = fit_scaler(observed, land, days, time, kind="cell", source=source)
-    season_known = np.count_nonzero(days) >= SHORTEST_SEASON
+    chosen = np.flatnonzero(days)
+    season_known = chosen.size >= SHORTEST_SEASON
     maps = []
     for channel, name in enumerate(VARIABLES):
         maps += [(scaler.mean[channel] - USUAL_MEAN[name]) / USUAL_RANGE[name],
                  np.log(scaler.spread[channel] / USUAL_SPREAD[name])]
         if season_known:
-            values = np.log1p(observed[:, channel]) if name in LOGARITHMIC else observed[:, channel]
-            _, cosine, sine = fit_season(values, season_terms(time, 1), np.flatnonzero(days),
-                                         scaler.mean[channel], SEASON_RIDGE)
-            maps += [cosine / scaler.spread[channel], sine / scaler.spread[channel]]
+            observed = LandValues(Observed(carried[:, channel], age[:, channel]), land, name in LOGARITHMIC)
+            _, cosine, sine = fit_season(observed, season_terms(time, 1), chosen, scaler.mean[channel][land][None], SEASON_RIDGE)
+            maps += [on_map(wave[0], land) / scaler.spread[channel] for wave in (cosine, sine)]
         else:
             maps += [np.zeros(land.shape)] * 2
     _, cosine, sine = season_terms(time[days], 1).mean(axis=0)
-    count = (age[days, SOIL_MOISTURE] == 0).sum(axis=0)
-    for number in (float(season_known), np.log(np.count_nonzero(days) / SHORTEST_SEASON), cosine, sine):
+    count = sum((age[chosen[block], SOIL_MOISTURE] == 0).sum(axis=0) for block in blocks(chosen.size, land.size))
+    for number in (float(season_known), np.log(chosen.size / SHORTEST_SEASON), cosine, sine):
         maps.append(np.full(land.shape, number))
     maps.append(np.log((1 + count) / (1 + USUAL_COUNT)))
-    maps += habits(carried[days], observed[days, SOIL_MOISTURE], scaler, land)
+    maps += habits(carried, age, chosen, scaler, land)
     return np.where(land, np.stack(maps), 0.0).astype(np.float32)
 
 
-def habits(carried, observed, scaler, land):
+class LandValues:
+    """Values of the land cells as a map of one row, [T, 1, cells], read when they are indexed by days; logarithmic if asked."""
+
+    def __init__(self, values, land, logarithmic):
+        self.values, self.land, self.logarithmic = values, land, logarithmic
+        self.shape = (len(values), 1, np.count_nonzero(land))
+
+    def __getitem__(self, days):
+        found = self.values[days][:, self.land][:, None]
+        return np.log1p(found) if self.logarithmic else found
+
+
+def on_map(values, land):
+    """Values [cells] of the land cells on the map [H, W]; 0 at sea."""
+    result = np.zeros(land.shape)
+    result[land] = values
+    return result
+
+
+def habits(carried, age, chosen, scaler, land):
     """How the soil moisture of each cell goes on: what a network needs to know of the soil, learned from the record.
 
     Parameters
     ----------
     carried : float32 [T, 3, H, W]
         Values carried over gaps.
-    observed : float32 [T, H, W]
-        Observed soil moisture, m3 m-3; NaN = missing.
+    age : uint8 [T, 3, H, W]
+        0 = observed that day.
+    chosen : int [n]
+        Days to learn from.
     scaler : Scaler
         With each cell's own mean and spread.
     land : bool [H, W]
@@ -89,26 +109,52 @@ def habits(carried, observed, scaler, land):
         their mean rain, in log(1 + mm d-1). Pulled to the common slope of all cells where pairs are
         few; 0 where there is none.
     """
-    rain = np.log1p(np.nan_to_num(carried[:, PRECIPITATION]))
-    before = scaler.scale_soil_moisture(carried[:, SOIL_MOISTURE])
-    after = scaler.scale_soil_moisture(observed)
-    maps = [_shrunk_slope(before[:-kept], after[kept:], land) if len(before) > kept else np.zeros(land.shape)
-            for kept in KEPT_DAYS]
-    if len(before) <= RISE_DAYS:
-        return [*maps, np.zeros(land.shape)]
-    total = np.cumsum(rain, axis=0)
-    wet = (total[RISE_DAYS:] - total[:-RISE_DAYS]) / RISE_DAYS
-    rise = after[RISE_DAYS:] - before[:-RISE_DAYS]
-    return [*maps, _shrunk_slope(wet - wet.mean(axis=0), rise, land)]
+    of_land = scaler.of_cells(np.flatnonzero(land))
+    longest = max(*KEPT_DAYS, RISE_DAYS)
+    kept = [Slope(np.count_nonzero(land)) for _ in KEPT_DAYS]
+    rise = Slope(np.count_nonzero(land))
+    for block in blocks(chosen.size, 3 * carried[0].nbytes):
+        days = chosen[max(block.start - longest, 0):block.stop]
+        new = block.stop - block.start  # of these days are the last
+        soil = of_land.scale_soil_moisture(carried[days, SOIL_MOISTURE][:, land][:, None])[:, 0]
+        rain = np.log1p(np.nan_to_num(carried[days, PRECIPITATION][:, land]))
+        seen = age[days, SOIL_MOISTURE][:, land] == 0
+        release(carried, age)
+        observed = np.where(seen, soil, np.float32(np.nan))
+        for lag, slope in zip(KEPT_DAYS, kept):
+            first = max(len(days) - new, lag)
+            slope.add(soil[first - lag:max(len(days) - lag, 0)], observed[first:])
+        first = max(len(days) - new, RISE_DAYS)
+        total = np.cumsum(np.concatenate([np.zeros_like(rain[:1]), rain]), axis=0, dtype=np.float64)
+        wet = (total[first + 1:] - total[first + 1 - RISE_DAYS:max(len(days) + 1 - RISE_DAYS, 0)]) / RISE_DAYS
+        rise.add(wet, observed[first:] - soil[first - RISE_DAYS:max(len(days) - RISE_DAYS, 0)])
+    return [on_map(slope.shrunk(), land) for slope in kept] + [on_map(rise.shrunk(centred=True), land)]
 
 
-def _shrunk_slope(x, y, land):
-    """Least-squares slope [H, W] of y on x [n, H, W] through 0, over the pairs without NaN; see `habits`."""
-    pairs = np.isfinite(x) & np.isfinite(y)
-    x, y = np.where(pairs, x, 0.0), np.where(pairs, y, 0.0)
-    product, square, count = (x * y).sum(axis=0), (x * x).sum(axis=0), pairs.sum(axis=0)
-    usual = square[land].sum() / max(count[land].sum(), 1)
-    if usual < FLAT:
-        return np.zeros(land.shape)
-    common = product[land].sum() / square[land].sum()
-    return (product + PRIOR_PAIRS * usual * common) / (square + PRIOR_PAIRS * usual)
+class Slope:
+    """Sums over pairs (x, y) of each cell, from which follows the least-squares slope of y on x."""
+
+    def __init__(self, cells):
+        self.pairs, self.days = np.zeros(cells), 0
+        self.x, self.y, self.xx, self.xy, self.every_x = (np.zeros(cells) for _ in range(5))
+
+    def add(self, x, y):
+        """Pairs of some days, [n, cells]; those with a NaN do not count."""
+        known = np.isfinite(x) & np.isfinite(y)
+        self.every_x += np.where(np.isfinite(x), x, 0.0).sum(axis=0)
+        self.days += len(x)
+        x, y = np.where(known, x, 0.0).astype(np.float64), np.where(known, y, 0.0).astype(np.float64)
+        self.pairs += known.sum(axis=0)
+        self.x, self.y = self.x + x.sum(axis=0), self.y + y.sum(axis=0)
+        self.xx, self.xy = self.xx + np.einsum("tc,tc->c", x, x), self.xy + np.einsum("tc,tc->c", x, y)
+
+    def shrunk(self, centred=False):
+        """Slope [cells] through 0, pulled to that of all cells; `centred`: of x less its mean over all days."""
+        mean = self.every_x / max(self.days, 1) if centred else 0.0
+        square = self.xx - 2 * mean * self.x + mean ** 2 * self.pairs
+        product = self.xy - mean * self.y
+        usual = square.sum() / max(self.pairs.sum(), 1)
+        if usual < FLAT:
+            return np.zeros(square.shape)
+        common = product.sum() / square.sum()
+        return (product + PRIOR_PAIRS * usual * common) / (square + PRIOR_PAIRS * usual)

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import netCDF4
 import numpy as np
-import xarray as xr
 
 from data_processing.cube import FILL_VALUE, HUGE, QUANTITIES, conversion
 from data_processing.errors import UserError
@@ -43,7 +42,7 @@ class WeatherFile(NamedTuple):
     lead_times: np.ndarray
     members: int
     temperature: str
-    dataset: xr.Dataset  # of two variables, in the order of DIMENSIONS, latitude and longitude ascending; read when used
+    dataset: "xarray.Dataset"  # of two variables, in the order of DIMENSIONS, latitude and longitude ascending; read when used
     factors: dict  # variable -> (factor, offset) to the units of the cube
 
 
@@ -128,6 +127,8 @@ def open_weather_file(path, lat, lon):
         No such file, no NetCDF; a variable, a dimension, a day or a unit is absent, doubtful or unknown; other cells than the
         cube's; precipitation that adds up from the start of the forecast; values that contradict their unit.
     """
+    import xarray as xr  # slow to import, and not needed to write such a file
+
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such file.")

@@ -5,6 +5,7 @@ d)`.
 """
 
 import numpy as np
+import torch
 
 
 def window_view(values_padded, input_days):
@@ -12,42 +13,45 @@ def window_view(values_padded, input_days):
 
     Parameters
     ----------
-    values_padded : array [P + T, C, H, W]
-        Days in order; P = input_days - 1 missing days before the record (`cube_values(cube, days_before=P)`),
-        so that window i ends on day i of the record, for every day of the record.
+    values_padded : array or Tensor [P + T, C, H, W]
+        Days in order; P = input_days - 1 missing days before the record, so that window i ends on day i of the record, for
+        every day of the record. A mapped array is read when a window is gathered.
     input_days : int
         Days per window.
 
     Returns
     -------
-    array [T, input_days, C, H, W]
-        Read-only view.
+    Tensor [T, input_days, C, H, W]
+        A view.
     """
     if not 1 <= input_days <= len(values_padded):
         raise ValueError(f"input_days is {input_days}, the array has {len(values_padded)} days")
-    view = np.lib.stride_tricks.sliding_window_view(values_padded, input_days, axis=0)
-    return np.moveaxis(view, -1, 1)
+    values = torch.as_tensor(values_padded)
+    return values.unfold(0, input_days, 1).movedim(-1, 1)
 
 
-def gather(view, indices):
+def gather(view, indices, cells=None):
     """Copy the windows of one batch.
 
     Parameters
     ----------
-    view : array [T, input_days, C, H, W]
+    view : Tensor [T, input_days, C, H, W]
         From `window_view`.
     indices : int [n]
         Last input day of each window, an index into the record: target index - lead time; 0 or more.
+    cells : int Tensor [c], optional
+        Cells to copy, as indices into the flat map; default the whole map.
 
     Returns
     -------
-    array [n, input_days, C, H, W], contiguous
+    Tensor [n, input_days, C, H, W], or [n, input_days, C, c] where cells are named; contiguous
     """
     indices = np.asarray(indices)
     if indices.size and indices.min() < 0:
         raise ValueError(f"window ends {-indices.min()} days before the record; a target needs an init day "
                          "inside it")
-    batch = np.empty((indices.size, *view.shape[1:]), view.dtype)
-    for position, index in enumerate(indices):
-        batch[position] = view[index]
-    return batch
+    windows = [view[index] for index in indices.tolist()]
+    if cells is not None:
+        windows = [window.reshape(-1, window[0, 0].numel()).index_select(1, cells).unflatten(0, window.shape[:2])
+                   for window in windows]
+    return torch.stack(windows)

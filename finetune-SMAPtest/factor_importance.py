@@ -18,10 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_processing.files import PROJECT
 from utils.command_line import RESUME_FILES, run_script
-from utils.draw_factors import draw_factors
-from utils.factors import drop_one_rows, open_run, permutation_rows, write_factors
-from utils.fan_out import make_on_workers
-from utils.study import run_or_reuse
+# the other imports stand in the function: they take seconds, which --help would wait for
 
 
 @dataclass(frozen=True)
@@ -35,6 +32,11 @@ class Settings:
 
 
 def main(settings):
+    from utils.draw_factors import draw_factors
+    from utils.factors import drop_one_rows, open_run, permutation_rows, write_factors
+    from utils.fan_out import make_on_workers
+    from utils.study import run_or_reuse
+
     default = ("finetune-SMAPtest", "convlstm", {"results": settings.results})
     if not settings.run and settings.scheduler is not None:
         make_on_workers(settings.scheduler, [default], settings.results)

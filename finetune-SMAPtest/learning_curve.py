@@ -17,12 +17,9 @@ from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data_processing.coming_weather import kind_of
 from data_processing.files import PROJECT
 from utils.command_line import RESUME_FILES, run_script
-from utils.draw_learning import draw_learning_curve
-from utils.learning import make_learning_runs, score_learning_runs, write_learning_curve
-from utils.runs import find_cube
+# the other imports stand in the function: they take seconds, which --help would wait for
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,11 @@ class Settings:
 
 
 def main(settings):
+    from data_processing.coming_weather import kind_of
+    from utils.draw_learning import draw_learning_curve
+    from utils.learning import make_learning_runs, score_learning_runs, write_learning_curve
+    from utils.runs import find_cube
+
     name = settings.name or (find_cube(settings.cube, "smap_l4").name + ("-quick" if settings.quick else "")
                              + ("" if settings.model == "convlstm" else f"-{settings.model}"))
     folder = Path(settings.results) / "finetune-SMAPtest" / "learning_curve" / (name + kind_of(settings.coming_weather).run)

@@ -19,14 +19,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data_processing.coming_weather import kind_of
 from data_processing.files import PROJECT
 from utils.command_line import RESUME_FILES, run_script
-from utils.draw_lead import draw_errors_against_lead
-from utils.draw_table import draw_gain, draw_gain_by_region, draw_scatters, draw_skill
-from utils.gain_by_region import gain_rows, write_gain_by_region
-from utils.runs import find_cube
-from utils.tables import FORMS, collect_rows, lead_lines, make_runs, print_table, write_tables
+from utils.models.forms import FORMS
+# the other imports stand in the function: they take seconds, which --help would wait for
 
 
 @dataclass(frozen=True)
@@ -52,6 +48,13 @@ class Settings:
 
 
 def main(settings):
+    from data_processing.coming_weather import kind_of
+    from utils.draw_lead import draw_errors_against_lead
+    from utils.draw_table import draw_gain, draw_gain_by_region, draw_scatters, draw_skill
+    from utils.gain_by_region import gain_rows, write_gain_by_region
+    from utils.runs import find_cube
+    from utils.tables import collect_rows, lead_lines, make_runs, print_table, write_tables
+
     name = settings.name or (find_cube(settings.cube, "smap_l4").name + ("-quick" if settings.quick else "")
                              + (f"-{settings.train_days}days" if settings.train_days else ""))
     folder = Path(settings.results) / "finetune-SMAPtest" / "paper_table" / (name + kind_of(settings.coming_weather).run)

@@ -96,6 +96,7 @@ class Experiment:
     seed: int = 0
     seeds: int = 1
     device: str = "cpu"
+    precision: str = "float32"
 
 
 def weather_values(days, rows, columns, seed=0):

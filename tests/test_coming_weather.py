@@ -28,6 +28,7 @@ from utils.training import (cell_weight, ensemble_mse, forecast_days, forecast_t
 
 pytestmark = pytest.mark.usefixtures("coarse_figures")
 LEADS = 5
+CPU = torch.device("cpu")
 SETTINGS = complete(Experiment(lead_times=(1, 3), input_days=8, hidden=(6,), coming_weather="observed"), learning_rate=1e-3,
                     paper_hidden=(8, 4))
 
@@ -307,7 +308,7 @@ def test_short_windows_always_show_a_day(input_days, target):
     record, splits = ready(target, settings)
     network = make_convlstm(settings, record)
     torch.manual_seed(0)
-    losses = [training_loss(network, (record, splits.train), np.array([100]), cell_weight(record, "cpu"), "cpu").item()
+    losses = [training_loss(network, (record, splits.train), np.array([100]), cell_weight(record, CPU), CPU).item()
               for _ in range(20)]
     assert min(losses) > 0
 

@@ -1,14 +1,14 @@
 """The ConvLSTM: shapes, sizes, and the original's faults of order and of batch."""
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from data_processing.arrays import short_key
 from data_processing.gaps import antecedent_means
 from data_processing.motion import spacing_km
-from data_processing.record import motion_of, open_record, scale_record
+from data_processing.record import open_record, scale_record, with_arrays
 from data_processing.splits import split_cube
 from tests.conftest import Experiment
 from utils.batches import make_batch
@@ -46,7 +46,8 @@ def weather(weather_cube):
 
 def forecast(network, record, init_days):
     with torch.no_grad():
-        return network(make_batch(record, np.asarray(init_days), torch.device("cpu"))).numpy()
+        batch = make_batch(record, np.asarray(init_days), torch.device("cpu"), np.arange(record.land.size))
+        return network(batch).unflatten(-1, record.land.shape).numpy()
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -126,7 +127,7 @@ def test_missing_day_is_seen_as_missing_not_as_a_value(weather):
     age = record.age.copy()
     age[60 + settings.input_days - 1, 1] = 4
     older = make_batch(with_values(record, record.carried, age), np.array([60]), torch.device("cpu"))
-    assert older.freshness[0, -1, 1, 0, 0] == pytest.approx(0.2)
+    assert older.freshness[0, -1, 1, 0] == pytest.approx(0.2)
     assert not np.allclose(forecast(network, record, [60]),
                            forecast(network, with_values(record, record.carried, age), [60]), atol=1e-6)
 
@@ -160,7 +161,7 @@ def test_untrained_local_head_is_persistence_damped_by_a_half(weather):
     settings = complete(Experiment(), learning_rate=5e-3, paper_hidden=PAPER_HIDDEN)
     network = make_convlstm(settings, grid(5, 6)).eval()
     record, _ = ready_record(weather, settings)
-    last = make_batch(record, np.array([60]), torch.device("cpu")).inputs[:, -1, 1].numpy()
+    last = make_batch(record, np.array([60]), torch.device("cpu")).inputs[:, -1, 1].unflatten(-1, (5, 6)).numpy()
     np.testing.assert_allclose(forecast(network, record, [60])[:, 0, 0], last / 2, atol=1e-6)
 
 
@@ -189,5 +190,5 @@ def count(network):
 def with_values(record, carried, age=None):
     """The record with other values, and all that is worked out from them."""
     age = record.age if age is None else age
-    return replace(record, carried=carried, age=age, motion=motion_of(carried, record.land, record.lat, record.lon),
-                   antecedent=antecedent_means(np.where(age == 0, carried, np.float32(np.nan))))
+    return with_arrays(record, f"test-{short_key(carried, age)}", carried, age,
+                       antecedent_means(np.where(age == 0, carried, np.float32(np.nan)))[0])

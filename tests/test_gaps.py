@@ -70,8 +70,8 @@ def test_no_later_day_changes_an_earlier_one_and_cells_are_independent():
 
 def test_antecedent_mean_of_known_days_counts_older_ones_less_and_later_ones_never():
     nan = np.nan
-    means = antecedent_means(one_cell([nan, 0.1, nan, 0.4, nan]))[:, MOISTURE, 0, 0]
+    means = antecedent_means(one_cell([nan, 0.1, nan, 0.4, nan]))[0][:, MOISTURE, 0, 0]
     kept = np.exp(-2 / MEMORY_DAYS)
     last = (kept * 0.1 + 0.4) / (kept + 1)
     np.testing.assert_allclose(means, [nan, 0.1, 0.1, last, last], rtol=1e-5)
-    np.testing.assert_allclose(antecedent_means(one_cell([nan, 0.1, nan, 0.9, nan]))[:3, MOISTURE, 0, 0], means[:3])
+    np.testing.assert_allclose(antecedent_means(one_cell([nan, 0.1, nan, 0.9, nan]))[0][:3, MOISTURE, 0, 0], means[:3])

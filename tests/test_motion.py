@@ -2,10 +2,18 @@
 import numpy as np
 import pytest
 
-from data_processing import motion
-from data_processing.motion import USUAL, block_means, rain_motion, spacing_km
+from data_processing import arrays, motion
+from data_processing.motion import USUAL, block_means, motion_block, spacing_km
+from data_processing.motion import rain_motion as rain_motion_of_land
 
 KM = motion.KM_PER_DEGREE
+
+
+def rain_motion(rain, lat, lon):
+    """Motion [T, 2, H, W] of each cell, all of them land."""
+    maps = rain_motion_of_land(rain, np.ones(rain.shape[1:], bool), lat, lon)
+    rows, columns = motion_block(lat, lon)
+    return maps.repeat(rows, axis=2)[:, :, :rain.shape[1]].repeat(columns, axis=3)[..., :rain.shape[2]]
 
 
 def grid(rows, columns, km):
@@ -56,7 +64,7 @@ def test_later_days_and_the_blocks_of_days_change_nothing(monkeypatch):
     lat, lon = grid(12, 14, 140.0)
     whole = rain_motion(rain, lat, lon)
     np.testing.assert_array_equal(rain_motion(rain[:6], lat, lon), whole[:6])
-    monkeypatch.setattr(motion, "BLOCK_DAYS", 4)
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 4 * 4 * 12 * 14)
     np.testing.assert_allclose(rain_motion(rain, lat, lon), whole, atol=0.1)
 
 

@@ -10,8 +10,8 @@ from data_processing.record import open_record, scale_record
 from data_processing.splits import split_cube
 from tests.conftest import Experiment
 from tests.test_convlstm import count, grid, with_values
-from utils.batches import make_batch
-from utils.models.local import LookUpstream, area_means
+from utils.batches import Around, make_batch
+from utils.models.local import LookUpstream, areas
 from utils.models.settings import complete
 
 NAMES = ("cnn", "lstm", "conv3d_lstm")
@@ -44,7 +44,8 @@ def shaken(name, settings, record, seed=0):
 
 def forecast(network, record, init_days):
     with torch.no_grad():
-        return network(make_batch(record, np.asarray(init_days), torch.device("cpu"))).numpy()
+        batch = make_batch(record, np.asarray(init_days), torch.device("cpu"), np.arange(record.land.size))
+        return network(batch).unflatten(-1, record.land.shape).numpy()
 
 
 @pytest.fixture
@@ -119,13 +120,11 @@ def test_only_asked_cells_are_forecast_and_as_all_of_them_are(name, weather):
     settings = completed(name)
     record = opened(weather, settings)
     network = shaken(name, settings, record)
-    asked = np.zeros((5, 6), bool)
-    asked[1, 2:5] = True
+    cells = np.array([8, 9, 10])
     with torch.no_grad():
-        some = network(make_batch(record, np.array([60, 80]), torch.device("cpu"), asked)).numpy()
+        some = network(make_batch(record, np.array([60, 80]), torch.device("cpu"), cells)).numpy()
     whole = forecast(network, record, [60, 80])
-    np.testing.assert_allclose(some[..., asked], whole[..., asked], rtol=1e-5, atol=1e-5)
-    assert not some[..., ~asked].any()
+    np.testing.assert_allclose(some, whole[..., 1, 2:5], rtol=1e-5, atol=1e-5)
 
 
 def test_lstm_of_a_cell_knows_nothing_of_the_others_and_the_convolutions_do(weather):
@@ -154,13 +153,15 @@ def test_dropped_input_is_hidden_from_the_network(dropped, weather):
         assert not getattr(batch, field)[:, :, channel].any() and getattr(whole, field)[:, :, channel].any()
         others = [other for other in range(3) if other != channel]
         torch.testing.assert_close(getattr(batch, field)[:, :, others], getattr(whole, field)[:, :, others])
-    assert batch.motion.any() == (dropped != "precipitation") and whole.motion.any()
+    assert batch.around.motion.any() == (dropped != "precipitation") and whole.around.motion.any()
+    assert not batch.around.inputs[:, :, channel].any() and not batch.around.freshness[:, :, channel].any()
 
 
 def test_mean_of_an_area_counts_fresh_values_more_and_missing_ones_not():
     values = torch.tensor([[1.0, 3.0, 0.0], [5.0, 7.0, 0.0]]).expand(1, 1, 3, 2, 3)
     freshness = torch.tensor([[1.0, 0.5, 0.0], [0.0, 0.5, 0.0]]).expand(1, 1, 3, 2, 3)
-    means = area_means(values, freshness, 3)
+    around = Around(values, freshness, None, None, None, (120.0, 120.0))  # the second width, 200 km, is three blocks
+    means = areas(around)[3][..., :6, :].transpose(2, 3).unflatten(-1, (2, 3))
     assert means[0, 0, 0, 0, 0] == pytest.approx((1 + 1.5 + 3.5) / 2)
     assert means[0, 0, 0, 0, 2] == pytest.approx((1.5 + 3.5) / 1)
 
@@ -174,8 +175,9 @@ def test_upstream_is_where_the_rain_comes_from():
         upstream.look.weight[1, 5] = 1.0  # precipitation of the day before, two days' way upstream
     rain = torch.arange(2 * 6 * 6, dtype=torch.float32).view(1, 2, 1, 6, 6)
     values = torch.cat((rain, torch.zeros(1, 2, 2, 6, 6)), 2)
-    motion = torch.tensor([100.0, 200.0]).view(1, 1, 2, 1, 1).expand(1, 2, 2, 6, 6)
-    seen = upstream(values, torch.ones_like(values), motion, (100.0, 100.0), torch.tensor([5 * 6 + 4, 1 * 6 + 4]))
+    motion = torch.tensor([100.0, 200.0]).view(1, 1, 2, 1).expand(1, 2, 2, 2)
+    around = Around(values, torch.ones_like(values), motion, torch.tensor([5.0, 1.0]), torch.tensor([4.0, 4.0]), (100.0, 100.0))
+    seen = upstream(areas(around), around)
     assert seen[1, 0, 0, 0] == rain[0, 1, 0, 3, 3] and seen[1, 0, 0, 1] == rain[0, 0, 0, 1, 2]
     assert not seen[1, 0, 1, :2].any(), "beyond the map is nothing"
     assert not seen[0, 0, :, 1].any(), "before the window is nothing"

@@ -6,6 +6,7 @@ import torch
 from conftest import day_axis
 
 import data_processing.scaling as scaling
+from data_processing import arrays
 from data_processing.cube import VARIABLES
 from data_processing.errors import UserError
 from data_processing.scaling import SMALLEST_SPREAD, Scaler, fit_scaler
@@ -37,7 +38,7 @@ def transformed(values):
 
 
 def test_global_pair_equals_plain_numpy(values, monkeypatch):
-    monkeypatch.setattr(scaling, "BLOCK_VALUES", 40)  # several blocks of days
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 640)  # several blocks of days
     scaler = fit(values)
     chosen = transformed(values)[TRAINING][:, :, LAND]
     np.testing.assert_allclose(scaler.mean, np.nanmean(chosen, axis=(0, 2)), rtol=1e-6)

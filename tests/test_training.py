@@ -9,8 +9,9 @@ import xarray as xr
 
 from data_processing.errors import UserError
 from data_processing.record import open_record, scale_record
-from data_processing.satellite import satellite_view
+from data_processing.satellite_view import satellite_view
 from data_processing.splits import split_cube
+from data_processing.windows import window_view
 from tests.conftest import Experiment
 from utils.batches import make_batch, observed_targets
 from utils.models.convlstm import HEADS, PAPER_HIDDEN, make_convlstm
@@ -18,6 +19,8 @@ from utils.models.settings import complete
 from utils.runs import Run
 from utils.training import (cell_weight, check_frozen, epoch_batches, fit, forecast_days, masked_mse, one_cycle,
                             parameter_groups, train, validation_days)
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,8 @@ def test_weighted_loss_in_scaled_units_is_the_error_in_physical_units(prepared):
     observed = record.observed(splits.test)
     forecast = observed + np.random.default_rng(0).normal(0, 0.02, observed.shape).astype(np.float32)
     weight = cell_weight(record, torch.device("cpu"))
-    loss = masked_mse(torch.from_numpy(record.scaler.scale_soil_moisture(forecast)),
-                      torch.from_numpy(record.scaler.scale_soil_moisture(observed)), weight)
+    loss = masked_mse(*(torch.from_numpy(record.scaler.scale_soil_moisture(values)).flatten(1) for values in (forecast, observed)),
+                      weight)
     spread = record.scaler.spread[1][record.land].astype(float)
     assert float(loss) * (spread ** 2).mean() == pytest.approx(((forecast - observed) ** 2).mean(), rel=1e-4)
 
@@ -79,8 +82,8 @@ def test_fault_01_training_targets_lie_lead_time_after_each_input_day(small_cube
         settings = complete(Experiment(lead_time=lead_time, input_days=4), learning_rate=5e-3, paper_hidden=PAPER_HIDDEN)
         cube, splits = split_cube(small_cube(values=values.copy(), name=f"days{lead_time}"), settings)
         record = open_record(cube, "days", splits, max_gap_days=0)
-        days = observed_targets(record, np.array([50, 90]), np.ones(200, bool))[..., 0, 0, 0] * 1000
-        last_inputs = record.carried_windows[[50, 90], :, 1, 0, 0] * 1000
+        days = observed_targets(record, np.array([50, 90]), np.ones(200, bool), CPU, np.array([0]))[..., 0, 0] * 1000
+        last_inputs = window_view(record.carried, 4)[[50, 90], :, 1, 0, 0] * 1000
         np.testing.assert_allclose(days - last_inputs, lead_time, atol=1e-3)
 
 
@@ -89,7 +92,7 @@ def test_targets_outside_the_training_days_are_missing(prepared):
     allowed = np.zeros(len(record.time), bool)
     allowed[splits.train] = True
     last_init = splits.train[-1] - settings.lead_time
-    targets = observed_targets(record, np.array([last_init + 5]), allowed)[0, :, 0, 0, 0]
+    targets = observed_targets(record, np.array([last_init + 5]), allowed, CPU, np.array([0]))[0, :, 0, 0].numpy()
     assert np.isnan(targets[-5:]).all() and np.isfinite(targets[:-5]).all()
 
 
@@ -245,9 +248,9 @@ def test_fault_15_one_post_processing_for_all_networks(head, prepared):
     network.eval()
     forecast = forecast_days(network, record, splits.test[:3], "cpu", progress=False)
     with torch.no_grad():
-        scaled = network(make_batch(record, splits.test[:3] - settings.lead_time, torch.device("cpu")))[:, 0].numpy()
+        scaled = network(make_batch(record, splits.test[:3] - settings.lead_time, CPU)).unflatten(-1, record.land.shape)[:, 0]
     assert forecast.min() < 0
-    np.testing.assert_allclose(forecast, record.scaler.unscale_soil_moisture(scaled), atol=1e-6)
+    np.testing.assert_allclose(forecast, record.scaler.unscale_soil_moisture(scaled).numpy(), atol=1e-6)
 
 
 def test_fault_16_nothing_is_read_from_disk_while_training(weather_cube, tmp_path):

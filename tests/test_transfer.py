@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from data_processing import twin_worlds
+from data_processing import arrays, twin_worlds
 from data_processing.cube import open_cube
 from data_processing.errors import UserError
 from data_processing.record import open_record, scale_record
 from data_processing.splits import split_cube
-from data_processing.static_maps import CHANNELS, static_maps
+from data_processing.static_maps import CHANNELS
 from data_processing.twin_weather import COLUMN, LAND, ROW
 from tests.conftest import Experiment
 from utils.models.convlstm import PAPER_HIDDEN, make_convlstm
@@ -135,11 +135,10 @@ def test_stretch_lies_inside_the_days_that_may_be_used():
 
 def test_static_maps_tell_how_long_and_in_which_season_the_record_was(weather_cube):
     _, record, _ = opened(weather_cube(days=500))
-    before = record.input_days - 1
     maps = {}
     for first, last in (("2015-07-01", "2015-07-31"), ("2015-04-01", "2016-03-30")):
         days = (record.time >= np.datetime64(first)) & (record.time <= np.datetime64(last))
-        static = static_maps(record.carried[before:], record.age[before:], record.land, days, record.time, "small")
+        static = scale_record(record, days, scaling="cell").static
         maps[first] = dict(zip(CHANNELS, static[:, 0, 0]))
     july, year = maps["2015-07-01"], maps["2015-04-01"]
     assert july["length of the record"] == pytest.approx(np.log(31 / 365))
@@ -162,6 +161,14 @@ def test_habits_of_soil_that_keeps_a_known_share(small_cube):
     scaled = scale_record(record, splits.fit_days, scaling="cell")
     kept = scaled.static[CHANNELS.index("kept after 3 days")]
     np.testing.assert_allclose(kept, 0.729, atol=0.06)
+
+
+def test_static_maps_of_days_read_in_small_blocks(weather_cube, monkeypatch):
+    """As of large maps, where a block is shorter than the days that habits look back."""
+    _, record, splits = opened(weather_cube(days=200))
+    whole = scale_record(record, splits.fit_days, scaling="cell").static
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 2 * 3 * record.carried[0].nbytes)
+    np.testing.assert_allclose(scale_record(record, splits.fit_days, scaling="cell").static, whole, rtol=1e-5, atol=1e-6)
 
 
 def test_worlds_are_deterministic_differ_and_say_that_they_are_synthetic(tmp_path, monkeypatch):

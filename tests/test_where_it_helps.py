@@ -4,7 +4,7 @@ import pytest
 import xarray as xr
 
 from data_processing.errors import UserError
-from utils.where_it_helps import event_rows, parts_of_the_record, power_spectrum, read_regions, region_rows
+from utils.where_it_helps import event_limits, event_rows, parts_of_the_record, power_spectrum, read_regions, region_rows
 
 LAND = np.array([[True, True], [True, False]])
 
@@ -60,22 +60,22 @@ def test_hits_misses_and_false_alarms():
     history = np.repeat(np.arange(100, dtype=np.float32)[:, None, None], 1, axis=1) / 100
     observed = np.array([0.01, 0.02, 0.5, 0.95], np.float32).reshape(4, 1, 1, 1)
     forecast = np.array([0.01, 0.5, 0.03, 0.97], np.float32).reshape(4, 1, 1, 1)
-    dry, wet = event_rows(observed=observed, forecasts={"net": forecast}, history=history, lead_times=[1],
-                          land=np.ones((1, 1), bool))
+    limits = event_limits(history, np.ones(len(history), bool), np.ones((1, 1), bool))
+    dry, wet = event_rows(observed=observed, forecasts={"net": forecast}, limits=limits, lead_times=[1])
     assert (dry["hits"], dry["misses"], dry["false_alarms"], dry["hit_rate"], dry["false_alarm_ratio"]) == (1, 1, 1, 0.5, 0.5)
     assert dry["brier_score"] == pytest.approx(0.5)
     assert (wet["hits"], wet["misses"], wet["false_alarms"], wet["brier_score"]) == (1, 0, 0, 0)
     limit = np.float32(np.percentile(history, 10))
     forecast = np.array([limit, 0.9, 0.9, 0.9], np.float32).reshape(4, 1, 1, 1)  # at the threshold, far above it
-    dry, _ = event_rows(observed=observed, forecasts={"net": forecast}, history=history, lead_times=[1],
-                        land=np.ones((1, 1), bool), spread=np.full_like(forecast, 0.01))
+    dry, _ = event_rows(observed=observed, forecasts={"net": forecast}, limits=limits, lead_times=[1],
+                        spread=np.full_like(forecast, 0.01))
     assert dry["brier_score"] == pytest.approx((0.5 ** 2 + 1 + 0 + 0) / 4, abs=1e-6)
 
 
 def test_cells_without_enough_history_have_no_events():
     values = np.full((3, 1, 1, 1), 0.2, np.float32)
-    assert event_rows(observed=values, forecasts={"net": values}, history=values[:, 0], lead_times=[1],
-                      land=np.ones((1, 1), bool)) == []
+    limits = event_limits(values[:, 0], np.ones(3, bool), np.ones((1, 1), bool))
+    assert event_rows(observed=values, forecasts={"net": values}, limits=limits, lead_times=[1]) == []
 
 
 def test_spectrum_finds_the_wavelength_and_the_loss_of_detail():

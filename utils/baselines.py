@@ -1,11 +1,13 @@
 """The forecasts that every network is measured against: persistence, damped persistence, climatology, water balance.
 
 Shapes: T days of the record, N target days, H latitudes, W longitudes. Values in m3 m-3, NaN missing.
+`observed` is an array or a `data_processing.arrays.Observed`; large arrays are read and written in blocks of days.
 "History days" are the days a baseline may learn from; targets outside them are never read.
 """
 
 import numpy as np
 
+from data_processing.arrays import in_turn, pieces, release, scratch_array
 from data_processing.errors import UserError
 from data_processing.season import fit_season, season_terms
 from utils.water_balance import water_balance
@@ -34,15 +36,18 @@ def baseline_forecasts(record, targets, history_days):
     dict name -> float32 [N, L, H, W]
         persistence, damped_persistence, climatology, water_balance, each lead time of the record; m3 m-3, no NaN on land.
     """
-    observed, carried = record.observed(), record.carried_soil_moisture
+    observed, carried = record.observed_maps, record.carried_soil_moisture
     mean = cell_mean(observed, history_days)
+    shape = len(targets), len(record.lead_times), *mean.shape
     usual = climatology(observed, record.time, history_days, record.time[targets], mean)
-    of_lead = [{"persistence": persistence(carried, targets, lead_time, mean),
-                "damped_persistence": damped_persistence(carried, observed, history_days, targets, lead_time, mean),
-                "climatology": usual,
-                "water_balance": water_balance(record, targets, lead_time, history_days, mean)}
-               for lead_time in record.lead_times]
-    return {name: np.stack([forecasts[name] for forecasts in of_lead], axis=1) for name in of_lead[0]}
+    forecasts = {"persistence": scratch_array(shape), "damped_persistence": scratch_array(shape),
+                 "climatology": np.broadcast_to(usual[:, None], shape), "water_balance": scratch_array(shape)}
+    for lead, lead_time in enumerate(record.lead_times):
+        persistence(carried, targets, lead_time, mean, out=forecasts["persistence"][:, lead])
+        damped_persistence(carried, observed, history_days, targets, lead_time, mean,
+                           out=forecasts["damped_persistence"][:, lead])
+        water_balance(record, targets, lead_time, history_days, mean, out=forecasts["water_balance"][:, lead])
+    return forecasts
 
 
 def cell_mean(observed, history_days):
@@ -69,11 +74,12 @@ def cell_mean(observed, history_days):
     total = np.zeros(observed.shape[1:])
     count = np.zeros(observed.shape[1:], dtype=np.int64)
     ever_observed = np.zeros(observed.shape[1:], dtype=bool)
-    for day, in_history in zip(observed, history_days):
-        valid = np.isfinite(day)
+    for day in in_turn(observed):
+        today = observed[day]
+        valid = np.isfinite(today)
         ever_observed |= valid
-        if in_history:
-            total += np.where(valid, day, 0.0)
+        if history_days[day]:
+            total += np.where(valid, today, 0.0)
             count += valid
     if not count.any():
         raise UserError(f"No soil moisture is observed on the {int(np.sum(history_days))} history days: "
@@ -83,7 +89,7 @@ def cell_mean(observed, history_days):
     return mean.astype(np.float32)
 
 
-def persistence(carried, targets, lead_time, mean):
+def persistence(carried, targets, lead_time, mean, out=None):
     """Last known value of the cell, `lead_time` days before the target.
 
     Parameters
@@ -96,26 +102,31 @@ def persistence(carried, targets, lead_time, mean):
         Days from the last input day to the target, >= 1.
     mean : float32 [H, W]
         m3 m-3, forecast where nothing is known (also for input days before the record).
+    out : float32 [N, H, W], optional
+        Where to write the forecasts.
 
     Returns
     -------
     float32 [N, H, W]
         m3 m-3, NaN only where `mean` is NaN.
     """
-    forecast = np.empty((len(targets), *carried.shape[1:]), dtype=np.float32)
-    for sample, init in enumerate(_init_days(carried, targets, lead_time)):
-        forecast[sample] = mean if init < 0 else np.where(np.isfinite(carried[init]), carried[init], mean)
+    forecast = scratch_array((len(targets), *carried.shape[1:])) if out is None else out
+    init_days = _init_days(carried, targets, lead_time)
+    for samples in pieces(forecast):
+        for sample, init in enumerate(init_days[samples], samples.start):
+            forecast[sample] = mean if init < 0 else np.where(np.isfinite(carried[init]), carried[init], mean)
+        release(carried)
     return forecast
 
 
-def damped_persistence(carried, observed, history_days, targets, lead_time, mean):
+def damped_persistence(carried, observed, history_days, targets, lead_time, mean, out=None):
     """Cell's mean plus a share of the last known departure from it.
 
     The share (`damping_factor`) is fitted on the history days, one per cell and lead time.
 
     Parameters
     ----------
-    carried, targets, lead_time, mean
+    carried, targets, lead_time, mean, out
         See `persistence`.
     observed : float32 [T, H, W]
         m3 m-3, NaN = missing.
@@ -127,9 +138,9 @@ def damped_persistence(carried, observed, history_days, targets, lead_time, mean
         m3 m-3, NaN only where `mean` is NaN.
     """
     factor = damping_factor(carried, observed, history_days, lead_time, mean)
-    forecast = persistence(carried, targets, lead_time, mean)
-    for sample in forecast:
-        sample[...] = mean + factor * (sample - mean)
+    forecast = persistence(carried, targets, lead_time, mean, out)
+    for sample in in_turn(forecast):
+        forecast[sample] = mean + factor * (forecast[sample] - mean)
     return forecast
 
 
@@ -155,13 +166,14 @@ def damping_factor(carried, observed, history_days, lead_time, mean):
     square = np.zeros(observed.shape[1:])
     pairs = np.zeros(observed.shape[1:], dtype=np.int64)
     centre = np.asarray(mean, dtype=np.float64)
-    for target in range(lead_time, len(observed)):
+    for target in in_turn(observed):
         init = target - lead_time
-        if not (history_days[target] and history_days[init]):
+        if not (init >= 0 and history_days[target] and history_days[init]):
             continue
-        valid = np.isfinite(carried[init]) & np.isfinite(observed[target])
+        now = observed[target]
+        valid = np.isfinite(carried[init]) & np.isfinite(now)
         before = np.where(valid, carried[init] - centre, 0.0)
-        after = np.where(valid, observed[target] - centre, 0.0)
+        after = np.where(valid, now - centre, 0.0)
         product += before * after
         square += before * before
         pairs += valid
@@ -195,11 +207,12 @@ def climatology(observed, time, history_days, target_times, mean):
     _check_days(observed, history_days)
     days = np.flatnonzero(history_days)
     if len(days) < MINIMUM_CLIMATOLOGY_DAYS:
-        return np.repeat(np.asarray(mean, dtype=np.float32)[None], len(target_times), axis=0)
+        return np.broadcast_to(np.asarray(mean, dtype=np.float32), (len(target_times), *mean.shape))
     coefficients = fit_season(observed, season_terms(time, HARMONICS), days, mean, CLIMATOLOGY_RIDGE)
-    forecast = np.empty((len(target_times), *observed.shape[1:]), dtype=np.float32)
-    for sample, terms in enumerate(season_terms(target_times, HARMONICS)):
-        forecast[sample] = mean + np.tensordot(terms, coefficients, axes=1)
+    forecast = scratch_array((len(target_times), *observed.shape[1:]))
+    terms = season_terms(target_times, HARMONICS)
+    for sample in in_turn(forecast):
+        forecast[sample] = mean + np.tensordot(terms[sample], coefficients, axes=1)
     return forecast
 
 

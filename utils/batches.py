@@ -1,58 +1,86 @@
 """From windows of the record to the tensors that a network sees."""
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from data_processing.cube import VARIABLES
-from data_processing.gaps import NO_VALUE
-from data_processing.motion import spacing_km
 from data_processing.season import season_terms
-from data_processing.windows import gather
+from data_processing.surroundings import FRESHNESS, block_scaler
+from data_processing.windows import gather, window_view
+
+RELEASE_EVERY = 16  # batches, after which the memory of what was read of mapped arrays is given back
+GPU_SHARE = 0.5  # of the free memory of a GPU that one array may take
+_made = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Around:
+    """What a network sees around the cells: the maps of `data_processing.surroundings`, and where the cells lie on them.
+
+    Attributes
+    ----------
+    inputs : Tensor [N, D, 3, h, w]
+        Scaled values of blocks; 0 where there is none and at sea.
+    freshness : Tensor [N, D, 3, h, w]
+        1 / (1 + age in days), mean over the block.
+    motion : Tensor [N, D, 2, C]
+        Of the rain at the cells, km d-1 eastward and northward (`data_processing.motion`).
+    row, column : float Tensor [C]
+        Of the cells' centres, in blocks; whole numbers are the centres of blocks.
+    spacing_km : (float, float)
+        Of the rows and columns of blocks: one network may see records of several grids.
+    """
+
+    inputs: torch.Tensor
+    freshness: torch.Tensor
+    motion: torch.Tensor
+    row: torch.Tensor
+    column: torch.Tensor
+    spacing_km: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Batch:
     """What a network may look at: nothing after the last input day, but for the coming weather where it is told.
 
+    Everything is given for C cells: those that are forecast, the land or a part of it, or the whole map for networks that read
+    maps.
+
     Attributes
     ----------
-    inputs : Tensor [N, D, 3, H, W] = (window, input day, VARIABLES, lat, lon)
+    inputs : Tensor [N, D, 3, C] = (window, input day, VARIABLES, cell)
         Scaled values, carried over gaps; 0 (the scaler's mean) where there is none and at sea.
-    freshness : Tensor [N, D, 3, H, W]
+    freshness : Tensor [N, D, 3, C]
         1 / (1 + age in days) of each value: 1 = observed that day, 0 = missing.
+    antecedent : Tensor [N, D, 3, C]
+        Scaled means of the days up to each day (`data_processing.gaps.antecedent_means`); 0 where nothing was observed.
     season : Tensor [N, D, 2]
         Cosine and sine of the day of the year.
-    static : Tensor [S, H, W]
+    static : Tensor [S, C]
         Maps of the place (`data_processing.static_maps`), 0 at sea.
-    antecedent : Tensor [N, D, 3, H, W]
-        Scaled means of the days up to each day (`data_processing.gaps.antecedent_means`); 0 where nothing was observed.
-    motion : Tensor [N, D, 2, H, W]
-        Of the rain, km d-1 eastward and northward (`data_processing.motion`).
-    asked : bool Tensor [H, W]
-        Cells whose forecast is asked for: the land, or a part of it in training.
-    spacing_km : (float, float)
-        Of the rows and columns: one network may see records of several grids.
+    map_shape : (int, int)
+        Rows and columns of the whole map.
     shown : tuple of int
         Days of the window, d of them, from which a forecast is asked for; -1 = the last input day.
-    coming : Tensor [M, N, d, L, COMING_CHANNELS, cells], or None
-        What M members of a forecast tell of the weather after each shown day, at the asked cells
-        (`data_processing.coming_weather`).
+    around : Around, or None for a network that does not look around
+    coming : Tensor [M, N, d, L, COMING_CHANNELS, C], or None
+        What M members of a forecast tell of the weather after each shown day (`data_processing.coming_weather`).
     """
 
     inputs: torch.Tensor
     freshness: torch.Tensor
+    antecedent: torch.Tensor
     season: torch.Tensor
     static: torch.Tensor
-    antecedent: torch.Tensor
-    motion: torch.Tensor
-    asked: torch.Tensor
-    spacing_km: tuple[float, float]
+    map_shape: tuple[int, int]
     shown: tuple[int, ...] = (-1,)
+    around: Around | None = None
     coming: torch.Tensor | None = None
 
 
-def make_batch(record, init_days, device, asked=None, shown=(-1,), tell=None):
+def make_batch(record, init_days, device, cells=None, shown=(-1,), tell=None, around=True):
     """Gather the windows that end at the given days.
 
     Parameters
@@ -61,44 +89,121 @@ def make_batch(record, init_days, device, asked=None, shown=(-1,), tell=None):
     init_days : int ndarray [N]
         Last input days, as indices into the record.
     device : torch.device
-    asked : bool ndarray [H, W], optional
-        Cells to forecast; default the land.
+    cells : int ndarray [C], optional
+        Cells to forecast, as indices into the flat map; default the land.
     shown : sequence of int
         See `Batch`.
-    tell : function of (int ndarray [n], int ndarray [cells]) -> float32 [M, n, L, COMING_CHANNELS, cells], optional
+    tell : function of (int ndarray [n], int ndarray [C]) -> float32 [M, n, L, COMING_CHANNELS, C], optional
         Weather after given days at given cells.
+    around : bool
+        Whether the network looks around.
 
     Returns
     -------
     Batch
     """
-    values = record.scaler.scale(gather(record.carried_windows, init_days))
-    age = gather(record.age_windows, init_days)
-    missing = (age == NO_VALUE) | ~record.land
-    values[missing] = 0.0
-    freshness = np.where(missing, 0.0, 1.0 / (1.0 + age)).astype(np.float32)
-    antecedent = np.nan_to_num(record.scaler.scale(gather(record.antecedent_windows, init_days)), copy=False)
-    antecedent *= record.land
-    motion = gather(record.motion_windows, init_days)
-    dates = record.time[0] + input_day_indices(record, init_days)
-    season = season_terms(dates.ravel(), harmonics=1)[:, 1:].reshape(*dates.shape, 2).astype(np.float32)
-    asked = record.land if asked is None else asked
-    static = record.static
+    cells = np.flatnonzero(record.land) if cells is None else cells
+    if next(_made) % RELEASE_EVERY == 0:
+        record.release()
+    on_device = torch.from_numpy(cells).to(device)
+
+    def of_cells(name):
+        return windows(record, name, init_days, device, on_device)
+
+    scaler, land = record.scaler.of_cells(cells), to_device(record.land.ravel()[cells], device)
+    freshness = freshness_of(of_cells("age")) * land
+    values = scaled(scaler, of_cells("carried"), freshness)
+    antecedent = torch.nan_to_num(scale_cells(scaler, of_cells("antecedent"))) * land
+    days = input_day_indices(record, init_days)
+    season = season_terms(record.time[0] + days.ravel(), harmonics=1)[:, 1:].reshape(*days.shape, 2).astype(np.float32)
+    static = record.static.reshape(len(record.static), -1)[:, cells]
     for name in record.hidden:
         if name in VARIABLES:
-            for array in (values, freshness, antecedent):
-                array[:, :, VARIABLES.index(name)] = 0.0
-    if "precipitation" in record.hidden:
-        motion[:] = 0.0
+            for tensor in (values, freshness, antecedent):
+                tensor[:, :, VARIABLES.index(name)] = 0.0
     season = np.zeros_like(season) if "season" in record.hidden else season
     static = np.zeros_like(static) if "place" in record.hidden else static
     coming = None
     if tell is not None:
-        days = input_day_indices(record, init_days)[:, list(shown)]
-        coming = torch.from_numpy(tell(days.ravel(), np.flatnonzero(asked))).unflatten(1, days.shape).to(device)
-    return Batch(*(torch.from_numpy(array).to(device)
-                   for array in (values, freshness, season, static, antecedent, motion, asked)),
-                 spacing_km=spacing_km(record.lat, record.lon), shown=tuple(shown), coming=coming)
+        days = days[:, list(shown)]
+        coming = to_device(tell(days.ravel(), cells), device).unflatten(1, days.shape)
+    return Batch(values, freshness, antecedent, to_device(season, device), to_device(static, device), record.land.shape,
+                 shown=tuple(shown), around=look_around(record, init_days, device, cells) if around else None, coming=coming)
+
+
+def look_around(record, init_days, device, cells):
+    """Around : what a network sees around some cells (int ndarray [C])."""
+    around, motion = record.around(), record.motion()
+    if around.freshness is None:
+        freshness = freshness_of(windows(record, "age", init_days, device))
+    else:
+        freshness = windows(record, "around.freshness", init_days, device)
+    freshness = freshness * to_device(around.land, device)
+    values = windows(record, "around.carried", init_days, device)
+    values = scaled(block_scaler(record.scaler, record.land, around), values, freshness)
+    row, column = np.divmod(cells, record.land.shape[1])
+    blocks = (row // motion.rows) * motion.maps.shape[-1] + column // motion.columns
+    motion = windows(record, "motion", init_days, device, torch.from_numpy(blocks).to(device))
+    for name in record.hidden:
+        if name in VARIABLES:
+            values[:, :, VARIABLES.index(name)] = freshness[:, :, VARIABLES.index(name)] = 0.0
+    if "precipitation" in record.hidden:
+        motion[:] = 0.0
+    row, column = (to_device(((index + 0.5) / size - 0.5).astype(np.float32), device)
+                   for index, size in ((row, around.rows), (column, around.columns)))
+    return Around(values, freshness, motion, row, column, around.spacing_km)
+
+
+def windows(record, name, init_days, device, cells=None):
+    """Windows of one of a record's arrays that end at the given days, on the device; see `data_processing.windows.gather`."""
+    array = resident(record, name, device)
+    index = cells if cells is None else cells.to(array.device)
+    return to_device(gather(window_view(array, record.input_days), init_days, index), device)
+
+
+def resident(record, name, device):
+    """One of a record's arrays as a tensor: on a GPU a copy, made once, where it fits; else the (mapped) array itself.
+
+    name : carried, age, antecedent, motion, around.carried, around.freshness.
+    """
+    if name == "motion":
+        array = record.motion().maps
+    elif name.startswith("around."):
+        array = getattr(record.around(), name.removeprefix("around."))
+    else:
+        array = getattr(record, name)
+    if device.type != "cuda":
+        return torch.from_numpy(array)
+    where = name, device
+    if where not in record.copies:
+        fits = array.nbytes < GPU_SHARE * torch.cuda.mem_get_info(device)[0]
+        record.copies[where] = torch.from_numpy(array).to(device) if fits else None
+    copy = record.copies[where]
+    return torch.from_numpy(array) if copy is None else copy
+
+
+def to_device(values, device):
+    """A tensor of an array or tensor on the device; from pinned memory and without waiting where it has to travel to a GPU."""
+    values = torch.as_tensor(values)
+    if device.type != "cuda" or values.device == device:
+        return values
+    return values.pin_memory().to(device, non_blocking=True)
+
+
+def freshness_of(age):
+    """1 / (1 + age in days) of a uint8 Tensor; 0 where the value is missing."""
+    return torch.from_numpy(FRESHNESS).to(age.device).index_select(0, age.flatten().int()).view(age.shape)
+
+
+def scale_cells(scaler, values):
+    """Scale values [N, D, 3, C] of cells by the `Scaler.of_cells` of them."""
+    return scaler.scale(values[..., None, :])[..., 0, :]
+
+
+def scaled(scaler, values, freshness):
+    """Scaled values [N, D, 3, C] of cells or [N, D, 3, h, w] of blocks; 0 where nothing is known."""
+    values = scale_cells(scaler, values) if values.dim() == 4 else scaler.scale(values)
+    return values.masked_fill_(freshness == 0, 0.0)
 
 
 def input_day_indices(record, init_days):
@@ -106,8 +211,8 @@ def input_day_indices(record, init_days):
     return np.asarray(init_days)[:, None] + np.arange(1 - record.input_days, 1)
 
 
-def observed_targets(record, init_days, target_days):
-    """Observed soil moisture, each lead time after each input day of each window.
+def observed_targets(record, init_days, target_days, device, cells, shown=slice(None)):
+    """Observed soil moisture of some cells, each lead time after each input day of each window.
 
     Parameters
     ----------
@@ -115,13 +220,24 @@ def observed_targets(record, init_days, target_days):
     init_days : int ndarray [N]
     target_days : bool ndarray [T]
         The days that may serve as targets; all others count as missing.
+    device : torch.device
+    cells : int ndarray [C]
+    shown : sequence of int
+        Days of the windows after which targets are asked for; default all.
 
     Returns
     -------
-    float32 ndarray [N, D, L, H, W]
+    float32 Tensor [N, d, L, C]
         m3 m-3; NaN where nothing was observed that day, at sea, and outside `target_days`.
     """
-    days = input_day_indices(record, init_days)[..., None] + np.array(record.lead_times)
+    days = input_day_indices(record, init_days)[:, shown, None] + np.array(record.lead_times)
     inside = (days >= 0) & (days < len(record.time))
     inside[inside] = target_days[days[inside]]
-    return np.where(inside[..., None, None], record.observed(np.where(inside, days, 0)), np.float32(np.nan))
+    return to_device(record.observed_at(np.where(inside, days, -1), cells), device)
+
+
+def on_map(values, cells, map_shape):
+    """Values [..., C] of some cells (int ndarray or Tensor [C]) on the map, [..., H, W]; 0 elsewhere."""
+    maps = values.new_zeros(*values.shape[:-1], map_shape[0] * map_shape[1])
+    maps[..., torch.as_tensor(cells, device=values.device)] = values
+    return maps.unflatten(-1, map_shape)

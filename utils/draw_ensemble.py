@@ -3,11 +3,13 @@ import matplotlib
 import numpy as np
 from scipy.special import ndtr
 
+from data_processing.arrays import pieces
 from utils.drawmap import (DOUBLE_COLUMN, FORECAST_COLOUR, PAPER_STYLE, new_figure, place_axes, save_figure, wrap_title,
                            write_title)
 from utils.ensembles import SPREAD_BINS
 
 CHANCES = np.linspace(0.1, 0.95, 18)
+CLASSES = 100_000  # of the predicted spread, much finer than the bins that are drawn
 
 
 @matplotlib.rc_context(PAPER_STYLE)
@@ -22,24 +24,20 @@ def draw_ensemble(path, *, observed, forecast, spread, counts, title):
     counts : int [M + 1], or None for a single member
     title : str
     """
-    valid = np.isfinite(observed) & np.isfinite(forecast)
-    error, width = np.abs(forecast - observed)[valid].astype(np.float64), spread[valid].astype(np.float64)
+    x, y = errors_by_spread(observed, forecast, spread)
     panels = 2 if counts is None else 3
     side, left, gap, bottom = 42.0, 14.0, 15.0, 11.0
     lines = wrap_title(f"Reliability, {title}", left + panels * (side + gap) - 8)
     figure = new_figure(min(DOUBLE_COLUMN, left + panels * (side + gap) - 8), bottom + side + 6 + 4 * len(lines))
 
     axes = place_axes(figure, left, bottom, side, side)
-    bins = np.array_split(np.argsort(width), SPREAD_BINS)
-    x = [np.sqrt((width[chosen] ** 2).mean()) for chosen in bins]
-    y = [np.sqrt((error[chosen] ** 2).mean()) for chosen in bins]
     highest = 1.1 * max(*x, *y)
     axes.plot([0, highest], [0, highest], color="black", linestyle="--", linewidth=0.7)
     axes.plot(x, y, marker="o", markersize=3.5, color=FORECAST_COLOUR)
     axes.set(xlim=(0, highest), ylim=(0, highest), xlabel="predicted spread (m³ m⁻³)", ylabel="RMSE (m³ m⁻³)")
 
     axes = place_axes(figure, left + side + gap, bottom, side, side)
-    held = [(2 * ndtr(error / width) - 1 <= chance).mean() for chance in CHANCES]
+    held = shares_held(observed, forecast, spread)
     axes.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=0.7)
     axes.plot(CHANCES, held, marker="o", markersize=2.5, color=FORECAST_COLOUR)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted share in the interval", ylabel="observed share")
@@ -51,3 +49,38 @@ def draw_ensemble(path, *, observed, forecast, spread, counts, title):
         axes.set(xlabel="rank among the members", ylabel="share", xticks=range(len(counts)))
     write_title(figure, lines)
     save_figure(path, figure)
+
+
+def errors_and_widths(observed, forecast, spread):
+    """Yield the absolute errors and the predicted spreads of what is observed, two float64 [n], in blocks of days."""
+    for days in pieces(observed, forecast, spread):
+        valid = np.isfinite(observed[days]) & np.isfinite(forecast[days])
+        yield np.abs(forecast[days] - observed[days])[valid].astype(np.float64), spread[days][valid].astype(np.float64)
+
+
+def errors_by_spread(observed, forecast, spread):
+    """Root mean squares of the spread and of the errors, two float64 [SPREAD_BINS], in bins of equally many values.
+
+    The values are sorted into CLASSES by their spread; one that reaches over the border of two bins belongs to both in part.
+    """
+    ranges = [(width.min(), width.max()) for _, width in errors_and_widths(observed, forecast, spread) if width.size]
+    low, high = min(first for first, _ in ranges), max(last for _, last in ranges)
+    sums = np.zeros((3, CLASSES))  # number, squared spread, squared error
+    for error, width in errors_and_widths(observed, forecast, spread):
+        place = ((width - low) * ((CLASSES - 1) / max(high - low, 1e-12))).astype(int)
+        sums += [np.bincount(place, weights, CLASSES) for weights in (None, width ** 2, error ** 2)]
+    until = np.concatenate([np.zeros((3, 1)), sums.cumsum(axis=1)], axis=1)
+    borders = np.linspace(0, until[0, -1], SPREAD_BINS + 1)
+    filled = np.flatnonzero(np.diff(until[0], prepend=-1) > 0)  # interpolation needs ascending numbers
+    count, width, error = (np.diff(np.interp(borders, until[0, filled], each[filled])) for each in until)
+    return np.sqrt(width / count), np.sqrt(error / count)
+
+
+def shares_held(observed, forecast, spread):
+    """Share of the observations inside the central intervals of each of CHANCES."""
+    inside, number = np.zeros(len(CHANCES)), 0
+    for error, width in errors_and_widths(observed, forecast, spread):
+        reached = 2 * ndtr(error / width) - 1
+        inside += [np.count_nonzero(reached <= chance) for chance in CHANCES]
+        number += len(error)
+    return inside / number

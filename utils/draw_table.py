@@ -4,9 +4,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.colors import LogNorm, Normalize
 
+from data_processing.arrays import in_turn, pieces, scratch_array
 from utils.drawmap import (DOUBLE_COLUMN, FORECAST_COLOUR, PAPER_STYLE, REFERENCE_COLOUR, SKILL_COLOURS, place_axes,
-                           colour_bar, draw_cells, map_axes, new_figure, panel_ratio, save_figure, wrap_title, write_title,
-                           map_frame)
+                           colour_bar, draw_cells, draw_density, map_axes, map_frame, new_figure, pair_line, panel_ratio,
+                           save_figure, wrap_title, write_title)
 from utils.runs import lead_text
 
 # Okabe and Ito's palette, safe for colour-blind readers, and two greys.
@@ -17,9 +18,15 @@ LOWEST_SKILL = -0.5  # of the axis: where a form is worse, its number stands at 
 
 def read_values(run, lead_time):
     """Forecast and observation of a run at a lead time, float32 [I, H, W], and its latitudes and longitudes."""
+    found = []
     with xr.open_dataset(run.folder / "forecast.nc") as dataset:
         chosen = dataset.sel(lead_time=np.timedelta64(lead_time, "D") if dataset.lead_time.dtype.kind == "m" else lead_time)
-        return chosen["forecast"].values, chosen["observed"].values, dataset["lat"].values, dataset["lon"].values
+        for name in ("forecast", "observed"):
+            values = scratch_array(chosen[name].shape)
+            for days in pieces(values):
+                values[days] = chosen[name][days].values
+            found.append(values)
+        return *found, dataset["lat"].values, dataset["lon"].values
 
 
 @matplotlib.rc_context(PAPER_STYLE)
@@ -32,20 +39,19 @@ def draw_scatters(path, runs, lead_times, title):
                          bottom + len(shown) * (side + gap) + 6 + 4 * len(lines))
     top = bottom + len(shown) * (side + gap)
     first = next(iter(next(iter(shown.values())).values()))
-    limits = 0.0, np.ceil(10 * np.nanmax(read_values(first, first.lead_times[0])[1])) / 10
+    observed = read_values(first, first.lead_times[0])[1]
+    limits = 0.0, np.ceil(10 * max(np.nanmax(observed[days], initial=0.0) for days in pieces(observed))) / 10
     for row, (form, of_lead) in enumerate(shown.items()):
         for column, lead_time in enumerate(lead_times):
             if lead_time not in of_lead:
                 continue
             run = of_lead[lead_time]
             forecast, observed, *_ = read_values(run, lead_time)
-            valid = np.isfinite(forecast) & np.isfinite(observed)
-            x, y = observed[valid].astype(np.float64), forecast[valid].astype(np.float64)
             axes = place_axes(figure, left + column * (side + gap), top - (row + 1) * (side + gap) + gap, side, side)
-            axes.hexbin(x, y, gridsize=45, extent=(*limits, *limits), mincnt=1, norm=LogNorm(), cmap="viridis_r", linewidths=0.1)
+            draw_density(axes, observed, forecast, limits, 45, LogNorm())
             axes.plot(limits, limits, color="black", linestyle="--", linewidth=0.7)
-            error = ((x - y) ** 2).mean()
-            axes.text(0.04, 0.96, f"RMSE {np.sqrt(error):.4f}\nR² {1 - error / x.var():.3f}", transform=axes.transAxes, va="top")
+            line = pair_line(observed, forecast)
+            axes.text(0.04, 0.96, f"RMSE {line.rmse:.4f}\nR² {line.r2:.3f}", transform=axes.transAxes, va="top")
             ticks = np.arange(0, limits[1] + 0.01, 0.1 if limits[1] < 0.5 else 0.2)
             axes.set(xlim=limits, ylim=limits, xticks=ticks, yticks=ticks)
             axes.tick_params(labelleft=column == 0, labelbottom=row == len(shown) - 1)
@@ -92,8 +98,9 @@ def draw_gain(path, runs, lead_times, title):
             errors = []
             for training in ("transferred", "scratch"):
                 forecast, observed, *_ = read_values(folders[form, training, lead_time], lead_time)
-                squares, valid = (forecast - observed) ** 2, np.isfinite(forecast - observed)
-                errors.append(np.where(valid, squares, 0).sum(axis=0, dtype=np.float64))
+                errors.append(np.zeros(forecast.shape[1:]))
+                for day in in_turn(forecast, observed):
+                    errors[-1] += np.nan_to_num((forecast[day] - observed[day]) ** 2)
             gain = 1 - np.divide(*errors, out=np.full(errors[0].shape, np.nan), where=errors[1] > 0)
             axes = map_axes(figure, frame, left + column * (width + gap), bottom + (len(forms) - 1 - row) * (height + 13),
                              width, height, label_latitudes=column == 0)

@@ -23,6 +23,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from data_processing.arrays import in_turn, pieces
 from data_processing.errors import UserError
 from data_processing.files import replacing
 from utils.evaluation import cell_edges, unwrap_longitudes
@@ -65,6 +66,18 @@ class Frame(NamedTuple):
     x_limits: tuple
     y_limits: tuple
     stretch: float           # how much a degree of latitude is longer than one of longitude
+
+
+class Line(NamedTuple):
+    """All pairs of observation and forecast in a few numbers."""
+    n: int
+    low: float               # of observation and forecast
+    high: float
+    varies: bool             # whether the observations do
+    slope: float             # of the least-squares fit
+    offset: float
+    rmse: float
+    r2: float
 
 
 def draw_map(path, *, observed, forecast, lat, lon, title, unit="m3 m-3"):
@@ -220,12 +233,10 @@ def map_figure(*, observed, forecast, lat, lon, title, unit="m3 m-3"):
 def scatter_figure(*, observed, forecast, title):
     """Figure of `draw_scatter`; its first axes hold the density."""
     _check_equal_shapes(observed=observed, forecast=forecast)
-    complete = np.isfinite(observed) & np.isfinite(forecast)
-    if not complete.any():
+    line = pair_line(observed, forecast)
+    if not line.n:
         raise UserError(f"Nothing to draw for '{title}': no value is both observed and forecast.")
-    x = np.asarray(observed)[complete].astype(np.float64)
-    y = np.asarray(forecast)[complete].astype(np.float64)
-    low, high = _padded(min(x.min(), y.min()), max(x.max(), y.max()))
+    low, high = _padded(line.low, line.high)
     margin = 0.03 * (high - low)
     limits = (low - margin, high + margin)
 
@@ -233,18 +244,13 @@ def scatter_figure(*, observed, forecast, title):
     left, bottom, side = 14.0, 11.0, 58.0
     figure = new_figure(SINGLE_COLUMN, bottom + side + 3.0 + 4.0 * len(title_lines))
     axes = place_axes(figure, left, bottom, side, side)
-    density = axes.hexbin(x, y, gridsize=70, extent=(*limits, *limits), mincnt=1, norm=LogNorm(vmin=1),
-                          cmap="viridis_r", linewidths=0.1)
+    density = draw_density(axes, observed, forecast, limits, 70, LogNorm(vmin=1))
     axes.plot(limits, limits, color="black", linestyle="--", linewidth=0.8, label="1:1")
-    departure = x - x.mean()
-    if np.ptp(x) > 0:
-        slope = (departure * (y - y.mean())).sum() / (departure ** 2).sum()
-        offset = y.mean() - slope * x.mean()
-        axes.plot(limits, [offset + slope * end for end in limits], color="#D55E00", linewidth=1.0,
-                  label=f"fit: {slope:.2f} x {'+' if offset >= 0 else '−'} {abs(offset):.3f}")
-    squared_error = ((y - x) ** 2).sum()
-    r2 = f"{1 - squared_error / (departure ** 2).sum():.3f}" if np.ptp(x) > 0 else "undefined"
-    axes.text(0.04, 0.96, f"n = {x.size:,}\nRMSE = {np.sqrt(squared_error / x.size):.4f} m³ m⁻³\nR² = {r2}",
+    if line.varies:
+        axes.plot(limits, [line.offset + line.slope * end for end in limits], color="#D55E00", linewidth=1.0,
+                  label=f"fit: {line.slope:.2f} x {'+' if line.offset >= 0 else '−'} {abs(line.offset):.3f}")
+    r2 = f"{line.r2:.3f}" if line.varies else "undefined"
+    axes.text(0.04, 0.96, f"n = {line.n:,}\nRMSE = {line.rmse:.4f} m³ m⁻³\nR² = {r2}",
               transform=axes.transAxes, va="top", bbox=_LEGIBLE)
     axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel="observed soil moisture (m³ m⁻³)",
              ylabel="forecast soil moisture (m³ m⁻³)")
@@ -255,6 +261,46 @@ def scatter_figure(*, observed, forecast, title):
     bar.set_label("number of values per hexagon")
     write_title(figure, title_lines)
     return figure
+
+
+def draw_density(axes, observed, forecast, limits, gridsize, norm):
+    """Hexagons coloured by the number of their pairs of observation and forecast, counted in blocks of days."""
+    hexagons = {"gridsize": gridsize, "extent": (*limits, *limits)}
+    counts = 0
+    for x, y in complete_pairs(observed, forecast):
+        of_block = axes.hexbin(x, y, **hexagons)
+        of_block.remove()
+        counts = counts + of_block.get_array()
+    return axes.hexbin(*of_block.get_offsets().T, C=counts, reduce_C_function=np.sum, mincnt=1, norm=norm, cmap="viridis_r",
+                       linewidths=0.1, **hexagons)
+
+
+def complete_pairs(observed, forecast):
+    """Yield the pairs of observation and forecast without NaN, two float64 [n], in blocks of days."""
+    observed, forecast = np.atleast_1d(observed), np.atleast_1d(forecast)
+    for days in pieces(observed, forecast, work=8):  # hexagons are counted with a dozen arrays
+        complete = np.isfinite(observed[days]) & np.isfinite(forecast[days])
+        yield observed[days][complete].astype(np.float64), forecast[days][complete].astype(np.float64)
+
+
+def pair_line(observed, forecast):
+    """Number, range, least-squares line and errors of all pairs of observation and forecast: a `Line`."""
+    n, total_x, total_y, low, high, low_x, high_x = 0, 0.0, 0.0, np.inf, -np.inf, np.inf, -np.inf
+    for x, y in complete_pairs(observed, forecast):
+        if x.size:
+            n, total_x, total_y = n + x.size, total_x + x.sum(), total_y + y.sum()
+            low_x, high_x = min(low_x, x.min()), max(high_x, x.max())
+            low, high = min(low, x.min(), y.min()), max(high, x.max(), y.max())
+    mean_x, mean_y = total_x / max(n, 1), total_y / max(n, 1)
+    product = square = squared_error = 0.0
+    for x, y in complete_pairs(observed, forecast):
+        product += ((x - mean_x) * (y - mean_y)).sum()
+        square += ((x - mean_x) ** 2).sum()
+        squared_error += ((y - x) ** 2).sum()
+    varies = high_x > low_x
+    slope = product / square if varies else np.nan
+    return Line(n, low, high, varies, slope, mean_y - slope * mean_x, np.sqrt(squared_error / max(n, 1)),
+                1 - squared_error / square if varies else np.nan)
 
 
 @matplotlib.rc_context(PAPER_STYLE)
@@ -386,12 +432,15 @@ def series_cells(observed, forecast, title):
     list of (row, column)
         From dry to wet, fewer than four where there are fewer cells.
     """
-    counts = (np.isfinite(observed) & np.isfinite(forecast)).sum(axis=0)
+    counts, total, seen = (np.zeros(observed.shape[1:], kind) for kind in (int, observed.dtype, int))
+    for day in in_turn(observed, forecast):
+        counts += np.isfinite(observed[day]) & np.isfinite(forecast[day])
+        total += np.nan_to_num(observed[day])
+        seen += np.isfinite(observed[day])
     if not counts.any():
         raise UserError(f"Nothing to draw for '{title}': no cell has both an observation and a forecast.")
     rows, columns = np.nonzero(counts >= 0.5 * counts.max())
-    total = sum(np.nan_to_num(day) for day in observed)
-    means = total / np.maximum(np.isfinite(observed).sum(axis=0), 1)
+    means = total / np.maximum(seen, 1)
     ranking = np.argsort(means[rows, columns], kind="stable")
     chosen = dict.fromkeys(ranking[round(quantile * (len(ranking) - 1))] for quantile in SERIES_QUANTILES)
     return [(int(rows[cell]), int(columns[cell])) for cell in chosen]

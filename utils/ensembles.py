@@ -4,14 +4,18 @@ Members of one network that differ by their seeds agree far too well: the weathe
 them. So the spread of a forecast is that of its members and that of its errors on validation days.
 
 Shapes: M members, N target days, L lead times, H latitudes, W longitudes. Values in m3 m-3; NaN missing.
+Large arrays may be mapped from files (`data_processing.arrays`): they are read and written in blocks of days.
 """
+import contextlib
 import warnings
 
 import numpy as np
 import xarray as xr
 from scipy.special import ndtr
 
-from data_processing.files import replacing, write_csv
+from data_processing.arrays import blocks, in_turn, pieces, release, scratch_array
+from data_processing.files import write_csv
+from utils.evaluation import write_in_pieces
 from utils.runs import lead_text
 
 LEVELS = (0.05, 0.95)  # ends of the interval in forecast.nc
@@ -27,27 +31,40 @@ def write_validation(path, forecast, members, observed, valid_time, lead_times):
     forecast : float32 [V, L, H, W], m3 m-3, the mean of `members` [M, V, L, H, W] where a weather forecast has several.
     observed : float32 [V, H, W].
     """
-    dataset = xr.Dataset({"forecast": (("valid_time", "lead_time", "y", "x"), forecast, {"units": "m3 m-3"}),
-                          "observed": (("valid_time", "y", "x"), observed, {"units": "m3 m-3"})},
-                         coords={"valid_time": valid_time.astype("datetime64[ns]"), "lead_time": list(lead_times)})
+    dimensions = ("valid_time", "lead_time", "y", "x")
+    variables = {"forecast": (dimensions, forecast, {"units": "m3 m-3"}),
+                 "observed": (("valid_time", "y", "x"), observed, {"units": "m3 m-3"})}
     if len(members) > 1:
-        dataset["member_variance"] = ("lead_time", "y", "x"), mean_variance(members), {"units": "m6 m-6"}
-    with replacing(path) as temporary:
-        dataset.to_netcdf(temporary, engine="netcdf4", encoding={name: {"zlib": True} for name in dataset.data_vars})
+        variables["member_variance"] = dimensions[1:], mean_variance(members), {"units": "m6 m-6"}
+    coordinates = {"valid_time": valid_time.astype("datetime64[ns]"), "lead_time": list(lead_times)}
+    write_in_pieces(path, xr.Dataset(coords=coordinates), variables)
 
 
 def members_variance(members):
     """Variance among members [M, N, L, H, W], float32 [N, L, H, W], (m3 m-3)^2; NaN where fewer than two are there."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # where fewer than two are there
-        return np.nanvar(members, axis=0, ddof=1).astype(np.float32)
+    variance, by_day = scratch_array(members.shape[1:]), members.swapaxes(0, 1)
+    for days in pieces(by_day, variance):
+        variance[days] = _variance(members[:, days])
+    return variance
 
 
 def mean_variance(members):
     """`members_variance`, mean over the days: float32 [L, H, W], NaN at sea."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # the sea has none
-        return np.nanmean(members_variance(members), axis=0)
+    by_day = members.swapaxes(0, 1)
+    total, count = np.zeros(members.shape[2:], np.float32), np.zeros(members.shape[2:], int)
+    for day in in_turn(by_day):
+        variance = _variance(by_day[day])
+        total += np.nan_to_num(variance)
+        count += np.isfinite(variance)
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0, casting="unsafe")
+
+
+def members_mean(members):
+    """Mean of members [M, N, L, H, W], float32 [N, L, H, W]."""
+    mean, by_day = scratch_array(members.shape[1:]), members.swapaxes(0, 1)
+    for days in pieces(by_day, mean):
+        mean[days] = members[:, days].mean(axis=0)
+    return mean
 
 
 def read_validation(paths):
@@ -65,15 +82,21 @@ def read_validation(paths):
         Among the runs, and (mean over the runs) among the members of each one's weather forecast; mean over the days,
         (m3 m-3)^2.
     """
-    forecasts, within = [], []
-    for path in paths:
-        with xr.open_dataset(path, decode_times=False) as dataset:
-            forecasts.append(dataset["forecast"].values)
-            observed = dataset["observed"].values
-            within += [dataset["member_variance"].values] if "member_variance" in dataset else []
+    between = 0.0
+    with contextlib.ExitStack() as stack:
+        runs = [stack.enter_context(xr.open_dataset(path, decode_times=False)) for path in paths]
+        within = [run["member_variance"].values for run in runs if "member_variance" in run]
+        errors = scratch_array(runs[0]["forecast"].shape)
+        for days in blocks(len(errors), errors[0].nbytes * (len(runs) + 1)):
+            forecasts = [run["forecast"][days].values for run in runs]
+            errors[days] = np.mean(forecasts, axis=0) - runs[-1]["observed"][days].values[:, None]
+            if len(runs) > 1:
+                for variance in np.var(forecasts, axis=0, ddof=1):
+                    between += variance
+            release(errors)
     parts = [np.mean(within, axis=0)] if within else []
-    parts += [np.var(forecasts, axis=0, ddof=1).mean(axis=0)] if len(forecasts) > 1 else []
-    return np.mean(forecasts, axis=0) - observed[:, None], sum(parts) if parts else None
+    parts += [between / len(errors)] if len(runs) > 1 else []
+    return errors, sum(parts) if parts else None
 
 
 def error_spread(errors, land):
@@ -91,15 +114,26 @@ def error_spread(errors, land):
     ends : float64 [len(LEVELS), L]
         Quantiles of the errors in units of the spread, with their sign turned: what to add to a forecast.
     """
-    known = np.isfinite(errors) & land
-    squares = np.where(known, errors, 0.0).astype(np.float64) ** 2
-    count = known.sum(axis=0)
-    usual = squares.sum(axis=(0, 2, 3)) / np.maximum(count.sum(axis=(1, 2)), 1)
-    variance = (squares.sum(axis=0) + PRIOR_ERRORS * usual[:, None, None]) / (count + PRIOR_ERRORS)
+    total, count = np.zeros(errors.shape[1:]), np.zeros(errors.shape[1:], int)
+    for day in in_turn(errors):
+        known = np.isfinite(errors[day]) & land
+        total += np.where(known, errors[day], 0.0).astype(np.float64) ** 2
+        count += known
+    usual = total.sum(axis=(1, 2)) / np.maximum(count.sum(axis=(1, 2)), 1)
+    variance = (total + PRIOR_ERRORS * usual[:, None, None]) / (count + PRIOR_ERRORS)
     spread = np.where(land, np.sqrt(variance), np.nan).astype(np.float32)
-    ends = np.array([np.quantile(-(errors[:, lead] / spread[lead])[known[:, lead]], LEVELS)
-                     for lead in range(errors.shape[1])]).T
-    return spread, ends
+    return spread, np.array([_error_quantiles(errors[:, lead], spread[lead], land) for lead in range(errors.shape[1])]).T
+
+
+def _error_quantiles(errors, spread, land):
+    """Quantiles LEVELS of -errors / spread, float64 [len(LEVELS)]; errors is [V, H, W]."""
+    scaled, filled = np.empty(errors.shape[0] * np.count_nonzero(land), np.float32), 0
+    for day in in_turn(errors):
+        known = np.isfinite(errors[day]) & land
+        values = -(errors[day] / spread)[known]
+        scaled[filled:filled + len(values)] = values
+        filled += len(values)
+    return np.quantile(scaled[:filled], LEVELS)
 
 
 def predict_spread(forecast, variance, errors, usual_variance, land):
@@ -125,13 +159,17 @@ def predict_spread(forecast, variance, errors, usual_variance, land):
     ends : float32 [len(LEVELS), N, L, H, W]
         m3 m-3
     """
-    spread, ends = error_spread(errors, land)
-    spread = np.broadcast_to(spread, forecast.shape)
-    if variance is not None and usual_variance is not None:
-        more = np.nan_to_num(variance - usual_variance)
-        spread = np.where(land, np.sqrt(np.maximum(spread ** 2 + more, (0.5 * spread) ** 2)), np.nan)
-    ends = np.stack([forecast + end[:, None, None] * spread for end in ends])
-    return spread.astype(np.float32), ends.astype(np.float32)
+    usual, distances = error_spread(errors, land)
+    spread, ends = scratch_array(forecast.shape), scratch_array((len(LEVELS), *forecast.shape))
+    for days in pieces(forecast, spread, *ends):
+        spread[days] = usual
+        if variance is not None and usual_variance is not None:
+            more = np.nan_to_num(variance[days] - usual_variance)
+            spread[days] = np.where(land, np.sqrt(np.maximum(usual ** 2 + more, (0.5 * usual) ** 2)), np.nan)
+            release(variance)
+        for end, distance in zip(ends, distances):
+            end[days] = forecast[days] + distance[:, None, None] * spread[days]
+    return spread, ends
 
 
 def gaussian_crps(forecast, spread, observed):
@@ -157,10 +195,18 @@ def fair_crps(members, observed):
 
 def present_members(members):
     """Members [M, N, L, H, W] without those that lack throughout; None where fewer than two are left."""
-    present = np.isfinite(members).any(axis=(1, 2, 3, 4))
-    if not present.all():
-        print(f"{np.count_nonzero(~present)} of {len(members)} members lack throughout: the others are scored", flush=True)
-    return members[present] if present.sum() > 1 else None
+    present, by_day = np.zeros(len(members), bool), members.swapaxes(0, 1)
+    for days in pieces(by_day):
+        present |= np.isfinite(by_day[days]).any(axis=(0, 2, 3, 4))
+    if present.all():
+        return members if len(members) > 1 else None
+    print(f"{np.count_nonzero(~present)} of {len(members)} members lack throughout: the others are scored", flush=True)
+    if present.sum() < 2:
+        return None
+    kept = scratch_array((present.sum(), *members.shape[1:]))
+    for days in pieces(by_day, kept.swapaxes(0, 1)):
+        kept[:, days] = members[present, days]
+    return kept
 
 
 def rank_histogram(members, observed, seed=0):
@@ -168,11 +214,13 @@ def rank_histogram(members, observed, seed=0):
 
     members : [M, ...], observed : [...]; values without observation or with a member that lacks do not count.
     """
-    valid = np.isfinite(observed) & np.isfinite(members).all(axis=0)
-    members, observed = members[:, valid], observed[valid]
-    below, equal = (members < observed).sum(axis=0), (members == observed).sum(axis=0)
-    rank = below + np.random.default_rng(seed).integers(0, equal + 1)
-    return np.bincount(rank, minlength=len(members) + 1)
+    random, counts = np.random.default_rng(seed), np.zeros(len(members) + 1, int)
+    for days in pieces(observed, members.swapaxes(0, 1)):
+        valid = np.isfinite(observed[days]) & np.isfinite(members[:, days]).all(axis=0)
+        of_days, truth = members[:, days][:, valid], observed[days][valid]
+        below, equal = (of_days < truth).sum(axis=0), (of_days == truth).sum(axis=0)
+        counts += np.bincount(below + random.integers(0, equal + 1), minlength=len(counts))
+    return counts
 
 
 def spread_skill(spread, error):
@@ -185,27 +233,50 @@ def spread_skill(spread, error):
 
 def ensemble_rows(*, observed, forecast, spread, ends, members, lead_times):
     """Rows of `ensemble.csv`, one per lead time, with the keys ENSEMBLE_COLUMNS; the member's columns NaN for one member."""
-    rows = []
-    for lead, lead_time in enumerate(lead_times):
-        valid = np.isfinite(observed[:, lead]) & np.isfinite(forecast[:, lead])
-        truth, mean, width = observed[:, lead][valid], forecast[:, lead][valid], spread[:, lead][valid]
-        row = {"lead_time": int(lead_time), "members": 1 if members is None else len(members), "n": int(valid.sum()),
-               "rmse_mean": float(np.sqrt(((mean - truth).astype(np.float64) ** 2).mean())),
-               "predicted_spread": float(np.sqrt((width.astype(np.float64) ** 2).mean())),
-               "predicted_spread_skill": spread_skill(width, mean - truth),
-               "predicted_crps": float(gaussian_crps(mean, width, truth).mean(dtype=np.float64)),
-               "coverage_90": float(((truth >= ends[0, :, lead][valid]) & (truth <= ends[1, :, lead][valid])).mean()),
-               "member_spread": np.nan, "member_spread_skill": np.nan, "member_crps": np.nan}
-        if members is not None:
-            of_lead = members[:, :, lead][:, valid]
-            whole = np.isfinite(of_lead).all(axis=0)
-            of_lead, truth, mean = of_lead[:, whole], truth[whole], mean[whole]
-            own = np.sqrt((len(members) + 1) / len(members) * of_lead.var(axis=0, ddof=1))  # as Fortin et al.
-            row |= {"member_spread": float(np.sqrt((own.astype(np.float64) ** 2).mean())),
-                    "member_spread_skill": spread_skill(own, mean - truth),
-                    "member_crps": float(fair_crps(of_lead, truth).mean(dtype=np.float64))}
-        rows.append(row)
-    return rows
+    return [{"lead_time": int(lead_time), "members": 1 if members is None else len(members),
+             **_predicted_scores(observed[:, lead], forecast[:, lead], spread[:, lead], ends[:, :, lead]),
+             **_member_scores(observed[:, lead], forecast[:, lead], None if members is None else members[:, :, lead])}
+            for lead, lead_time in enumerate(lead_times)]
+
+
+def _predicted_scores(observed, forecast, spread, ends):
+    """Scores of the predicted spread of one lead time, [N, H, W], ends [len(LEVELS), N, H, W]."""
+    sums = np.zeros(5)  # number, squared errors, squared spreads, CRPS, inside the interval
+    for days in pieces(observed, forecast, spread, *ends):
+        valid = np.isfinite(observed[days]) & np.isfinite(forecast[days])
+        truth, mean, width, low, high = (values[days][valid] for values in (observed, forecast, spread, *ends))
+        sums += (len(truth), _sum_of_squares(mean - truth), _sum_of_squares(width),
+                 gaussian_crps(mean, width, truth).sum(dtype=np.float64), ((truth >= low) & (truth <= high)).sum())
+    error, width, crps, inside = sums[1:] / sums[0]
+    return {"n": int(sums[0]), "rmse_mean": np.sqrt(error), "predicted_spread": np.sqrt(width),
+            "predicted_spread_skill": spread_skill(np.sqrt(width), np.sqrt(error)), "predicted_crps": crps, "coverage_90": inside}
+
+
+def _member_scores(observed, forecast, members):
+    """Scores of the members [M, N, H, W] of one lead time; NaN for None."""
+    names = ("member_spread", "member_spread_skill", "member_crps")
+    if members is None:
+        return dict.fromkeys(names, np.nan)
+    sums = np.zeros(4)  # number, squared errors, squared spreads, CRPS
+    for days in pieces(observed, forecast, members.swapaxes(0, 1)):
+        valid = np.isfinite(observed[days]) & np.isfinite(forecast[days]) & np.isfinite(members[:, days]).all(axis=0)
+        of_days, truth, mean = members[:, days][:, valid], observed[days][valid], forecast[days][valid]
+        own = np.sqrt((len(members) + 1) / len(members) * of_days.var(axis=0, ddof=1))  # as Fortin et al.
+        sums += (len(truth), _sum_of_squares(mean - truth), _sum_of_squares(own),
+                 fair_crps(of_days, truth).sum(dtype=np.float64))
+    error, spread, crps = sums[1:] / sums[0]
+    return dict(zip(names, (np.sqrt(spread), spread_skill(np.sqrt(spread), np.sqrt(error)), crps)))
+
+
+def _sum_of_squares(values):
+    return (values.astype(np.float64) ** 2).sum()
+
+
+def _variance(members):
+    """Variance over the first axis, float32; NaN where fewer than two are there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # where fewer than two are there
+        return np.nanvar(members, axis=0, ddof=1).astype(np.float32)
 
 
 def write_ensemble_scores(run, *, observed, forecast, spread, ends, members, lead_times, title):

@@ -2,12 +2,18 @@
 
 Shapes: N samples (input days), L lead times, H latitudes, W longitudes. Values in m3 m-3, NaN missing.
 Every score counts the same values: land cells with an observed target. All of them follow from sums per cell
-(`cell_moments`): squared errors are pooled first, the root comes last.
+(`cell_moments`): squared errors are pooled first, the root comes last. Large arrays may be mapped from files
+(`data_processing.arrays`): they are read in blocks of days.
 """
 
+import math
+
+import netCDF4
 import numpy as np
 import xarray as xr
 
+from data_processing import arrays
+from data_processing.arrays import in_turn, pieces
 from data_processing.errors import UserError
 from data_processing.files import replacing, write_csv
 
@@ -73,7 +79,7 @@ def score_forecasters(*, observed, forecasts, valid_time, lead_times, lat, lon, 
     if missing:
         raise UserError(f"Scores need the forecasts of {', '.join(REFERENCES)}; "
                         f"found {', '.join(forecasts)}. Add {', '.join(missing)}.")
-    scored = scored_values(observed=observed, land=land)
+    check_land(observed, land)
     valid_time = np.asarray(valid_time).astype("datetime64[D]")
     if valid_time.shape != observed.shape[:2] or len(lead_times) != observed.shape[1]:
         raise UserError(f"Observations have {observed.shape[0]} samples and {observed.shape[1]} lead times, "
@@ -83,16 +89,15 @@ def score_forecasters(*, observed, forecasts, valid_time, lead_times, lat, lon, 
         raise UserError(f"Observations have {observed.shape[2]} x {observed.shape[3]} cells, but there are "
                         f"{len(lat)} latitudes and {len(lon)} longitudes.")
     for name, forecast in {**forecasts, "climatology of the anomalies": climatology}.items():
-        _check_forecast(name, observed, forecast, scored)
+        _check_forecast(name, observed, forecast, land)
     area = cell_areas(lat, lon)
     rows = []
     for lead, lead_time in enumerate(lead_times):
-        if not scored[:, lead].any():
+        if not any((np.isfinite(observed[day, lead]) & land).any() for day in in_turn(observed[:, lead])):
             raise UserError(f"No target is observed on land at lead time {lead_time} from "
                             f"{valid_time[:, lead].min()} to {valid_time[:, lead].max()}. "
                             "Choose test days with observations.")
-        scores = {name: _scores(observed[:, lead], forecast[:, lead], climatology[:, lead], scored[:, lead],
-                                area)
+        scores = {name: _scores(observed[:, lead], forecast[:, lead], climatology[:, lead], land, area)
                   for name, forecast in forecasts.items()}
         for name, score in scores.items():
             skills = {f"skill_{reference}": _skill(score["mse_pooled"], scores[reference]["mse_pooled"])
@@ -128,16 +133,14 @@ def cell_metrics(*, observed, forecast, reference, climatology, land):
     UserError
         Shapes differ, or a forecast is missing where it is scored.
     """
-    scored = scored_values(observed=observed, land=land)
+    check_land(observed, land)
     for name, values in (("forecast", forecast), ("reference", reference), ("climatology", climatology)):
-        _check_forecast(name, observed, values, scored)
+        _check_forecast(name, observed, values, land)
     maps = {name: np.empty(observed.shape[1:]) for name in CELL_METRICS}
     for lead in range(observed.shape[1]):
-        chosen = scored[:, lead]
-        moments = cell_moments(observed[:, lead], forecast[:, lead], chosen)
-        scores = _cell_scores(moments, cell_moments(observed[:, lead], forecast[:, lead], chosen,
-                                                    climatology[:, lead]))
-        squared_reference = cell_moments(observed[:, lead], reference[:, lead], chosen)["squared_error"]
+        moments = cell_moments(observed[:, lead], forecast[:, lead], land)
+        scores = _cell_scores(moments, cell_moments(observed[:, lead], forecast[:, lead], land, climatology[:, lead]))
+        squared_reference = cell_moments(observed[:, lead], reference[:, lead], land)["squared_error"]
         scores["skill_damped_persistence"] = _where_enough(
             moments["n"], _skill(moments["squared_error"], squared_reference))
         scores["n"] = moments["n"]
@@ -162,17 +165,24 @@ def daily_scores(*, observed, forecasts, valid_time, lead_times, land):
         One per forecaster, lead time and target day, with the keys DAILY_COLUMNS: number of scored values; sums of the
         squared errors, (m3 m-3)^2, of the observed values, m3 m-3, and of their squares.
     """
-    scored = scored_values(observed=observed, land=land)
-    values = np.where(scored, observed, 0.0).astype(np.float64)
-    n, total, square = scored.sum(axis=(2, 3)), values.sum(axis=(2, 3)), (values ** 2).sum(axis=(2, 3))
-    rows = []
-    for name, forecast in forecasts.items():
-        squared_error = (np.where(scored, forecast - observed, 0.0).astype(np.float64) ** 2).sum(axis=(2, 3))
-        rows += [{"forecaster": name, "lead_time": int(lead_time), "valid_time": valid_time[day, lead],
-                  "n": int(n[day, lead]), "squared_error": squared_error[day, lead], "observed_sum": total[day, lead],
-                  "observed_square": square[day, lead]}
-                 for lead, lead_time in enumerate(lead_times) for day in range(len(observed))]
-    return rows
+    check_land(observed, land)
+    n = np.zeros(observed.shape[:2], int)
+    total, square = np.zeros(observed.shape[:2]), np.zeros(observed.shape[:2])
+    squared_errors = {name: np.zeros(observed.shape[:2]) for name in forecasts}
+    for lead in range(observed.shape[1]):
+        for days in pieces(observed[:, lead], *(forecast[:, lead] for forecast in forecasts.values())):
+            scored = np.isfinite(observed[days, lead]) & land
+            values = np.where(scored, observed[days, lead], 0.0).astype(np.float64)
+            n[days, lead] = scored.sum(axis=(1, 2))
+            total[days, lead], square[days, lead] = values.sum(axis=(1, 2)), (values ** 2).sum(axis=(1, 2))
+            for name, forecast in forecasts.items():
+                error = np.where(scored, forecast[days, lead] - observed[days, lead], 0.0).astype(np.float64)
+                squared_errors[name][days, lead] = (error ** 2).sum(axis=(1, 2))
+    return [{"forecaster": name, "lead_time": int(lead_time), "valid_time": valid_time[day, lead],
+             "n": int(n[day, lead]), "squared_error": squared_error[day, lead], "observed_sum": total[day, lead],
+             "observed_square": square[day, lead]}
+            for name, squared_error in squared_errors.items()
+            for lead, lead_time in enumerate(lead_times) for day in range(len(observed))]
 
 
 def write_daily_scores(path, rows):
@@ -196,47 +206,53 @@ def by_init_time(values, valid_time, lead_times):
     -------
     init_time : datetime64[D] [I]
         Consecutive days.
-    float32 [I, L, H, W]
+    ByInitTime, float32 [I, L, H, W]
         NaN where the target is not among `valid_time`.
     """
-    first, last = valid_time[0] - lead_times[-1], valid_time[-1] - lead_times[0]
-    init_time = np.arange(first, last + 1)
-    arranged = np.full((len(init_time), *values.shape[1:]), np.nan, np.float32)
-    for lead, lead_time in enumerate(lead_times):
-        start = lead_times[-1] - lead_time
-        arranged[start:start + len(values), lead] = values[:, lead]
-    return init_time, arranged
+    return np.arange(valid_time[0] - lead_times[-1], valid_time[-1] - lead_times[0] + 1), ByInitTime(values, lead_times)
 
 
-def scored_values(*, observed, land):
-    """Values that count: observed, on land.
+class ByInitTime:
+    """Values [N, L, H, W] of target days, to be read like an array [I, L, H, W] by init day: arranged where it is read."""
 
-    Parameters
-    ----------
-    observed : float32 [N, L, H, W]
-        NaN = missing.
-    land : bool [H, W]
+    dtype = np.dtype(np.float32)
 
-    Returns
-    -------
-    bool [N, L, H, W]
-    """
-    if observed.ndim != 4 or np.shape(land) != observed.shape[2:]:
+    def __init__(self, values, lead_times):
+        self.parts = values,
+        self.starts = [lead_times[-1] - lead_time for lead_time in lead_times]  # init day of the first target
+        self.shape = (len(values) + self.starts[0], *values.shape[1:])
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, days):
+        values, days = self.parts[0], np.arange(*days.indices(len(self)))
+        arranged = np.full((len(days), *self.shape[1:]), np.nan, np.float32)
+        for lead, start in enumerate(self.starts):
+            inside = (days >= start) & (days < start + len(values))
+            arranged[inside, lead] = values[days[inside] - start, lead]
+        return arranged
+
+
+def check_land(observed, land):
+    """Refuse observations that are not [N, L, H, W] on the cells of the land map [H, W]."""
+    if len(observed.shape) != 4 or np.shape(land) != observed.shape[2:]:
         raise UserError("Observations must be [samples, lead times, lat, lon] on the land map's cells; "
                         f"found shape {observed.shape} and a land map of {np.shape(land)}.")
-    return np.isfinite(observed) & land
 
 
-def cell_moments(observed, forecast, scored, climatology=None):
+def cell_moments(observed, forecast, land, climatology=None, part=True):
     """Counts, means and centred sums over the samples, from which every score follows.
 
     Parameters
     ----------
     observed, forecast : float [N, H, W]
-    scored : bool [N, H, W]
-        Values to count; the others are not read.
+    land : bool [H, W]
+        Cells whose observed values count; nothing else is read.
     climatology : float [N, H, W]
         Subtracted from both where given.
+    part : bool that broadcasts to [N, H, W]
+        Values that count; default all.
 
     Returns
     -------
@@ -244,21 +260,27 @@ def cell_moments(observed, forecast, scored, climatology=None):
         `n`; observed_mean, forecast_mean (0 where n is 0); observed_square, forecast_square, product (sums of
         products of departures from these means); squared_error (sum of (forecast - observed)^2).
     """
+    part = np.broadcast_to(part, observed.shape)
+    series = [observed, forecast] if climatology is None else [observed, forecast, climatology]
+
     def pairs():
-        for day, chosen in enumerate(scored):
+        for day in in_turn(*series):
+            if not part[day].any():
+                continue
+            chosen = np.isfinite(observed[day]) & land & part[day]
             shift = 0.0 if climatology is None else climatology[day].astype(np.float64)
             yield (np.where(chosen, observed[day] - shift, 0.0).astype(np.float64),
                    np.where(chosen, forecast[day] - shift, 0.0).astype(np.float64), chosen)
 
-    names = ("observed_mean", "forecast_mean", "observed_square", "forecast_square", "product",
+    names = ("n", "observed_mean", "forecast_mean", "observed_square", "forecast_square", "product",
              "squared_error")
     moments = {name: np.zeros(observed.shape[1:]) for name in names}
-    n = scored.sum(axis=0).astype(np.float64)
-    for day_observed, day_forecast, _ in pairs():
+    for day_observed, day_forecast, chosen in pairs():
+        moments["n"] += chosen
         moments["observed_mean"] += day_observed
         moments["forecast_mean"] += day_forecast
     for name in ("observed_mean", "forecast_mean"):
-        moments[name] /= np.maximum(n, 1)
+        moments[name] /= np.maximum(moments["n"], 1)
     for day_observed, day_forecast, chosen in pairs():
         observed_departure = (day_observed - moments["observed_mean"]) * chosen
         forecast_departure = (day_forecast - moments["forecast_mean"]) * chosen
@@ -266,7 +288,7 @@ def cell_moments(observed, forecast, scored, climatology=None):
         moments["forecast_square"] += forecast_departure ** 2
         moments["product"] += observed_departure * forecast_departure
         moments["squared_error"] += (day_forecast - day_observed) ** 2
-    return {"n": n, **moments}
+    return moments
 
 
 def cell_areas(lat, lon):
@@ -394,29 +416,57 @@ def write_forecast(path, *, forecast, observed, init_time, lead_times, lat, lon,
     dimensions = ("init_time", "lead_time", "lat", "lon")
     soil_moisture = {"standard_name": "volume_fraction_of_condensed_water_in_soil", "units": "m3 m-3"}
     init_day = _day_number(init_time)
-    uncertainty = {}
+    coordinates = {"init_time": ("init_time", init_day, {"standard_name": "forecast_reference_time",
+                                                         "long_name": "last input day", **_DAYS}),
+                   **_grid_coordinates(lat, lon, lead_times)}
+    variables = {"forecast": (dimensions, forecast, {**soil_moisture, "long_name": "forecast surface soil moisture"}),
+                 "observed": (dimensions, observed, {**soil_moisture, "long_name": "observed surface soil moisture"})}
     if spread is not None:
-        uncertainty["spread"] = (dimensions, spread, {"units": "m3 m-3",
-                                                      "long_name": "predicted standard deviation of the forecast error"})
+        variables["spread"] = dimensions, spread, {"units": "m3 m-3",
+                                                   "long_name": "predicted standard deviation of the forecast error"}
     if quantiles:
-        uncertainty["quantile"] = (("quantile_level", *dimensions), np.stack(list(quantiles.values())),
-                                   {**soil_moisture, "long_name": "quantile of the predicted surface soil moisture"})
-        uncertainty["quantile_level"] = ("quantile_level", list(quantiles), {"units": "1", "long_name": "probability"})
-    uncertainty |= {name: (dimensions, values, {"units": unit, "long_name": long_name})
-                    for name, (values, unit, long_name) in (further or {}).items()}
-    dataset = xr.Dataset(
-        {"forecast": (dimensions, np.asarray(forecast, dtype=np.float32),
-                      {**soil_moisture, "long_name": "forecast surface soil moisture"}),
-         "observed": (dimensions, np.asarray(observed, dtype=np.float32),
-                      {**soil_moisture, "long_name": "observed surface soil moisture"}), **uncertainty},
-        coords={"init_time": ("init_time", init_day,
-                              {"standard_name": "forecast_reference_time", "long_name": "last input day",
-                               **_DAYS}),
-                "valid_time": (dimensions[:2], init_day[:, None] + np.asarray(lead_times, dtype=np.int32),
-                               {"standard_name": "time", "long_name": "day that is forecast", **_DAYS}),
-                **_grid_coordinates(lat, lon, lead_times)},
-        attrs={"Conventions": "CF-1.8", **attributes})
-    _write_netcdf(path, dataset)
+        variables["quantile"] = (("quantile_level", *dimensions), list(quantiles.values()),
+                                 {**soil_moisture, "long_name": "quantile of the predicted surface soil moisture"})
+        coordinates["quantile_level"] = "quantile_level", list(quantiles), {"units": "1", "long_name": "probability"}
+    variables |= {name: (dimensions, values, {"units": unit, "long_name": long_name})
+                  for name, (values, unit, long_name) in (further or {}).items()}
+    valid_time = (dimensions[:2], init_day[:, None] + np.asarray(lead_times, dtype=np.int32),
+                  {"standard_name": "time", "long_name": "day that is forecast", **_DAYS})
+    dataset = xr.Dataset({"valid_time": valid_time}, coordinates, {"Conventions": "CF-1.8", **attributes})
+    write_in_pieces(path, dataset, {name: (names, values, {**about, "coordinates": "valid_time"})
+                                    for name, (names, values, about) in variables.items()})
+
+
+def write_in_pieces(path, dataset, variables):
+    """Write a NetCDF-4 file whose large variables need not be in memory.
+
+    Parameters
+    ----------
+    path : str or Path
+    dataset : xarray.Dataset
+        Coordinates and global attributes.
+    variables : dict name -> (dimensions, values, attributes)
+        values : float32 [N, ...], an array or something that is read like one; a list of them has a dimension of its own, the
+        first. NaN = missing. Above BLOCK_BYTES each map is a chunk of its own.
+    """
+    with replacing(path) as temporary:
+        dataset.to_netcdf(temporary, format="NETCDF4", engine="netcdf4",
+                          encoding={name: {"_FillValue": None} for name in dataset.variables})
+        with netCDF4.Dataset(temporary, "a") as file:
+            for name, (dimensions, values, attributes) in variables.items():
+                several = isinstance(values, list)
+                shape = (len(values), *values[0].shape) if several else values.shape
+                for dimension, length in zip(dimensions, shape):
+                    if dimension not in file.dimensions:
+                        file.createDimension(dimension, length)
+                chunks = (*(1,) * (len(shape) - 2), *shape[-2:]) if 4 * math.prod(shape) > arrays.BLOCK_BYTES else None
+                variable = file.createVariable(name, "f4", dimensions, zlib=True, complevel=4, chunksizes=chunks,
+                                               fill_value=np.float32(np.nan))
+                variable.setncatts(attributes)
+                variable.set_auto_maskandscale(False)
+                for number, each in enumerate(values if several else [values]):
+                    for days in pieces(each):
+                        variable[(number, days) if several else days] = each[days]
 
 
 def write_cell_metrics(path, maps, lat, lon, lead_times, attributes):
@@ -430,20 +480,20 @@ def write_cell_metrics(path, maps, lat, lon, lead_times, attributes):
     _write_netcdf(path, dataset)
 
 
-def _scores(observed, forecast, climatology, scored, area):
+def _scores(observed, forecast, climatology, land, area):
     """Scores of one forecaster at one lead time; arrays [N, H, W]."""
-    moments = cell_moments(observed, forecast, scored)
-    cells = _cell_scores(moments, cell_moments(observed, forecast, scored, climatology))
-    pooled = _pooled_scores(moments, np.ones_like(area))
-    weighted = _pooled_scores(moments, area)
+    moments = cell_moments(observed, forecast, land)
+    cells = _cell_scores(moments, cell_moments(observed, forecast, land, climatology))
+    pooled = pooled_scores(moments)
+    weighted = pooled_scores(moments, area)
     medians = {f"{name}_cell_median": _median(cells[name])
                for name in ("rmse", "ubrmse", "r2", "r", "anomaly_r")}
     return {"n": int(moments["n"].sum()), **{f"{name}_pooled": value for name, value in pooled.items()},
             "rmse_area_weighted": weighted["rmse"], "r2_area_weighted": weighted["r2"], **medians}
 
 
-def _pooled_scores(moments, weight):
-    """Scores over all values of all cells; `weight` [H, W] is the weight of each value of the cell."""
+def pooled_scores(moments, weight=1.0):
+    """Scores over all values of all cells, from `cell_moments`; `weight` [H, W] is the weight of each value of the cell."""
     total = (weight * moments["n"]).sum()
     observed_mean = (weight * moments["n"] * moments["observed_mean"]).sum() / total
     forecast_mean = (weight * moments["n"] * moments["forecast_mean"]).sum() / total
@@ -501,15 +551,19 @@ def _median(values):
     return float(np.median(finite)) if finite.size else float("nan")
 
 
-def _check_forecast(name, observed, forecast, scored):
+def _check_forecast(name, observed, forecast, land):
     """Refuse forecasts of another shape, which would broadcast, and forecasts missing where scored."""
     if np.shape(forecast) != observed.shape:
         raise UserError(f"The forecast of {name} has shape {np.shape(forecast)}, the observations "
                         f"{observed.shape}: give one forecast for every observation.")
-    missing = int((scored & ~np.isfinite(forecast)).sum())
+    missing, count = 0, 0
+    for days in pieces(observed, forecast):
+        scored = np.isfinite(observed[days]) & land
+        missing += int((scored & ~np.isfinite(forecast[days])).sum())
+        count += int(scored.sum())
     if missing:
         raise UserError(f"The forecast of {name} is missing (NaN or infinite) at {missing} of "
-                        f"{int(scored.sum())} values to score: every forecaster must give a value wherever "
+                        f"{count} values to score: every forecaster must give a value wherever "
                         "a target is observed on land.")
 
 

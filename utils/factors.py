@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from data_processing.arrays import pieces
 from data_processing.coming_weather import CHANNELS_OF, TWIN, own_weather
 from data_processing.cube import VARIABLES
 from data_processing.errors import UserError
@@ -120,10 +121,10 @@ def permutation_rows(run, *, repeats, seed):
         raise UserError(f"repeats is {repeats}; it must be 1 or more.")
     random = np.random.default_rng(seed)
     targets = run.splits.test[::-(-len(run.splits.test) // MOST_DAYS)]
-    asked = spread_cells(run.record.land)
-    observed = run.record.observed(targets)
-    whole = forecast_exchanged(run, targets, targets, None, asked, random)
-    parts = parts_of_days(run, targets, asked)
+    cells = spread_cells(run.record.land)
+    observed = run.record.observed_at(targets, cells)
+    whole = forecast_exchanged(run, targets, targets, None, cells, random)
+    parts = parts_of_days(run, targets, cells)
     base = errors_by_part(whole, observed, parts)
     rows = []
     shown = [name for name in INPUTS if name not in run.record.hidden]
@@ -133,7 +134,7 @@ def permutation_rows(run, *, repeats, seed):
         sums = []
         for _ in range(repeats):
             order = permuted_blocks(random, len(targets), BLOCK * len(targets) // max(len(run.splits.test), 1))
-            forecast = forecast_exchanged(run, targets, targets[order], name, asked, random)
+            forecast = forecast_exchanged(run, targets, targets[order], name, cells, random)
             sums.append(errors_by_part(forecast, observed, parts))
         rows += factor_rows("permutation", name, run.splits.lead_times, np.mean(sums, axis=0), base, parts)
     return rows
@@ -152,31 +153,34 @@ def permuted_blocks(random, count, block):
                            for own, other in zip(blocks, order)])
 
 
-def forecast_exchanged(run, targets, others, name, asked, random):
-    """Forecasts [N, L, H, W] of target days whose one input is that of other target days, or of other cells for "place"."""
+def forecast_exchanged(run, targets, others, name, cells, random):
+    """Forecasts [N, L, C] at cells (int [C]) of target days whose one input is that of other target days, or of other cells for "place"."""
     record, lead_times = run.record, run.splits.lead_times
     tell = None if record.coming is None else functools.partial(own_weather, record)
-    forecast = np.full((len(targets), len(lead_times), *record.land.shape), np.nan, np.float32)
-    turned = exchanged_places(record, random) if name == "place" else None
+    forecast = np.empty((len(targets), len(lead_times), len(cells)), np.float32)
+    turned = exchanged_places(record, random)[:, cells] if name == "place" else None
+    inputs = cells if run.network.every_day else np.arange(record.land.size)
+    asked = slice(None) if run.network.every_day else cells
+    scaler = record.scaler.of_cells(cells)
     with torch.no_grad():
         for lead, lead_time in enumerate(lead_times):
             for start in range(0, len(targets), FORECAST_AT_A_TIME):
                 chosen = slice(start, start + FORECAST_AT_A_TIME)
-                batch, other = (make_batch(record, days[chosen] - lead_time, torch.device("cpu"), asked, tell=tell)
+                batch, other = (make_batch(record, days[chosen] - lead_time, torch.device("cpu"), inputs, tell=tell,
+                                           around=run.network.looks_around)
                                 for days in (targets, others))
                 scaled = run.network(exchanged(batch, other, name, turned))
-                scaled = (scaled if tell is None else scaled[1:].nanmean(0))[:, 0, lead]
-                maps = record.scaler.unscale_soil_moisture(scaled).numpy()
-                forecast[chosen, lead] = np.where(asked, maps, np.float32(np.nan))
+                scaled = (scaled if tell is None else scaled[1:].nanmean(0))[:, 0, lead, None, asked]
+                forecast[chosen, lead] = scaler.unscale_soil_moisture(scaled)[:, 0].numpy()
     return forecast
 
 
 def exchanged_places(record, random):
-    """Maps of the place [S, H, W], a Tensor, whose land cells have changed places."""
+    """Maps of the place [S, H x W], a Tensor, whose land cells have changed places."""
     cells = np.flatnonzero(record.land)
     turned = record.static.reshape(len(record.static), -1).copy()
     turned[:, cells] = turned[:, random.permutation(cells)]
-    return torch.from_numpy(turned.reshape(record.static.shape))
+    return torch.from_numpy(turned)
 
 
 def exchanged(batch, other, name, static):
@@ -194,34 +198,42 @@ def exchanged(batch, other, name, static):
     if name == "place":
         return replace(batch, static=static)
     channel = VARIABLES.index(name)
-    changed = {}
-    for field in ("inputs", "freshness", "antecedent"):
-        values = getattr(batch, field).clone()
-        values[:, :, channel] = getattr(other, field)[:, :, channel]
-        changed[field] = values
-    if name == "precipitation":
-        changed["motion"] = other.motion
-    return replace(batch, **changed)
+
+    def exchanged_fields(own, others, fields):
+        changed = {field: getattr(own, field).clone() for field in fields}
+        for field, values in changed.items():
+            values[:, :, channel] = getattr(others, field)[:, :, channel]
+        return replace(own, **changed)
+
+    around = batch.around
+    if around is not None:
+        around = exchanged_fields(around, other.around, ("inputs", "freshness"))
+        around = replace(around, motion=other.around.motion) if name == "precipitation" else around
+    return replace(exchanged_fields(batch, other, ("inputs", "freshness", "antecedent")), around=around)
 
 
-def parts_of_days(run, targets, asked):
-    """dict part -> bool [N, H, W]: all, each season, the dry and the wet half of the cells."""
-    mean = cell_mean(run.record.observed(), run.splits.history_days)
-    wet = mean > np.median(mean[run.record.land])
+def parts_of_days(run, targets, cells):
+    """dict part -> days, bool [N], and cells, bool [C]: all, each season, the dry and the wet half of the cells."""
+    mean = cell_mean(run.record.observed_maps, run.splits.history_days)
+    wet = mean.ravel()[cells] > np.median(mean[run.record.land])
     month = run.record.time[targets].astype("datetime64[M]").astype(int) % 12 + 1
-    parts = {"all": np.ones(len(targets), bool)} | {name: np.isin(month, months) for name, months in SEASONS.items()}
-    parts = {name: days[:, None, None] & asked for name, days in parts.items() if days.any()}
-    every = np.ones(len(targets), bool)[:, None, None]
-    return parts | {"dry half": every & (asked & ~wet), "wet half": every & (asked & wet)}
+    every, everywhere = np.ones(len(targets), bool), np.ones(len(cells), bool)
+    parts = {"all": every} | {name: np.isin(month, months) for name, months in SEASONS.items()}
+    parts = {name: (days, everywhere) for name, days in parts.items() if days.any()}
+    return parts | {"dry half": (every, ~wet), "wet half": (every, wet)}
 
 
 def errors_by_part(forecast, observed, parts):
     """Number and sum of squared errors of each part and lead time, float64 [parts, 2, L]."""
-    squares = (forecast - observed[:, None]).astype(np.float64) ** 2
-    known = np.isfinite(squares)
-    squares = np.where(known, squares, 0.0)
-    return np.array([[(known & inside[:, None]).sum(axis=(0, 2, 3)), (squares * inside[:, None]).sum(axis=(0, 2, 3))]
-                     for inside in parts.values()])
+    sums = np.zeros((len(parts), 2, forecast.shape[1]))
+    for block in pieces(forecast, observed):
+        squares = (forecast[block] - observed[block, None]).astype(np.float64) ** 2
+        known = np.isfinite(squares)
+        squares = np.where(known, squares, 0.0)
+        for number, (days, cells) in enumerate(parts.values()):
+            inside = days[block, None, None] & cells
+            sums[number] += (known & inside).sum(axis=(0, 2)), (squares * inside).sum(axis=(0, 2))
+    return sums
 
 
 def factor_rows(method, name, lead_times, sums, base, parts):
@@ -252,10 +264,15 @@ def drop_one_rows(run, scheduler=None):
     if run.settings.head != "local":
         raise UserError(f"drop_one hides season and place as well, which head {run.settings.head!r} does not see. Name a run "
                         "with head 'local'.")
-    targets, asked = run.splits.test, run.record.land
-    parts = parts_of_days(run, targets, asked)
-    observed = run.record.observed(targets)
-    base = errors_by_part(read_forecast(run.folder / "forecast.nc", run.splits), observed, parts)
+    targets, cells = run.splits.test, np.flatnonzero(run.record.land)
+    parts = parts_of_days(run, targets, cells)
+    observed = run.record.observed_at(targets, cells)
+
+    def forecast_of(folder):
+        forecast = read_forecast(folder / "forecast.nc", run.splits)
+        return forecast.reshape(*forecast.shape[:2], -1)[..., cells]
+
+    base = errors_by_part(forecast_of(run.folder), observed, parts)
     rows = []
     name = run.settings.name or run.record.name
     shared = {field: value for field, value in vars(run.settings).items() if field != "resume"} | {"seeds": 1}
@@ -265,10 +282,9 @@ def drop_one_rows(run, scheduler=None):
         make_on_workers(scheduler, list(planned.values()), run.settings.results)
     for dropped, (experiment, model, settings) in planned.items():
         folder = run_or_reuse(experiment, model, **settings)
-        forecast = read_forecast(folder / "forecast.nc", run.splits)
         both = run.record.coming is not None and dropped in CHANNELS_OF
         name_of_row = f"{dropped}, past and coming" if both else dropped
-        errors = errors_by_part(forecast, observed, parts)
+        errors = errors_by_part(forecast_of(folder), observed, parts)
         rows += factor_rows("drop one", name_of_row, run.splits.lead_times, errors, base, parts)
     return rows
 

@@ -3,12 +3,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from data_processing.cube import SOIL_TEMPERATURE
 from data_processing.files import write_csv
 from data_processing.record import open_record
 from data_processing.splits import split_cube
 from utils.baselines import cell_mean
 from utils.members import read_forecast
+from utils.reporting import observed_on_land, temperature_of
 from utils.runs import find_cube
 from utils.where_it_helps import parts_of_the_record, read_regions, region_rows
 
@@ -43,11 +43,12 @@ def gain_rows(runs, regions):
         cube_file = find_cube(other.settings.cube, "smap_l4")
         cube, splits = split_cube(cube_file.path, replace(other.settings, input_days=1))
         record = open_record(cube, cube_file.name, splits, max_gap_days=other.settings.max_gap_days)
-        parts = parts_of_the_record(record.time[splits.test], record.carried[splits.test, SOIL_TEMPERATURE],
-                                    cell_mean(record.observed(), splits.history_days), record.land,
+        parts = parts_of_the_record(record.time[splits.test], temperature_of(record, splits.test),
+                                    cell_mean(record.observed_maps, splits.history_days), record.land,
                                     read_regions(regions, record.lat, record.lon))
-        scored = region_rows(observed=np.repeat(record.observed(splits.test)[:, None], len(lead_times), axis=1),
-                             forecasts={name: read_forecast(each.folder / "forecast.nc", splits)
+        observed = observed_on_land(record, splits.test)
+        observed = np.broadcast_to(observed[:, None], (len(observed), len(lead_times), *record.land.shape))
+        scored = region_rows(observed=observed, forecasts={name: read_forecast(each.folder / "forecast.nc", splits)
                                         for name, each in (("transferred", run), ("scratch", other))},
                              parts=parts, lead_times=lead_times, land=record.land, reference="scratch")
         for one, reference in zip(scored[::2], scored[1::2]):

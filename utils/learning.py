@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_processing.arrays import in_turn
 from data_processing.coming_weather import OBSERVED, kind_of, source_weather
 from data_processing.cube import cube_days, open_cube
 from data_processing.files import replacing, write_csv
@@ -14,6 +15,7 @@ from utils.bootstrap import block_days, check_test_days, daily_series, determina
 from utils.evaluation import daily_scores
 from utils.fan_out import make_on_workers
 from utils.members import read_forecast
+from utils.reporting import observed_on_land
 from utils.runs import cube_label, find_cube
 from utils.study import is_made, run_or_reuse, script_settings, short_pretraining, test_days
 from utils.transfer import source_cut, source_of
@@ -117,7 +119,8 @@ def score_learning_runs(settings, runs):
         record = open_record(cube, cube_file.name, splits, max_gap_days=asked.max_gap_days)
         title = f"{settings.model}, {cube_label(cube, cube_file.name)}"
         cells = often_observed(record, splits.history_days, settings.minimum_observations)
-        observed = np.repeat(record.observed(splits.test)[:, None], len(splits.lead_times), axis=1)
+        observed = observed_on_land(record, splits.test)
+        observed = np.broadcast_to(observed[:, None], (len(observed), len(splits.lead_times), *record.land.shape))
         forecasts = {way: read_forecast(run.folder / "forecast.nc", splits) for way, run in of_days.items()}
         forecasts |= baseline_forecasts(record, splits.test, splits.history_days)
         damped_of_all = forecasts["damped_persistence"] if damped_of_all is None else damped_of_all  # all days come first
@@ -140,7 +143,11 @@ def score_learning_runs(settings, runs):
 
 def often_observed(record, days, least):
     """Bool [H, W]: land cells with at least so many observed values on the given days."""
-    return record.land & (np.isfinite(record.observed()[days]).sum(axis=0) >= least)
+    observed, count = record.observed_maps, np.zeros(record.land.shape, int)
+    for day in in_turn(observed):
+        if days[day]:
+            count += np.isfinite(observed[day])
+    return record.land & (count >= least)
 
 
 def write_learning_curve(folder, rows, title):

@@ -1,12 +1,14 @@
 """Several members of a network, trained from different seeds, and their ensemble."""
 from dataclasses import replace
 
-import numpy as np
 import xarray as xr
 
+from data_processing.arrays import pieces, scratch_array
 from data_processing.errors import UserError
 from data_processing.record import open_record
 from data_processing.splits import audit_rows, split_cube, write_audit
+from utils.ensembles import members_mean
+from utils.processes import by_first
 from utils.reporting import KEPT, VARIANCE, evaluate_run, forecaster_name
 from utils.runs import (Run, find_cube, is_finished, plain, read_json, run_differences, run_folder, run_label, run_name,
                         write_json)
@@ -49,20 +51,21 @@ def run_members(train_and_test, settings, experiment, model, *, domain):
     evaluate_ensemble(settings, cube_file, folders, model, until)
 
 
+@by_first
 def evaluate_ensemble(settings, cube_file, folders, model, until):
     """Score the mean of the members beside each of them; see `utils.reporting.evaluate_run`."""
     cube, splits = split_cube(cube_file.path, settings, until=until)
     record = open_record(cube, cube_file.name, splits, max_gap_days=settings.max_gap_days)
     members = read_members(folders, splits)
     name = forecaster_name(model, settings.coming_weather)
-    forecasts = {f"{name}_ensemble": members.mean(axis=0)}
+    forecasts = {f"{name}_ensemble": members_mean(members)}
     forecasts |= {f"{name}_{folder.name}": member for folder, member in zip(folders, members)}
     for end in KEPT:
         of_end = read_members(folders, splits, end.removeprefix("_"))
         if of_end is not None and model + end != name:
-            forecasts[model + end] = of_end.mean(axis=0)
+            forecasts[model + end] = members_mean(of_end)
     weather_variance = read_members(folders, splits, VARIANCE)
-    weather_variance = None if weather_variance is None else weather_variance.mean(axis=0)
+    weather_variance = None if weather_variance is None else members_mean(weather_variance)
     run = Run(folders[0].parent, resume=False, label=run_label(cube, cube_file.name, settings))
     of_first = read_json(folders[0] / "settings.json")
     write_json(run.path("settings.json"), of_first | {"settings": plain(settings), "members": [each.name for each in folders]})
@@ -74,16 +77,30 @@ def evaluate_ensemble(settings, cube_file, folders, model, until):
 
 def read_members(folders, splits, variable="forecast"):
     """A variable of the forecast.nc of several runs by target day, [M, N, L, H, W]; None where one of them lacks it."""
-    found = [read_forecast(folder / "forecast.nc", splits, variable) for folder in folders]
-    return None if any(each is None for each in found) else np.stack(found)
+    members = None
+    for number, folder in enumerate(folders):
+        with xr.open_dataset(folder / "forecast.nc") as dataset:
+            if variable not in dataset:
+                return None
+            shape = dataset[variable].shape
+        if members is None:
+            members = scratch_array((len(folders), len(splits.test), *shape[1:]))
+        read_forecast(folder / "forecast.nc", splits, variable, out=members[number])
+    return members
 
 
-def read_forecast(path, splits, variable="forecast"):
-    """Forecasts of a run by target day, float32 [N, L, H, W], m3 m-3: the inverse of `by_init_time`; None if it has none."""
+def read_forecast(path, splits, variable="forecast", out=None):
+    """Forecasts of a run by target day, float32 [N, L, H, W], m3 m-3: the inverse of `by_init_time`; None if it has none.
+
+    Where `out` is given they are written there.
+    """
     with xr.open_dataset(path) as dataset:
         if variable not in dataset:
             return None
-        forecast = dataset[variable].values
-    longest, days = splits.lead_times[-1], len(splits.test)
-    return np.stack([forecast[longest - lead_time:longest - lead_time + days, lead]
-                     for lead, lead_time in enumerate(splits.lead_times)], axis=1)
+        values = dataset[variable]
+        forecast = scratch_array((len(splits.test), *values.shape[1:])) if out is None else out
+        for lead, lead_time in enumerate(splits.lead_times):
+            start = splits.lead_times[-1] - lead_time
+            for days in pieces(forecast[:, lead]):
+                forecast[days, lead] = values[start + days.start:start + days.stop, lead].values
+    return forecast

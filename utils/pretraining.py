@@ -9,12 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from data_processing.coming_weather import ComingWeather
-from data_processing.cube import open_cube
+from data_processing.cube import VARIABLES, open_cube
 from data_processing.errors import UserError
 from data_processing.files import PROJECT
 from data_processing.record import scale_record, whole_record
-from data_processing.satellite import satellite_view
+from data_processing.satellite_view import satellite_view
 from data_processing.twin_worlds import world_path
+from utils.processes import first_before_others
 from utils.runs import find_cube
 
 STRETCHES = 6  # statistics that are drawn for each view of a record
@@ -61,7 +62,8 @@ def pretraining_sources(record, splits, settings):
                             f"{own_validation_and_test[0]} to {own_validation_and_test[-1]}: nothing can be learned from it.")
         views.append((other, days, targets))
     for number in range(1, settings.worlds + 1):  # made up: they know nothing of any other record's days
-        path = world_path(number, PROJECT / "data" / "twin")
+        with first_before_others():
+            path = world_path(number, PROJECT / "data" / "twin")
         world = whole_record(open_cube(path), path.stem, splits, settings.max_gap_days, hidden=settings.drop_inputs)
         views.append((world, np.ones(len(world.time), bool), np.arange(splits.lead_time, len(world.time))))
     sources = []
@@ -79,8 +81,12 @@ def pretraining_sources(record, splits, settings):
 
 def has_values(record, days):
     """Whether every variable is observed anywhere on the given days (bool [T])."""
-    observed = record.age[record.input_days - 1:][days][..., record.land] == 0
-    return bool(observed.any(axis=(0, 2)).all())
+    seen = np.zeros(len(VARIABLES), bool)
+    for day in record.input_days - 1 + np.flatnonzero(days):
+        seen |= (record.age[day][:, record.land] == 0).any(axis=1)
+        if seen.all():
+            return True
+    return False
 
 
 def random_stretch(random, days):

@@ -1,6 +1,7 @@
 """From the forecasts of a run to its scores, files and figures."""
 import numpy as np
 
+from data_processing.arrays import in_turn, pieces, release, scratch_array
 from data_processing.coming_weather import OBSERVED, kind_of
 from data_processing.cube import SOIL_TEMPERATURE
 from data_processing.twin import ceiling
@@ -8,9 +9,10 @@ from utils.baselines import baseline_forecasts, cell_mean
 from utils.ensembles import LEVELS, members_variance, predict_spread, read_validation, write_ensemble_scores
 from utils.evaluation import (by_init_time, cell_metrics, daily_scores, format_metrics, score_forecasters,
                               write_cell_metrics, write_daily_scores, write_forecast, write_metrics)
+from utils.processes import by_first, is_first
 from utils.runs import lead_text
 from utils.training import forecast_days, forecast_told, told_forecast
-from utils.where_it_helps import parts_of_the_record, read_regions, write_where_it_helps
+from utils.where_it_helps import event_limits, parts_of_the_record, read_regions, write_where_it_helps
 
 # What stands behind a network's name
 BLIND = "_blind"  # the weights of a run with coming weather, without it
@@ -37,6 +39,8 @@ def forecast_test(model, network, record, splits, settings):
     members : float32 ndarray [M, N, L, H, W], or None
         Of the weather forecast.
     """
+    if not is_first():  # who evaluates them
+        return {}, None
     if record.coming is None:
         return {model: forecast_days(network, record, splits.test, settings.device)}, None
     blind, bound, members = forecast_told(network, record, splits.test, settings.device)
@@ -45,6 +49,7 @@ def forecast_test(model, network, record, splits, settings):
     return forecasts, members if len(members) > 1 else None
 
 
+@by_first
 def evaluate_run(run, record, splits, forecasts, *, label, members=None, weather_variance=None, twin_domain=None, regions=(),
                  validation=None):
     """Score forecasts beside the baselines; write forecast.nc, the score files, the figures and, last, metrics.csv.
@@ -74,14 +79,15 @@ def evaluate_run(run, record, splits, forecasts, *, label, members=None, weather
     errors, usual_variance = read_validation(validation or [run.path("validation.nc")])
     variance = None if members is None else members_variance(members)
     if weather_variance is not None:
-        variance = variance + weather_variance
+        for days in pieces(variance, weather_variance):
+            variance[days] += weather_variance[days]
     elif model.endswith(WITH_FORECAST):
         weather_variance = variance
     spread, ends = predict_spread(forecasts[model], variance, errors, usual_variance, record.land)
     lead_times = np.array(splits.lead_times)
     valid_time = np.repeat(record.time[splits.test][:, None], len(lead_times), axis=1)
-    observed = np.where(record.land, record.observed(splits.test), np.float32(np.nan))
-    observed = np.repeat(observed[:, None], len(lead_times), axis=1)
+    observed = observed_on_land(record, splits.test)
+    observed = np.broadcast_to(observed[:, None], (len(observed), len(lead_times), *record.land.shape))
     forecasts = {**forecasts, **baseline_forecasts(record, splits.test, splits.history_days)}
     if twin_domain:
         forecasts["ceiling"] = np.stack([ceiling(twin_domain, record.time[splits.test] - lead_time, lead_time)
@@ -96,8 +102,8 @@ def evaluate_run(run, record, splits, forecasts, *, label, members=None, weather
     place = {"lat": record.lat, "lon": record.lon}
     init_time, forecast_by_init = by_init_time(forecasts[model], record.time[splits.test], splits.lead_times)
     _, observed_by_init = by_init_time(observed, record.time[splits.test], splits.lead_times)
-    (_, spread_by_init), *ends_by_init = (by_init_time(values, record.time[splits.test], splits.lead_times)
-                                          for values in (spread, *ends))
+    spread_by_init, *ends_by_init = (by_init_time(values, record.time[splits.test], splits.lead_times)[1]
+                                     for values in (spread, *ends))
     kept = {end.removeprefix("_"): (values, "m3 m-3", long_name) for end, long_name in KEPT.items()
             for name, values in forecasts.items() if name.endswith(end)}
     if weather_variance is not None:
@@ -106,25 +112,39 @@ def evaluate_run(run, record, splits, forecasts, *, label, members=None, weather
             for name, (values, *more) in kept.items()}
     write_forecast(run.path("forecast.nc"), forecast=forecast_by_init, further=kept, observed=observed_by_init,
                    init_time=init_time, lead_times=lead_times, **place, attributes=attributes, spread=spread_by_init,
-                   quantiles=dict(zip(LEVELS, (values for _, values in ends_by_init))))
+                   quantiles=dict(zip(LEVELS, ends_by_init)))
     write_cell_metrics(run.path("cell_metrics.nc"), maps, record.lat, record.lon, lead_times, attributes)
     write_daily_scores(run.path("daily_scores.csv"), daily_scores(
         observed=observed, forecasts=forecasts, valid_time=valid_time, lead_times=lead_times, land=record.land))
     title = f"{model}, {lead_text(splits.lead_times[-1:])} ahead, {label}"
     write_ensemble_scores(run, observed=observed, forecast=forecasts[model], spread=spread, ends=ends, members=members,
                           lead_times=splits.lead_times, title=title)
-    history = record.observed()[splits.history_days]
-    temperature = record.carried[record.input_days - 1:, SOIL_TEMPERATURE][splits.test]
-    parts = parts_of_the_record(record.time[splits.test], temperature, cell_mean(record.observed(), splits.history_days),
-                                record.land, regions)
-    write_where_it_helps(run, observed=observed, forecasts=forecasts, parts=parts, history=history,
-                         lead_times=splits.lead_times, land=record.land, title=title, spread=spread)
+    parts = parts_of_the_record(record.time[splits.test], temperature_of(record, splits.test),
+                                cell_mean(record.observed_maps, splits.history_days), record.land, regions)
+    write_where_it_helps(run, observed=observed, forecasts=forecasts, parts=parts, lead_times=splits.lead_times,
+                         limits=event_limits(record.observed_maps, splits.history_days, record.land), land=record.land,
+                         title=title, spread=spread)
     if len(lead_times) > 1:
         draw_lead(run.path("lead.png"), model, rows, f"Error against lead time, {model}, {label}")
     draw_run(run, record, observed[:, -1], {name: values[:, -1] for name, values in forecasts.items()},
              maps["skill_damped_persistence"][-1], valid_time[:, -1], model=model,
              title=title)
     write_metrics(run.path("metrics.csv"), rows)  # the last file: it says that the run is finished
+
+
+def observed_on_land(record, days):
+    """Observed soil moisture of some days of a record, float32 [N, H, W], m3 m-3; NaN = missing, or sea."""
+    observed = scratch_array((len(days), *record.land.shape))
+    for piece in pieces(observed):
+        observed[piece] = np.where(record.land, record.observed(days[piece]), np.float32(np.nan))
+        release(record.carried, record.age)
+    return observed
+
+
+def temperature_of(record, days):
+    """View of a record's soil temperature, K, on consecutive days, float32 [N, H, W]."""
+    first = record.input_days - 1 + days[0]
+    return record.carried[first:first + len(days), SOIL_TEMPERATURE]
 
 
 def draw_lead(path, model, rows, title):
@@ -161,6 +181,6 @@ def draw_run(run, record, observed, forecasts, skill, valid_time, *, model, titl
 
 def best_observed_day(observed):
     """Index of the day nearest to the middle of those with the most observed cells; observed is [N, H, W]."""
-    count = np.isfinite(observed).sum(axis=(1, 2))
+    count = np.array([np.count_nonzero(np.isfinite(observed[day])) for day in in_turn(observed)])
     days = np.flatnonzero(count >= 0.95 * count.max())
     return int(days[np.abs(days - len(observed) // 2).argmin()])

@@ -11,12 +11,15 @@ from typing import NamedTuple
 
 import torch
 
+from data_processing.arrays import kept_text, short_key
 from data_processing.coming_weather import NOT_TOLD, OBSERVED, TWIN, kind_of, weather_file_path
 from data_processing.cube import cube_name, describe
 from data_processing.errors import UserError
 from data_processing.files import PROJECT, checksum, remove_half_written, replacing
 from data_processing.splits import asked_lead_times, audit_rows, format_audit, write_audit
 from data_processing.twin import cube_path
+from utils.precision import BFLOAT16, choose_precision, describe_precision, has_bfloat16
+from utils.processes import all_processes, by_first, first_before_others, from_first, is_first
 from utils.where_it_helps import read_regions
 
 PACKAGES = ("torch", "numpy", "xarray", "netCDF4", "scipy", "matplotlib", "cartopy", "tyro")
@@ -47,7 +50,8 @@ def find_cube(cube, domain):
     CubeFile
     """
     if cube == "twin":
-        return CubeFile(cube_path(domain), "twin")
+        with first_before_others():
+            return CubeFile(cube_path(domain), "twin")
     path = Path(cube).expanduser().absolute()
     return CubeFile(path, cube_name(path))
 
@@ -90,6 +94,7 @@ class Run:
         """Path of one of the run's files."""
         return self.folder / name
 
+    @by_first
     def record_pretrained(self, path, model):
         """Write into `settings.json` what the run starts from; a resumed run must start from the same weights."""
         settings = read_json(self.path("settings.json"))
@@ -103,23 +108,27 @@ class Run:
 
     def save_checkpoint(self, state):
         """Write `checkpoint.pt`: a dict of tensors and plain values."""
-        with replacing(self.path("checkpoint.pt")) as temporary:
-            torch.save(state, temporary)
+        if is_first():
+            with replacing(self.path("checkpoint.pt")) as temporary:
+                torch.save(state, temporary)
         self.resume = True  # what comes next in this process goes on from here
 
     def read_share(self):
         """How far fine-tuning may go, where an interrupted run has chosen it already; else None."""
-        state = self.load_checkpoint("cpu")
-        return state["share"] if state else None
+        return from_first(lambda: (self._read_checkpoint() or {}).get("share"))
 
-    def load_checkpoint(self, device):
-        """The saved state, or None: nothing saved yet, or not resuming."""
+    def load_checkpoint(self):
+        """The saved state, its tensors on the processor, or None: nothing saved yet, or not resuming."""
+        return from_first(self._read_checkpoint)
+
+    def _read_checkpoint(self):
         path = self.path("checkpoint.pt")
         if not (self.resume and path.exists()):
             return None
-        return torch.load(path, map_location=device, weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
+@first_before_others()
 def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
     """Make the run folder and write `settings.json`; refuse to overwrite what is there.
 
@@ -162,22 +171,28 @@ def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
     wanted = {"settings": plain(settings),
               "cube": {"path": str(cube_file.path), "sha256": checksum(cube_file.path),
                        "title": cube.attrs.get("title"), "source": cube.attrs.get("source")}}
+    wanted["precision"] = choose_precision(settings)
     weather = weather_source(settings, cube)
     if weather:
         wanted["coming_weather"] = {"path": str(weather), "sha256": checksum(weather)}
     if started:
-        differences = run_differences(folder, settings, cube_file)
+        differences = (run_differences(folder, settings, cube_file)
+                       or setting_differences(read_json(path), wanted, ["precision"]))
         if differences:
             raise UserError(f"{folder} was started otherwise: {'; '.join(differences)}. Resume with the same settings, "
                             "or give the new run another --name.")
-        remove_half_written(folder)
-    else:
+        if is_first():
+            remove_half_written(folder)
+    elif is_first():
         write_json(path, wanted | provenance())
     label = run_label(cube, cube_file.name, settings)
-    print(f"\n{experiment}/{model}.py: {label}, {lead_text(splits.lead_times)} ahead -> {folder}\n{describe(cube)}")
+    days = cube["time"].values
+    told = kept_text(f"{cube_file.name}-{short_key(wanted['cube']['sha256'], days[0], days[-1])}", lambda: describe(cube))
+    print(f"\n{experiment}/{model}.py: {label}, {lead_text(splits.lead_times)} ahead -> {folder}\n{told}")
     rows = audit_rows(splits, settings.coming_weather)
-    write_audit(folder / "splits.csv", rows)
-    print(format_audit(rows), flush=True)
+    if is_first():
+        write_audit(folder / "splits.csv", rows)
+    print(f"{format_audit(rows)}\n{describe_precision(settings)}", flush=True)
     return Run(folder, resume=settings.resume, label=label)
 
 
@@ -270,12 +285,15 @@ def check_settings(settings):
              "weight_decay": (settings.weight_decay >= 0, "0 or more"),
              "hidden": (settings.hidden is None or len(settings.hidden) > 0 and min(settings.hidden) >= 1,
                         "one or more numbers of 1 or more"),
+             "patch": (getattr(settings, "patch", None) is None or settings.patch >= 1, "1 or more"),
              "seeds": (settings.seeds >= 1, "1 or more"),
              "worlds": (getattr(settings, "worlds", 0) >= 0, "0 or more"),
              "pull": (getattr(settings, "pull", 0.0) >= 0, "0 or more"),
              "dropout": (0 <= settings.dropout < 1, "in 0..1, below 1"),
              "device": (settings.device == "cpu" or settings.device.startswith("cuda") and torch.cuda.is_available(),
-                        "cpu, or cuda where there is a GPU that torch can use")}
+                        "cpu, or cuda where there is a GPU that torch can use"),
+             "precision": (settings.precision != BFLOAT16 or has_bfloat16(settings.device),
+                           f"auto or float32: {settings.device} does not multiply in bfloat16 here")}
     for name, (good, expected) in rules.items():
         if not good:
             raise UserError(f"{name} is {getattr(settings, name)!r}; it must be {expected}.")
@@ -314,7 +332,7 @@ def provenance():
     return {"packages": {name: metadata.version(name) for name in PACKAGES},
             "git_commit": git_commit(),
             "host": {"python": platform.python_version(), "system": platform.platform(),
-                     "processors": os.cpu_count(), "threads": torch.get_num_threads(),
+                     "processors": os.cpu_count(), "threads": torch.get_num_threads(), "processes": all_processes(),
                      "started": datetime.now(timezone.utc).isoformat(timespec="seconds")}}
 
 

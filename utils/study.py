@@ -1,5 +1,6 @@
 """Runs of the scripts as parts of a study: each is made once and reused, so that an interrupted study goes on."""
 import functools
+import importlib
 import runpy
 
 from data_processing.coming_weather import NOT_TOLD, source_weather
@@ -14,8 +15,8 @@ DOMAIN_OF = {"ERA5test": "era5_land", "SMAPtest": "smap_l4", "finetune-SMAPtest"
 
 @functools.cache
 def load_script(experiment, model):
-    """Names of a script's module, `Settings` and `main` among them."""
-    return runpy.run_path(str(PROJECT / experiment / f"{model}.py"))
+    """Names of a script, `Settings` and `main` among them, and of its network's module, such as `make_convlstm`."""
+    return vars(importlib.import_module(f"utils.models.{model}")) | runpy.run_path(str(PROJECT / experiment / f"{model}.py"))
 
 
 def study_folder(experiment, model, settings):

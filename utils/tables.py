@@ -16,14 +16,12 @@ from utils.bootstrap import (average, block_days, check_test_days, compare, dete
                              read_daily, resampled_mean_square)
 from utils.draw_lead import LABELS
 from utils.fan_out import make_on_workers
+from utils.models.forms import FORMS, HEAVY
 from utils.reporting import BOUND, forecaster_name
 from utils.runs import find_cube
 from utils.study import is_made, load_script, run_or_reuse, short_pretraining, test_days
 from utils.transfer import source_cut, source_of
 
-FORMS = ("convlstm-local", "lstm-local", "cnn-local", "conv3d_lstm-local",
-         "convlstm-dense", "convlstm-conv", "lstm-dense", "cnn-dense", "conv3d_lstm-dense")
-HEAVY = ("lstm-dense", "conv3d_lstm-dense")  # 194 and 105 million weights on the twin's map: the quick form leaves them out
 BOUND_TRAINING = kind_of(OBSERVED).training
 EXPERIMENT = {"scratch": "SMAPtest", "transferred": "finetune-SMAPtest", kind_of("file").training: "finetune-SMAPtest",
               BOUND_TRAINING: "finetune-SMAPtest"}

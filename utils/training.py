@@ -1,20 +1,25 @@
 """Fit a network: one loop for pre-training, training from scratch and fine-tuning."""
+import ctypes
 import functools
 import math
+import os
 import time as clock
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from data_processing.arrays import scratch_array
 from data_processing.coming_weather import degraded_weather, kept_weather, observed_weather, own_weather
 from data_processing.errors import UserError
 from data_processing.files import write_csv
 from data_processing.record import scale_record
 from utils.baselines import baseline_forecasts
-from utils.batches import make_batch, observed_targets
+from utils.batches import input_day_indices, make_batch, observed_targets, to_device
 from utils.ensembles import write_validation
+from utils.processes import batch_share, by_first, count, is_first, mean_over_processes, own_random, rank, shared_network
 
 LOG_COLUMNS = ("epoch", "train_loss", "validation_loss", "learning_rate", "seconds")
 CHECKPOINT_SHARE = 0.05  # of the training time, at most, goes into saving checkpoints
@@ -23,12 +28,17 @@ WARM_UP_SHARE = 0.2  # of all steps
 EPOCHS = 10  # of a training that is counted in steps: how often it is validated
 SHORTEST_EPOCH = 50  # steps, of such a training: validating takes as long as some of them
 CELLS = 256  # land cells of one step of a network that serves each cell by itself: more steps teach more than more cells
+PATCH = 64  # cells: what lies together is read together
+LEAST_MEMORY = 8 * 2 ** 30  # bytes, where the system does not say
 VALIDATION_WINDOWS = 73  # every fifth day of a year: neighbouring days tell the same
 VALIDATION_CELLS = 512  # evenly spread: neighbouring cells tell the same, too
 REFIT_BELOW = 2 * 365  # days: a shorter record cannot spare its validation days
-FORECAST_WINDOWS = 2  # at a time: more no longer fit a processor's cache
+FORECAST_WINDOWS, FORECAST_CELLS = 2, 2048  # at a time: more no longer fit a processor's cache
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way from the pre-trained to the fine-tuned weights, to choose from
 YEAR = 365  # days
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h of the GNU C library
+# Largest block that is kept (the library's own limit), bytes that are kept, and that are taken at a time
+KEPT_BLOCK, KEPT_BYTES, TAKEN_BYTES = 2 ** 25, 2 ** 30, 2 ** 26
 # Learning with coming weather: shares of the steps in which it is (observed, forecast), else degraded, with past forecasts and
 # without; share in which it ends before the last target
 ARCHIVE_SHARES, NO_ARCHIVE_SHARES = (0.2, 0.6), (0.5, 0.0)
@@ -46,16 +56,18 @@ def masked_mean(values, observed, weight):
 
     Parameters
     ----------
-    values, observed : Tensor [..., H, W]
+    values, observed : Tensor [..., C]
         NaN in `observed` = not observed, or sea: it never enters.
     weight : Tensor that broadcasts to them
 
     Returns
     -------
     Tensor, scalar
+        In several processes, of their shares: what is weighted by is that of the whole batch, so that the mean over the
+        processes is the mean over the batch.
     """
     weight = weight * torch.isfinite(observed)
-    return (values * weight).sum() / weight.sum().clamp_min(1e-12)
+    return (values * weight).sum() / mean_over_processes(weight.sum()).clamp_min(1e-12)
 
 
 def masked_mse(forecast, observed, weight):
@@ -64,11 +76,11 @@ def masked_mse(forecast, observed, weight):
 
 
 def cell_weight(record, device):
-    """Weight [H, W] that turns squared errors in scaled units into those in m3 m-3: mean 1 over land, 0 at sea."""
+    """Weight [H x W] that turns squared errors in scaled units into those in m3 m-3: mean 1 over land, 0 at sea."""
     one = np.ones(record.land.shape, np.float32)
     spread = record.scaler.unscale_soil_moisture(one) - record.scaler.unscale_soil_moisture(0 * one)
     weight = np.where(record.land, spread.astype(np.float64) ** 2, 0.0)
-    return torch.as_tensor(weight / weight[record.land].mean(), dtype=torch.float32, device=device)
+    return torch.as_tensor(weight / weight[record.land].mean(), dtype=torch.float32, device=device).flatten()
 
 
 # ----------------------------------------------------------------------------------------------------------- parts
@@ -162,7 +174,8 @@ def train(new_network, record, splits, settings, run, scaler=None, further=()):
     scaled, network = prepare(splits.fit_days)
     days = validation_days(splits.validation)
     damped = baseline_forecasts(scaled, days, splits.fit_days)["damped_persistence"]
-    damped = root_mean_square(damped, scaled, days, spread_cells(record.land))
+    cells = spread_cells(record.land)
+    damped = root_mean_square(damped.reshape(*damped.shape[:2], -1)[..., cells], scaled, days, cells)
     if not math.isfinite(damped):
         raise UserError(f"{record.name} has no observed soil moisture on any of the {len(days)} validation days that are "
                         f"scored, {record.time[days[0]]} to {record.time[days[-1]]}. Choose other dates.")
@@ -174,7 +187,7 @@ def train(new_network, record, splits, settings, run, scaler=None, further=()):
         keep_validation(network, scaled, splits, settings.device, run)
         scaled, network = prepare(splits.history_days)
         print("zero-shot: the pre-trained weights are used as they are", flush=True)
-        write_csv(run.path("training_log.csv"), LOG_COLUMNS, [])
+        write_log(run, [])
         return network, scaled
     start = copy_weights(network)
     steps = fit(network, [(scaled, splits.train), *further], settings, run, validation=(scaled, splits.validation))
@@ -199,6 +212,7 @@ def train(new_network, record, splits, settings, run, scaler=None, further=()):
     return network, scaled
 
 
+@by_first
 def keep_validation(network, record, splits, device, run):
     """Write `validation.nc`: forecasts of validation days, whose errors tell how far those of test days can be trusted."""
     days = validation_days(splits.validation)
@@ -209,6 +223,12 @@ def keep_validation(network, record, splits, device, run):
         forecast = told_forecast(bound, members)
         members = members if record.coming.file is None or is_served(record, days) else ()
     write_validation(run.path("validation.nc"), forecast, members, record.observed(days), record.time[days], record.lead_times)
+
+
+def write_log(run, log):
+    """Write `training_log.csv` from a list of dicts."""
+    if is_first():
+        write_csv(run.path("training_log.csv"), LOG_COLUMNS, log)
 
 
 def is_served(record, targets):
@@ -275,7 +295,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
         Records to train on, each with its training targets (indices of days).
     settings : the script's Settings
         Read here: epochs, steps, batch_size, learning_rate, weight_decay, patience, seed, device and, where they exist,
-        freeze, learning_rate_scale and pull.
+        patch, freeze, learning_rate_scale and pull.
     run : utils.runs.Run
         Where `checkpoint.pt` and `training_log.csv` are written, and whether to resume.
     validation : (Record, int ndarray), optional
@@ -291,11 +311,12 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
     int
         Number of steps after which the weights were taken.
     """
+    keep_freed_memory()
     device = torch.device(settings.device)
     network.to(device)
     groups = parameter_groups(network, settings)
     frozen = {name: value.clone() for name, value in network.named_parameters() if not value.requires_grad}
-    state = run.load_checkpoint(device)
+    state = run.load_checkpoint()
     if state and phase in state["phases"]:
         if state["phase"] == phase:  # a later phase starts from its own weights
             network.load_state_dict(state["network"])
@@ -336,8 +357,10 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
         saved_at = clock.monotonic()
         saving_seconds = saved_at - started
 
+    shared = shared_network(network)
     saved_at, saving_seconds = clock.monotonic(), 0.0
     weights = [cell_weight(record, device) for record, _ in sources]
+    patches = [getattr(settings, "patch", None) or usual_patch(record) for record, _ in sources]
     with tqdm(total=target_steps, initial=progress["step"], desc=phase, unit="step", dynamic_ncols=True) as bar:
         while progress["step"] < target_steps:
             if validation and progress["epoch"] - progress["best_epoch"] >= settings.patience:
@@ -350,7 +373,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
             else:
                 batches = random_batches(sources, epoch_steps, settings.batch_size)
             for source, init_days in batches[:target_steps - progress["step"]]:
-                loss = training_loss(network, sources[source], init_days, weights[source], device)
+                loss = training_loss(shared, sources[source], init_days, weights[source], device, patches[source])
                 penalty = sum(((value - before) ** 2).sum() for value, before in start)
                 losses.append(loss.detach())
                 update(network, optimizer, loss + 0.5 * pull * penalty)
@@ -358,7 +381,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
                 bar.update()
             progress["step"] += len(losses)
             progress["epoch"] += 1
-            train_loss = float(torch.stack(losses).mean())
+            train_loss = float(mean_over_processes(torch.stack(losses).mean()))
             if not math.isfinite(train_loss):
                 raise UserError(f"the loss is no longer a number in epoch {progress['epoch']}: lower learning_rate "
                                 f"(now {settings.learning_rate:g}).")
@@ -369,7 +392,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
                              "best": {name: value.clone() for name, value in network.state_dict().items()}}
             log.append({"epoch": len(log) + 1, "train_loss": train_loss, "validation_loss": validation_loss,
                         "learning_rate": schedule.get_last_lr()[0], "seconds": clock.monotonic() - started})
-            write_csv(run.path("training_log.csv"), LOG_COLUMNS, log)
+            write_log(run, log)
             bar.set_postfix_str(f"epoch {progress['epoch']}, loss {train_loss:.4f}"
                                 + (f", validation {validation_loss:.4f}" if validation else ""))
             if saving_seconds <= CHECKPOINT_SHARE * (clock.monotonic() - saved_at):
@@ -381,6 +404,22 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
     progress = progress | {"best": None}
     save()
     return phases[phase]
+
+
+@functools.cache
+def keep_freed_memory():
+    """Have the C library keep memory that is freed: a step of training frees and asks for the same blocks again and again.
+
+    Given back to the system and taken anew, page by page, they cost a sixth of the time of a step. Options of mallopt(3) of the
+    GNU C library; other systems are left as they are.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK)
+    mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+    mallopt(M_TOP_PAD, TAKEN_BYTES)
 
 
 def epoch_windows(targets, stride):
@@ -420,11 +459,11 @@ def random_batches(sources, count, batch_size):
     return batches
 
 
-def training_loss(network, source, init_days, weight, device):
-    """Loss (Tensor) of the windows of one (Record, targets) that end at `init_days`.
+def training_loss(network, source, init_days, weight, device, patch=None):
+    """Loss (Tensor) of the windows of one (Record, targets) that end at `init_days`, in several processes of each one's share.
 
     Where coming weather is told, that of the forecast without it and that of the one with it, so that the same weights serve
-    both.
+    both. `patch` : see `random_cells`.
     """
     record, targets = source
     target_days = np.zeros(len(record.time), bool)
@@ -434,18 +473,39 @@ def training_loss(network, source, init_days, weight, device):
         if record.coming is not None:
             first += int(torch.randint(min(TOLD_STRIDE, record.input_days - first), ()))
         shown = range(first, record.input_days, TOLD_STRIDE if record.coming is not None else 1)
-        asked = random_cells(record.land)
+        cells = random_cells(record.land, patch)
     else:
-        shown, asked = (-1,), record.land
-    observed = torch.from_numpy(observed_targets(record, init_days, target_days)[:, list(shown)]).to(device)
-    observed = record.scaler.scale_soil_moisture(observed)
+        shown, cells = (-1,), np.arange(record.land.size)
     tell = None if record.coming is None else functools.partial(random_weather, record, targets)
-    batch = make_batch(record, init_days, device, asked, shown, tell)
-    forecast = network(batch)
-    weight = weight * batch.asked
+    if count() > 1:
+        init_days, cells, tell, idle = take_share(record, init_days, cells, shown, tell, by_cells=network.every_day)
+        target_days &= not idle
+    observed = observed_targets(record, init_days, target_days, device, cells, list(shown))
+    observed = record.scaler.of_cells(cells).scale_soil_moisture(observed[..., None, :])[..., 0, :]
+    batch = make_batch(record, init_days, device, cells, shown, tell, network.looks_around)
+    with own_random():
+        forecast = network(batch)
+    weight = weight[to_device(cells, device)]
     if tell is None:
         return masked_mse(forecast, observed, weight)
     return masked_mse(forecast[0], observed, weight) + ensemble_mse(forecast[1:], observed, weight, record.coming.members)
+
+
+def take_share(record, init_days, cells, shown, tell, by_cells):
+    """What one of several processes takes of a batch (`batch_share`): init days, cells, `tell`, and whether it is idle.
+
+    A process that nothing is left for goes through the motions with the first window or cell, which must not count.
+    """
+    windows, of_cells = batch_share(len(init_days), len(cells) if by_cells else None)
+    idle = len(init_days[windows]) == 0 or len(cells[of_cells]) == 0
+    if idle:
+        windows, of_cells = slice(1), slice(1 if by_cells else None)
+    if tell is not None:  # drawn for the whole batch, so that it is the same batch
+        days = input_day_indices(record, init_days)[:, list(shown)]
+        weather = tell(days.ravel(), cells)
+        weather = weather.reshape(len(weather), *days.shape, *weather.shape[2:])[:, windows][..., of_cells]
+        weather = weather.reshape(len(weather), -1, *weather.shape[3:])
+    return init_days[windows], cells[of_cells], None if tell is None else lambda *_: weather, idle
 
 
 def random_weather(record, targets, init_days, cells):
@@ -488,12 +548,26 @@ def ensemble_mse(forecasts, observed, weight, members):
     return of_few - (1 / len(forecasts) - 1 / members) * masked_mean(forecasts.var(0), observed, weight)
 
 
-def random_cells(land):
-    """Bool [H, W]: CELLS of the land cells, or all where there are no more."""
+def random_cells(land, patch=None):
+    """Indices of CELLS of the land cells, int ndarray, ascending; of all where there are no more.
+
+    patch : rows and columns of a square about a random land cell, to which the others then belong as well.
+    """
     cells = np.flatnonzero(land)
-    chosen = np.zeros(land.size, bool)
-    chosen[cells[torch.randperm(len(cells))[:CELLS].numpy()]] = True
-    return chosen.reshape(land.shape)
+    if patch is not None:
+        row, column = divmod(int(cells[int(torch.randint(len(cells), ()))]), land.shape[1])
+        first_row, first_column = (int(np.clip(centre - patch // 2, 0, max(size - patch, 0)))
+                                   for centre, size in zip((row, column), land.shape))
+        rows, columns = np.nonzero(land[first_row:first_row + patch, first_column:first_column + patch])
+        cells = (first_row + rows) * land.shape[1] + first_column + columns
+    return np.sort(cells[torch.randperm(len(cells))[:CELLS].numpy()])
+
+
+def usual_patch(record):
+    """The patch of a record: None, the whole map, where its arrays fit in half of the memory, so that any cell is at hand."""
+    arrays = sum(array.nbytes for array in (record.carried, record.age, record.antecedent))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else LEAST_MEMORY
+    return None if arrays < memory / 2 else PATCH
 
 
 def update(network, optimizer, loss):
@@ -512,31 +586,35 @@ def validation_days(targets):
 def validate(network, record, targets, device):
     """Root mean squared error, m3 m-3, over `validation_days`; where coming weather is told, of forecasts without and with it."""
     targets = validation_days(targets)
-    asked = spread_cells(record.land)
+    if len(targets) >= count():  # each process has some of them
+        targets = targets[rank()::count()]
+    cells = spread_cells(record.land)
     if record.coming is None:
-        forecast = forecast_days(network, record, targets, device, progress=False, asked=asked)
-        return root_mean_square(forecast, record, targets, asked)
-    blind, bound, members = forecast_told(network, record, targets, device, progress=False, asked=asked)
-    errors = [root_mean_square(forecast, record, targets, asked) for forecast in (blind, told_forecast(bound, members))]
-    return math.sqrt(sum(error ** 2 for error in errors) / 2)
+        forecasts = forecast_cells(network, record, targets, device, cells)
+    else:
+        blind, bound, *members = forecast_cells(network, record, targets, device, cells, bound_and_members(record))
+        forecasts = blind, told_forecast(bound, members)
+    return math.sqrt(np.mean([root_mean_square(forecast, record, targets, cells) ** 2 for forecast in forecasts]))
 
 
 def spread_cells(land):
-    """Bool [H, W]: VALIDATION_CELLS of the land cells, evenly spread, or all where there are no more."""
+    """Indices of VALIDATION_CELLS of the land cells, evenly spread, int ndarray; of all where there are no more."""
     cells = np.flatnonzero(land)
-    chosen = np.zeros(land.size, bool)
-    chosen[cells[::-(-len(cells) // VALIDATION_CELLS)]] = True
-    return chosen.reshape(land.shape)
+    return cells[::-(-len(cells) // VALIDATION_CELLS)]
 
 
 def root_mean_square(forecast, record, targets, cells):
-    """Root mean squared error, m3 m-3, of forecasts [N, L, H, W] of the given days over all observed values of cells."""
-    squares = (forecast - record.observed(targets)[:, None])[..., cells].astype(np.float64) ** 2
+    """Root mean squared error, m3 m-3, of forecasts [N, L, C] of the given days at cells over all observed values.
+
+    Several processes may each have some of the days: it is that over all of them.
+    """
+    squares = (forecast - record.observed_at(np.asarray(targets), cells)[:, None]).astype(np.float64) ** 2
     known = np.isfinite(squares)
-    return float(np.sqrt(squares[known].mean())) if known.any() else math.nan
+    total, number = mean_over_processes(squares[known].sum()), mean_over_processes(np.count_nonzero(known))
+    return math.sqrt(total / number) if number else math.nan
 
 
-def forecast_days(network, record, targets, device, progress=True, asked=None):
+def forecast_days(network, record, targets, device, progress=True):
     """Forecast soil moisture of the given days, without coming weather, from the windows that end each lead time before.
 
     Parameters
@@ -547,23 +625,21 @@ def forecast_days(network, record, targets, device, progress=True, asked=None):
     device : str or torch.device
     progress : bool
         Show a progress bar.
-    asked : bool ndarray [H, W], optional
-        Cells to forecast; default the land.
 
     Returns
     -------
     float32 ndarray [N, L, H, W]
-        m3 m-3; NaN in cells that are not asked for, such as the sea.
+        m3 m-3; NaN at sea. A large one is a mapped file (`data_processing.arrays.scratch_array`).
     """
-    return _forecast(network, record, targets, device, progress, asked, None)[0]
+    return on_maps(network, record, targets, device, progress, None)[0]
 
 
-def forecast_told(network, record, targets, device, progress=True, asked=None):
+def forecast_told(network, record, targets, device, progress=True):
     """Forecast without and with the coming weather of the record, by the same weights.
 
     Parameters
     ----------
-    network, record, targets, device, progress, asked
+    network, record, targets, device, progress
         As `forecast_days` takes them.
 
     Returns
@@ -576,12 +652,16 @@ def forecast_told(network, record, targets, device, progress=True, asked=None):
         With each member of the record's weather file; M = 0 where it has none. NaN where a member tells nothing and others do;
         where none of them does, as without coming weather.
     """
+    forecasts = on_maps(network, record, targets, device, progress, bound_and_members(record))
+    return forecasts[0], forecasts[1], forecasts[2:]
+
+
+def bound_and_members(record):
+    """Function that tells the observed weather and, where the record has a weather file, that of its members; see `make_batch`."""
     def tell(days, cells):
         bound = observed_weather(record, days, cells)[None]
         return bound if record.coming.file is None else np.concatenate((bound, own_weather(record, days, cells)))
-
-    forecasts = _forecast(network, record, targets, device, progress, asked, tell)
-    return forecasts[0], forecasts[1], forecasts[2:]
+    return tell
 
 
 def told_forecast(bound, members):
@@ -591,27 +671,80 @@ def told_forecast(bound, members):
         return np.nanmean(members, axis=0) if len(members) else bound
 
 
-def _forecast(network, record, targets, device, progress, asked, tell):
-    """Forecasts float32 [1 or 1 + M, N, L, H, W]: without coming weather, then with what `tell` (see `make_batch`) tells."""
+def on_maps(network, record, targets, device, progress, tell):
+    """`forecast_cells` of all land cells on the map, float32 [M, N, L, H, W], NaN at sea."""
+    land = np.flatnonzero(record.land)
+    shape = len(targets), len(record.lead_times), *record.land.shape
+    maps = None
+    for piece, forecast in forecast_pieces(network, record, targets, device, land, tell, progress):
+        if maps is None:
+            maps = scratch_array((len(forecast), *shape))
+            maps[:] = np.nan
+        place = maps.reshape(*maps.shape[:3], -1)
+        for number, (rows, leads) in enumerate(piece.places):
+            place[:, rows[:, None], leads[:, None], piece.cells] = forecast[:, number, leads]
+    return maps
+
+
+def forecast_cells(network, record, targets, device, cells, tell=None):
+    """Forecasts of the given days at some cells.
+
+    Parameters
+    ----------
+    network, record, targets, device
+        As `forecast_days` takes them.
+    cells : int ndarray [C]
+    tell : function, optional
+        See `utils.batches.make_batch`.
+
+    Returns
+    -------
+    float32 ndarray [1 or 1 + M, N, L, C]
+        m3 m-3: without coming weather, then with what `tell` tells.
+    """
+    forecasts = None
+    for piece, forecast in forecast_pieces(network, record, targets, device, cells, tell, progress=False):
+        if forecasts is None:
+            forecasts = np.empty((len(forecast), len(targets), len(record.lead_times), len(cells)), np.float32)
+        columns = np.searchsorted(cells, piece.cells)
+        for number, (rows, leads) in enumerate(piece.places):
+            forecasts[:, rows[:, None], leads[:, None], columns] = forecast[:, number, leads]
+    return forecasts
+
+
+class Piece(NamedTuple):
+    """What a piece of a forecast is of: some windows, some cells.
+
+    places : for each window the targets and lead times that it serves, two int ndarrays.
+    cells : int ndarray [c].
+    """
+
+    places: list
+    cells: np.ndarray
+
+
+def forecast_pieces(network, record, targets, device, cells, tell, progress):
+    """Yield (Piece, float32 ndarray [M, windows, L, c]), m3 m-3: memory does not grow with the days or the map."""
     device = torch.device(device)
     network.to(device).eval()
-    asked = record.land if asked is None else asked
-    forecast = None
     wanted = np.asarray(targets)[:, None] - record.lead_times  # [N, L] init days
     init_days = np.unique(wanted)
-    with torch.no_grad():
-        for start in tqdm(range(0, len(init_days), FORECAST_WINDOWS), desc="forecast", unit="batch",
-                          disable=not progress, dynamic_ncols=True):
+    tiles = [cells[start:start + FORECAST_CELLS] for start in range(0, len(cells), FORECAST_CELLS)]
+    if not network.every_day:  # it forecasts whole maps
+        tiles = [cells]
+    with torch.no_grad(), tqdm(total=len(init_days) * len(tiles), desc="forecast", unit="window", disable=not progress,
+                               dynamic_ncols=True) as bar:
+        for start in range(0, len(init_days), FORECAST_WINDOWS):
             days = init_days[start:start + FORECAST_WINDOWS]
-            scaled = network(make_batch(record, days, device, asked, tell=tell))[..., 0, :, :, :]
-            physical = record.scaler.unscale_soil_moisture(scaled).cpu().numpy()
-            physical = physical[None] if tell is None else physical
-            if forecast is None:
-                forecast = np.full((len(physical), *wanted.shape, *record.land.shape), np.nan, np.float32)
-            for number, day in enumerate(days):
-                target, lead = np.nonzero(wanted == day)
-                forecast[:, target, lead] = np.where(asked, physical[:, number, lead], np.float32(np.nan))
-    return forecast
+            places = [np.nonzero(wanted == day) for day in days]
+            for tile in tiles:
+                inputs = tile if network.every_day else np.arange(record.land.size)
+                batch = make_batch(record, days, device, inputs, tell=tell, around=network.looks_around)
+                scaled = network(batch)[..., 0, :, :]
+                physical = record.scaler.of_cells(inputs).unscale_soil_moisture(scaled[..., None, :])[..., 0, :].cpu().numpy()
+                physical = physical[None] if tell is None else physical
+                yield Piece(places, tile), physical if network.every_day else physical[..., tile]
+                bar.update(len(days))
 
 
 def check_frozen(network, frozen):

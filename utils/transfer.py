@@ -13,6 +13,7 @@ from data_processing.files import checksum, replacing
 from data_processing.scaling import Scaler
 from data_processing.splits import parse_date
 from utils.models.settings import ARCHITECTURE
+from utils.processes import by_first
 from utils.runs import find_cube, is_finished, plain, read_json, run_folder, run_name, setting_differences
 from utils.study import script_settings
 
@@ -23,6 +24,7 @@ SHARED = ("lead_time", "lead_times", "input_days", "max_gap_days", "scaling", "d
 OF_SOURCE = ("further_cubes", "worlds")  # of the pre-training, which fine-tuning hands on
 
 
+@by_first
 def save_model(run, network, record, settings, splits):
     """Write `model.pt`: weights, scaler, settings and where they come from, as tensors and plain values."""
     further = [find_cube(cube, "era5_land").path for cube in getattr(settings, "further_cubes", ())]
@@ -181,7 +183,7 @@ def source_run(settings, model, splits):
     folder = run_folder(settings, "ERA5test", model, name)
     if (folder / f"seed{settings.seed}").exists():  # a member of an ensemble serves as well
         folder = folder / f"seed{settings.seed}"
-    kept = (*ARCHITECTURE, *SHARED, *OF_SOURCE, "results", "device", "seed", "seeds")
+    kept = (*ARCHITECTURE, *SHARED, *OF_SOURCE, "results", "device", "precision", "seed", "seeds")
     return folder, {name: getattr(settings, name) for name in kept} | {
         "cube": source_cube, "source_until": until, "coming_weather": weather}
 

@@ -1,14 +1,16 @@
 """Where and when forecasts are good: by season, wetness and region, frozen ground apart; events; loss of detail.
 
 Shapes: N target days, L lead times, H latitudes, W longitudes. Soil moisture in m3 m-3; NaN missing.
+Large arrays may be mapped from files (`data_processing.arrays`): they are read in blocks of days or of rows.
 """
 import numpy as np
 import xarray as xr
 from scipy.special import ndtr
 
+from data_processing.arrays import blocks, in_turn, pieces, read_rows, scratch_array
 from data_processing.errors import UserError
 from data_processing.files import write_csv
-from utils.evaluation import MINIMUM_CELL_VALUES, cell_moments
+from utils.evaluation import MINIMUM_CELL_VALUES, cell_moments, pooled_scores
 
 SEASONS = {"DJF": (12, 1, 2), "MAM": (3, 4, 5), "JJA": (6, 7, 8), "SON": (9, 10, 11)}
 WETNESS_CLASSES = ("dry third", "middle third", "wet third")
@@ -94,7 +96,10 @@ def parts_of_the_record(valid_time, temperature, history_mean, land, regions):
     regions : dict name -> bool [H, W]
     """
     month = valid_time.astype("datetime64[M]").astype(int) % 12 + 1
-    parts = {"all": np.ones((1, 1, 1, 1), bool), "not frozen": (temperature > FREEZING_POINT)[:, None]}
+    not_frozen = scratch_array(temperature.shape, bool)
+    for days in pieces(temperature, not_frozen):
+        not_frozen[days] = temperature[days] > FREEZING_POINT
+    parts = {"all": np.ones((1, 1, 1, 1), bool), "not frozen": not_frozen[:, None]}
     parts |= {season: np.isin(month, months)[:, None, None, None] for season, months in SEASONS.items()}
     limits = np.quantile(history_mean[land], [1 / 3, 2 / 3])
     thirds = np.digitize(history_mean, limits)
@@ -126,44 +131,85 @@ def region_rows(*, observed, forecasts, parts, lead_times, land, reference="damp
         the reference leaves unexplained, R2 > R2_reference + 0.2 (1 - R2_reference); `cells_r2_up_20_percent` = share with
         R2 > R2_reference + 0.2 |R2_reference|. All count cells with enough values.
     """
+    rows = {part: [] for part in parts}
+    for lead, lead_time in enumerate(lead_times):
+        def moments_of(part):
+            return {name: cell_moments(observed[:, lead], forecast[:, lead], land, part=part)
+                    for name, forecast in forecasts.items()}
+
+        of_all_days = moments_of(True)
+        for part, inside in parts.items():
+            inside = inside[:, lead if inside.shape[1] > 1 else 0]
+            if len(inside) == 1:  # the same cells on all days
+                moments = {name: {key: np.where(inside[0], values, 0.0) for key, values in own.items()}
+                           for name, own in of_all_days.items()}
+            else:
+                moments = moments_of(inside)
+            rows[part] += _region_rows(moments, part, lead_time, reference)
+    return [row for of_part in rows.values() for row in of_part]
+
+
+def _region_rows(moments, part, lead_time, reference):
+    """Rows of one part and lead time from the `cell_moments` of each forecaster; none where nothing is observed."""
+    error_to_beat = moments[reference]["squared_error"]
+    n = int(moments[reference]["n"].sum())
+    enough = moments[reference]["n"] >= MINIMUM_CELL_VALUES
+    r2_to_beat = cell_r2(moments[reference], enough)
     rows = []
-    for part, inside in parts.items():
-        inside = np.broadcast_to(inside & land, observed.shape)
-        for lead, lead_time in enumerate(lead_times):
-            scored = np.isfinite(observed[:, lead]) & inside[:, lead]
-            if not scored.any():
-                continue
-            moments = {name: cell_moments(observed[:, lead], forecast[:, lead], scored) for name, forecast in forecasts.items()}
-            error_to_beat = moments[reference]["squared_error"]
-            values = np.where(scored, observed[:, lead], 0.0).astype(np.float64)
-            n = int(scored.sum())
-            variance = (values ** 2).sum() - values.sum() ** 2 / n
-            enough = moments[reference]["n"] >= MINIMUM_CELL_VALUES
-            r2_to_beat = cell_r2(moments[reference], enough)
-            for name, own in moments.items():
-                error = own["squared_error"]
-                r2 = cell_r2(own, enough)
-                rows.append({
-                    "forecaster": name, "lead_time": lead_time, "region": part, "n": n, "mse": error.sum() / n,
-                    "rmse": np.sqrt(error.sum() / n), "r2": 1 - error.sum() / variance if variance > 0 else np.nan,
-                    f"skill_{reference}": 1 - error.sum() / error_to_beat.sum() if error_to_beat.sum() > 0 else np.nan,
-                    "cells": int(enough.sum()), "cells_improved": _share(error[enough] < error_to_beat[enough]),
-                    "cells_explaining_more": _share(error[enough] < (1 - MORE_EXPLAINED) * error_to_beat[enough]),
-                    "cells_r2_up_20_percent": _share(r2 > r2_to_beat + MORE_EXPLAINED * np.abs(r2_to_beat))})
+    for name, own in moments.items() if n else ():
+        error = own["squared_error"]
+        scores = pooled_scores(own)
+        r2 = cell_r2(own, enough)
+        rows.append({
+            "forecaster": name, "lead_time": lead_time, "region": part, "n": n, "mse": scores["mse"], "rmse": scores["rmse"],
+            "r2": scores["r2"],
+            f"skill_{reference}": 1 - error.sum() / error_to_beat.sum() if error_to_beat.sum() > 0 else np.nan,
+            "cells": int(enough.sum()), "cells_improved": _share(error[enough] < error_to_beat[enough]),
+            "cells_explaining_more": _share(error[enough] < (1 - MORE_EXPLAINED) * error_to_beat[enough]),
+            "cells_r2_up_20_percent": _share(r2 > r2_to_beat + MORE_EXPLAINED * np.abs(r2_to_beat))})
     return rows
 
 
-def event_rows(*, observed, forecasts, history, lead_times, land, spread=None):
+def event_limits(history, days, land):
+    """Soil moisture below or above which an event begins: the percentiles EVENTS of each cell's own history.
+
+    Parameters
+    ----------
+    history : float32 [T, H, W]
+        Observations, an array or a `data_processing.arrays.Observed`.
+    days : bool [T]
+        To take the percentiles from: the days to learn from.
+    land : bool [H, W]
+
+    Returns
+    -------
+    dict event -> float32 [H, W]
+        m3 m-3; NaN at sea and in cells with fewer than FEWEST_HISTORY_VALUES values.
+    """
+    limits = {event: np.full(land.shape, np.nan, np.float32) for event in EVENTS}
+    days = np.flatnonzero(days)
+    for rows in blocks(len(land), 16 * len(days) * land.shape[1]):
+        values = read_rows(history, days, rows)
+        count = np.isfinite(values).sum(axis=0)
+        enough, complete = land[rows] & (count >= FEWEST_HISTORY_VALUES), count == len(days)
+        for cells, percentile in ((enough & complete, np.percentile), (enough & ~complete, np.nanpercentile)):  # slower
+            if cells.any():
+                found = percentile(values[:, cells], list(EVENTS.values()), axis=0)
+                for event, of_event in zip(EVENTS, found):
+                    limits[event][rows][cells] = of_event
+    return limits
+
+
+def event_rows(*, observed, forecasts, limits, lead_times, spread=None):
     """Rows of `events.csv`: how well days below the 10th and above the 90th percentile of the cell's history are forecast.
 
     Parameters
     ----------
     observed : float32 [N, L, H, W]
     forecasts : dict name -> float32 [N, L, H, W]
-    history : float32 [T, H, W]
-        Observations to take the percentiles from: the days to learn from.
+    limits : dict event -> float32 [H, W]
+        From `event_limits`; cells where it is NaN are not scored.
     lead_times : sequence of int
-    land : bool [H, W]
     spread : float32 [N, L, H, W], optional
         Of the first forecaster, m3 m-3: its probability is then that of a normal distribution about the forecast; else, and
         for all others, it is 0 or 1.
@@ -173,32 +219,39 @@ def event_rows(*, observed, forecasts, history, lead_times, land, spread=None):
     list of dict
         With the keys EVENT_COLUMNS. brier_skill is against the constant probability 0.1.
     """
-    land = land & (np.isfinite(history).sum(axis=0) >= FEWEST_HISTORY_VALUES)
-    thresholds = {event: _percentile(history, land, percentile) for event, percentile in EVENTS.items()}
     rows = []
     for lead, lead_time in enumerate(lead_times):
-        scored = np.isfinite(observed[:, lead]) & land
-        if not scored.any():
-            continue
-        for event, threshold in thresholds.items():
-            def happens(values):
-                return (values < threshold if event == "dry" else values > threshold)
-
-            seen = happens(observed[:, lead])[scored]
+        for event, limit in limits.items():
             for number, (name, forecast) in enumerate(forecasts.items()):
-                told = happens(forecast[:, lead])[scored]
-                chance = told.astype(np.float64)
-                if number == 0 and spread is not None:
-                    below = ndtr(((threshold - forecast[:, lead]) / spread[:, lead])[scored].astype(np.float64))
-                    chance = below if event == "dry" else 1 - below
-                hits, misses, false_alarms = (seen & told).sum(), (seen & ~told).sum(), (~seen & told).sum()
-                brier, constant = ((chance - seen) ** 2).mean(), ((0.1 - seen) ** 2).mean()
-                rows.append({"forecaster": name, "lead_time": lead_time, "event": event, "observed": int(seen.sum()),
-                             "forecast": int(told.sum()), "hits": int(hits), "misses": int(misses),
-                             "false_alarms": int(false_alarms), "hit_rate": _ratio_of(hits, hits + misses),
-                             "false_alarm_ratio": _ratio_of(false_alarms, hits + false_alarms),
-                             "brier_score": brier, "brier_skill": 1 - brier / constant})
+                sure = spread[:, lead] if number == 0 and spread is not None else None
+                counts = _event_counts(observed[:, lead], forecast[:, lead], sure, limit, event)
+                n, seen, told, hits, brier, constant = counts
+                if not n:
+                    continue
+                rows.append({"forecaster": name, "lead_time": lead_time, "event": event, "observed": int(seen),
+                             "forecast": int(told), "hits": int(hits), "misses": int(seen - hits),
+                             "false_alarms": int(told - hits), "hit_rate": _ratio_of(hits, seen),
+                             "false_alarm_ratio": _ratio_of(told - hits, told),
+                             "brier_score": brier / n, "brier_skill": 1 - brier / constant})
     return rows
+
+
+def _event_counts(observed, forecast, spread, limit, event):
+    """Numbers of values, of events seen, told, and both; sums of the Brier scores of the forecast and of a constant 0.1."""
+    def happens(values):
+        return values < limit if event == "dry" else values > limit
+
+    counts = np.zeros(6)
+    for days in pieces(observed, forecast, *([] if spread is None else [spread])):
+        scored = np.isfinite(observed[days]) & np.isfinite(limit)
+        seen, told = happens(observed[days])[scored], happens(forecast[days])[scored]
+        chance = told.astype(np.float64)
+        if spread is not None:
+            below = ndtr(((limit - forecast[days]) / spread[days])[scored].astype(np.float64))
+            chance = below if event == "dry" else 1 - below
+        counts += (scored.sum(), seen.sum(), told.sum(), (seen & told).sum(), ((chance - seen) ** 2).sum(),
+                   ((0.1 - seen) ** 2).sum())
+    return counts
 
 
 def power_spectrum(maps, land):
@@ -206,7 +259,7 @@ def power_spectrum(maps, land):
 
     Parameters
     ----------
-    maps : float32 [N, H, W]
+    maps : iterable of float [H, W]
         Departures from each cell's mean, m3 m-3; NaN counts as 0, so that only maps with the same gaps can be compared.
     land : bool [H, W]
 
@@ -222,11 +275,11 @@ def power_spectrum(maps, land):
     wave = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
     size = min(height, width)
     ring = np.round(wave * size).astype(int)
-    total = np.zeros(wave.shape)
-    for day in maps:
+    total, count = np.zeros(wave.shape), 0
+    for count, day in enumerate(maps, 1):
         total += np.abs(np.fft.fft2(np.where(land & np.isfinite(day), day, 0.0) * taper)) ** 2
     rings = np.arange(1, size // 2 + 1)
-    power = np.array([total[ring == number].mean() for number in rings]) / (len(maps) * height * width)
+    power = np.array([total[ring == number].mean() for number in rings]) / (count * height * width)
     return size / rings, power
 
 
@@ -236,24 +289,34 @@ def spectrum_rows(*, observed, forecasts, lead_times, land):
     if min(land.shape) < NARROWEST_SPECTRUM:
         return rows
     for lead, lead_time in enumerate(lead_times):
-        gaps = np.isnan(observed[:, lead])
         for name, values in {"observed": observed, **forecasts}.items():
-            shown = np.where(gaps | ~land, np.nan, values[:, lead])
-            count = np.maximum(np.isfinite(shown).sum(axis=0), 1)
-            mean = np.where(np.isfinite(shown), shown, 0.0).sum(axis=0) / count
-            wavelength, power = power_spectrum(shown - mean, land)
+            wavelength, power = power_spectrum(_departures(observed[:, lead], values[:, lead], land), land)
             rows += [{"forecaster": name, "lead_time": lead_time, "wavelength": length, "power": value}
                      for length, value in zip(wavelength, power)]
     return rows
 
 
-def write_where_it_helps(run, *, observed, forecasts, parts, history, lead_times, land, title, spread=None):
+def _departures(observed, values, land):
+    """Yield the departures of each day of values [N, H, W] from the mean of their cell; NaN where nothing is observed."""
+    def shown():
+        for day in in_turn(observed, values):
+            yield np.where(np.isnan(observed[day]) | ~land, np.nan, values[day])
+
+    total, count = np.zeros(land.shape, np.float32), np.zeros(land.shape, int)
+    for day in shown():
+        total += np.nan_to_num(day)
+        count += np.isfinite(day)
+    mean = total / np.maximum(count, 1)
+    for day in shown():
+        yield day - mean
+
+
+def write_where_it_helps(run, *, observed, forecasts, parts, limits, lead_times, land, title, spread=None):
     """Write regions.csv, events.csv, spectrum.csv of a run and draw regions.png, events.png, spectrum.png."""
     from utils.draw_regions import draw_events, draw_regions, draw_spectrum
 
     regions = region_rows(observed=observed, forecasts=forecasts, parts=parts, lead_times=lead_times, land=land)
-    events = event_rows(observed=observed, forecasts=forecasts, history=history, lead_times=lead_times, land=land,
-                        spread=spread)
+    events = event_rows(observed=observed, forecasts=forecasts, limits=limits, lead_times=lead_times, spread=spread)
     model = next(iter(forecasts))
     detail = spectrum_rows(observed=observed, lead_times=lead_times, land=land,
                            forecasts={name: forecasts[name] for name in (model, "damped_persistence")})
@@ -280,10 +343,3 @@ def _share(chosen):
 
 def _ratio_of(part, whole):
     return float(part / whole) if whole else np.nan
-
-
-def _percentile(history, land, percentile):
-    """Percentile [H, W] of each land cell's values; NaN elsewhere, where no event is ever counted."""
-    limits = np.full(land.shape, np.nan, np.float32)
-    limits[land] = np.nanpercentile(history[:, land], percentile, axis=0)
-    return limits

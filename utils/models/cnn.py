@@ -2,8 +2,9 @@
 from torch import nn
 
 from data_processing.cube import VARIABLES
-from utils.models.dense import MapHead
+from utils.models.dense import MapHead, input_maps
 from utils.models.local import LocalForm, make_local
+from utils.precision import in_own_precision, with_precision
 
 HEADS = ("local", "dense")
 PAPER_HIDDEN = (48,)
@@ -11,6 +12,7 @@ PAPER_KERNEL = 3
 OURS = LocalForm(looks_around=True, looks_back=1, remembers=False)
 
 
+@with_precision
 def make_cnn(settings, record):
     """Convolutional network without memory: the days of the window are channels (paper) or convolved over (ours).
 
@@ -38,7 +40,7 @@ class PaperCNN(nn.Module):
     Structure of the public code of Li et al. (2021), doi:10.1016/j.jhydrol.2021.126698.
     """
 
-    every_day = False
+    every_day, looks_around = False, False
 
     def __init__(self, hidden, input_days, lead_times, height, width):
         super().__init__()
@@ -47,9 +49,10 @@ class PaperCNN(nn.Module):
                                      nn.Flatten())
         self.head = MapHead(hidden * (height // window[0]) * (width // window[1]), lead_times, height, width)
 
+    @in_own_precision
     def forward(self, batch):
         """See `make_cnn`; only the last day is forecast."""
-        return self.head(self.encoder(batch.inputs.flatten(1, 2)))
+        return self.head(self.encoder(input_maps(batch).flatten(1, 2)))
 
 
 def paper_window(height, width):

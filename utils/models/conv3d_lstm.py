@@ -3,14 +3,16 @@ from torch import nn
 
 from data_processing.cube import VARIABLES
 from utils.models.cnn import paper_window
-from utils.models.dense import MapHead
+from utils.models.dense import MapHead, input_maps
 from utils.models.local import LocalForm, make_local
+from utils.precision import in_own_precision, with_precision
 
 HEADS = ("local", "dense")
 PAPER_HIDDEN = (10,)
 OURS = LocalForm(looks_around=True, looks_back=3, remembers=True)
 
 
+@with_precision
 def make_conv3d_lstm(settings, record):
     """LSTM behind a convolution over space and days.
 
@@ -37,7 +39,7 @@ class PaperConv3dLSTM(nn.Module):
     Structure of the public code of Li et al. (2021), doi:10.1016/j.jhydrol.2021.126698.
     """
 
-    every_day = False
+    every_day, looks_around = False, False
 
     def __init__(self, hidden, lead_times, height, width):
         super().__init__()
@@ -47,7 +49,8 @@ class PaperConv3dLSTM(nn.Module):
         self.recurrent = nn.LSTM(hidden * (height // window[1]) * (width // window[2]), cells, batch_first=True)
         self.head = MapHead(cells, lead_times, height, width)
 
+    @in_own_precision
     def forward(self, batch):
         """See `make_conv3d_lstm`; only the last day is forecast."""
-        days = self.encoder(batch.inputs.transpose(1, 2)).transpose(1, 2).flatten(2)
+        days = self.encoder(input_maps(batch).transpose(1, 2)).transpose(1, 2).flatten(2)
         return self.head(self.recurrent(days)[0][:, -1])

@@ -1,18 +1,22 @@
 """ConvLSTM: the paper's two forms and ours, one definition for all three experiments."""
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from data_processing.cube import VARIABLES
-from utils.models.dense import MapHead
+from utils.models.dense import MapHead, input_maps
 from utils.models.local import LocalForm, make_local
+from utils.precision import in_own_precision, with_precision
 
 HEADS = ("local", "dense", "conv")
 PAPER_HIDDEN = (8, 4)
 PAPER_KERNEL = 3
+aten = torch.ops.aten
 # a long short-term memory in every cell, fed with convolutions of the places around it; the state itself does not travel
 OURS = LocalForm(looks_around=True, looks_back=1, remembers=True)
 
 
+@with_precision
 def make_convlstm(settings, record):
     """ConvLSTM network with one of three heads.
 
@@ -27,7 +31,7 @@ def make_convlstm(settings, record):
     Returns
     -------
     nn.Module
-        `network(batch)` gives scaled soil moisture [N, d, L, H, W], L lead times after the window's last day (d = 1), or, where
+        `network(batch)` gives scaled soil moisture [N, d, L, C], L lead times after the window's last day (d = 1), or, where
         `network.every_day` is true, after each of the days that `batch.shown` names.
     """
     if settings.head == "local":
@@ -38,12 +42,13 @@ def make_convlstm(settings, record):
 class ConvLSTMCell(nn.Module):
     """One convolutional LSTM step: all gates from one convolution over [input, hidden state].
 
-    Shi et al. (2015), "Convolutional LSTM network", arXiv:1506.04214, without peepholes.
+    Shi et al. (2015), "Convolutional LSTM network", arXiv:1506.04214, without peepholes. Written for speed in two ways: the
+    first day, which remembers nothing, is convolved without hidden state, and `Gates` keeps and moves less than autograd
+    would. The plainest form of the same, with which tests and benchmark compare it, is in tests/benchmarks/cell.py.
     """
 
     def __init__(self, input_channels, hidden, kernel):
         super().__init__()
-        self.hidden = hidden
         self.gates = nn.Conv2d(input_channels + hidden, 4 * hidden, kernel, padding=kernel // 2)
 
     def forward(self, x, state):
@@ -61,12 +66,57 @@ class ConvLSTMCell(nn.Module):
             Hidden and cell state of this day.
         """
         if state is None:
-            zeros = x.new_zeros(x.shape[0], self.hidden, *x.shape[2:])
-            state = zeros, zeros
+            of_input = self.gates.weight[:, :x.shape[1]]
+            return Gates.apply(nn.functional.conv2d(x, of_input, self.gates.bias, padding=self.gates.padding), None)
         hidden, memory = state
-        gate_in, gate_forget, gate_out, candidate = self.gates(torch.cat((x, hidden), 1)).chunk(4, 1)
-        memory = torch.sigmoid(gate_forget) * memory + torch.sigmoid(gate_in) * torch.tanh(candidate)
-        return torch.sigmoid(gate_out) * torch.tanh(memory), memory
+        return Gates.apply(self.gates(torch.cat((x.to(hidden.dtype), hidden), 1)), memory)
+
+
+class Gates(torch.autograd.Function):
+    """From the convolution's result to hidden and cell state, with a backward of its own.
+
+    With few channels the gates are memory traffic. Here they overwrite the convolution's result, which nobody else reads, and
+    only they, the cell state before and the tanh of that after are kept for the backward.
+    """
+
+    @staticmethod
+    def forward(ctx, gates, before):
+        """gates : Tensor [N, 4 hidden, H, W], overwritten; before : [N, hidden, H, W], or None -> hidden, cell state."""
+        hidden = gates.shape[1] // 4
+        gates[:, :3 * hidden].sigmoid_()
+        tanh_(gates[:, 3 * hidden:])
+        gate_in, gate_forget, gate_out, candidate = gates.chunk(4, 1)
+        memory = gate_in * candidate
+        if before is not None:
+            memory.addcmul_(gate_forget, before)
+        bounded = tanh_(memory.clone())
+        ctx.save_for_backward(gates, before, bounded)
+        return gate_out * bounded, memory
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, hidden_gradient, memory_gradient):
+        gates, before, bounded = ctx.saved_tensors
+        gate_in, gate_forget, gate_out, candidate = gates.chunk(4, 1)
+        memory_gradient = memory_gradient + aten.tanh_backward(hidden_gradient * gate_out, bounded)
+        gradient = torch.empty_like(gates)
+        of_in, of_forget, of_out, of_candidate = gradient.chunk(4, 1)
+        torch.mul(memory_gradient, candidate, out=of_in)
+        if before is None:
+            of_forget.zero_()
+        else:
+            torch.mul(memory_gradient, before, out=of_forget)
+        torch.mul(hidden_gradient, bounded, out=of_out)
+        torch.mul(memory_gradient, gate_in, out=of_candidate)
+        of_sigmoids = gradient[:, :3 * gate_in.shape[1]]
+        aten.sigmoid_backward.grad_input(of_sigmoids, gates[:, :3 * gate_in.shape[1]], grad_input=of_sigmoids)
+        aten.tanh_backward.grad_input(of_candidate, candidate, grad_input=of_candidate)
+        return gradient, None if before is None else memory_gradient * gate_forget
+
+
+def tanh_(x):
+    """Hyperbolic tangent in place; in float32 as 2 sigmoid(2 x) - 1, to 1e-7 the same and a quarter of torch's time."""
+    return x.mul_(2).sigmoid_().mul_(2).sub_(1) if x.dtype == torch.float32 else x.tanh_()
 
 
 class ConvLSTMLayers(nn.Module):
@@ -96,7 +146,7 @@ class PaperConvLSTM(nn.Module):
     code of Li et al. (2021), doi:10.1016/j.jhydrol.2021.126698.
     """
 
-    every_day = False
+    every_day, looks_around = False, False
 
     def __init__(self, head, hidden, lead_times, height, width):
         super().__init__()
@@ -108,6 +158,7 @@ class PaperConvLSTM(nn.Module):
             layers, inputs = [nn.ReLU(), nn.Conv2d(hidden[-1], 1, 1), nn.Sigmoid(), nn.Flatten()], cells
         self.head = nn.Sequential(*layers, MapHead(inputs, lead_times, height, width))
 
+    @in_own_precision
     def forward(self, batch):
         """See `make_convlstm`; only the last day is forecast."""
-        return self.head(self.recurrent(batch.inputs)[:, -1])
+        return self.head(self.recurrent(input_maps(batch))[:, -1])

@@ -12,6 +12,7 @@ from torch import nn
 from data_processing.coming_weather import COMING_CHANNELS, NOT_TOLD
 from data_processing.cube import SOIL_MOISTURE, VARIABLES
 from data_processing.static_maps import CHANNELS
+from utils.precision import in_own_precision
 
 # km: how far a day looks around, because rain travels, and how wide the areas are that it sees there the mean of
 REACHES = (80.0, 240.0, 480.0, 800.0)
@@ -87,6 +88,7 @@ class LocalNetwork(nn.Module):
     def __init__(self, form, width, dropout, lead_times, told=False):
         super().__init__()
         self.lead_times = lead_times
+        self.looks_around = form.looks_around
         day_channels = 3 * len(VARIABLES) + 2  # values, freshness, antecedent means, season
         self.encoder = nn.ModuleDict({"place": nn.Linear(len(CHANNELS), width, bias=False)})
         if form.looks_around:
@@ -105,8 +107,9 @@ class LocalNetwork(nn.Module):
         if told:
             self.coming = ComingDays(2 * width + 1)
 
+    @in_own_precision
     def forward(self, batch):
-        """Scaled soil moisture of the asked cells.
+        """Scaled soil moisture of the batch's cells.
 
         Parameters
         ----------
@@ -114,37 +117,30 @@ class LocalNetwork(nn.Module):
 
         Returns
         -------
-        Tensor [N, d, L, H, W]
-            From the d days that are shown; 0 in cells that are not asked for. With M members of coming weather
-            [1 + M, N, d, L, H, W]: first what is forecast without it.
+        Tensor [N, d, L, C]
+            From the d days that are shown. With M members of coming weather [1 + M, N, d, L, C]: first what is forecast
+            without it.
         """
-        windows, days, _, height, width = batch.inputs.shape
-        asked = batch.asked.flatten().nonzero()[:, 0]
-
-        def of_cells(maps):  # [N, D, channels, H, W] -> [D, N, cells, channels]
-            return maps.flatten(3)[..., asked].permute(1, 0, 3, 2)
-
-        season = batch.season.transpose(0, 1)[:, :, None].expand(-1, -1, len(asked), -1)
-        day = [of_cells(batch.inputs), of_cells(batch.freshness), of_cells(batch.antecedent), season]
-        if "around" in self.encoder:
-            day.append(self.encoder["around"](batch.inputs, batch.freshness, batch.spacing_km, asked))
-            day.append(self.encoder["upstream"](batch.inputs, batch.freshness, batch.motion, batch.spacing_km, asked))
-        place = self.encoder["place"](batch.static.flatten(1)[:, asked].T)
+        windows, _, _, cells = batch.inputs.shape
+        season = batch.season.transpose(0, 1)[:, :, None].expand(-1, -1, cells, -1)
+        day = [values.permute(1, 0, 3, 2) for values in (batch.inputs, batch.freshness, batch.antecedent)] + [season]
+        if self.looks_around:
+            means = areas(batch.around)
+            day.append(self.encoder["around"](means, batch.around))
+            day.append(self.encoder["upstream"](means, batch.around))
+        place = self.encoder["place"](batch.static.T)
         x = torch.relu(self.encoder["day"](torch.cat(day, -1)) + place).flatten(1, 2)  # [D, N x cells, width]
         past = self.recurrent(x) if "recurrent" in self._modules else self.encoder["past"](x)
         shown = list(batch.shown)
-        last = day[0].flatten(1, 2)[shown, :, SOIL_MOISTURE:SOIL_MOISTURE + 1]
+        last = day[0][shown, ..., SOIL_MOISTURE:SOIL_MOISTURE + 1].flatten(1, 2)
         known = torch.cat((past[shown], x[shown], last), -1)
-        terms = self.head(known)  # [d, N x cells, 2 L]
+        terms = self.head(known).float()  # [d, N x cells, 2 L]; float32: what is added to `last` must not blur it
         if batch.coming is not None:
             coming = batch.coming.permute(0, 3, 2, 1, 5, 4).flatten(3, 4)  # [M, leads, d, N x cells, channels]
             terms = torch.cat((terms[None], terms + self.coming(known, coming, self.lead_times)))
         keep, change = terms.chunk(2, -1)
         forecast = (torch.sigmoid(keep) * last + change).unflatten(-2, (windows, -1))  # [(1 + M,) d, N, cells, L]
-        forecast = forecast.movedim(-4, -3).transpose(-1, -2)
-        maps = forecast.new_zeros(*forecast.shape[:-1], height * width)
-        maps[..., asked] = forecast
-        return maps.unflatten(-1, (height, width))
+        return forecast.movedim(-4, -3).transpose(-1, -2)
 
 
 class ComingDays(nn.Module):
@@ -178,7 +174,7 @@ class ComingDays(nn.Module):
 
 
 class LookAround(nn.Module):
-    """Convolution of a day (and the days before it) over eight areas at each of the reaches, for asked cells only.
+    """Convolution of a day (and the days before it) over eight areas at each of the reaches, for the batch's cells only.
 
     The areas are gathered and multiplied: the same sum as dilated convolutions, without those of the other cells.
     """
@@ -188,21 +184,17 @@ class LookAround(nn.Module):
         self.days = days
         self.look = nn.Linear(len(REACHES) * len(NEIGHBOURS) * len(VARIABLES), days * AROUND_CHANNELS, bias=False)
 
-    def forward(self, x, freshness, spacing, asked):
-        """x, freshness : [N, D, 3, H, W], asked : int [cells], flat -> [D, N, cells, AROUND_CHANNELS].
+    def forward(self, means, around):
+        """means : from `areas`, around : utils.batches.Around -> [D, N, cells, AROUND_CHANNELS].
 
         The mean of an area is that of its known values, fresh ones counting more; 0 where there is none, as beyond the map.
         """
-        around = around_in_cells(spacing)
-        margin, columns = max(reach for reach, _ in around), x.shape[-1]
-        centres = (asked // columns + margin) * (columns + 2 * margin) + asked % columns + margin
+        row, column = around.row.round().long(), around.column.round().long()
         near = []
-        for reach, width in around:
-            areas = area_means(x, freshness, width) if width > 1 else x
-            padded = nn.functional.pad(areas, (margin,) * 4).flatten(3).transpose(2, 3).contiguous()  # [N, D, cells, 3]
-            steps = torch.tensor([reach * (row * (columns + 2 * margin) + column) for row, column in NEIGHBOURS],
-                                 device=x.device)
-            near.append(padded.index_select(2, (centres[:, None] + steps).flatten()).view(*x.shape[:2], len(asked), -1))
+        for reach, width in around_in_cells(around.spacing_km):
+            rows, columns = (torch.stack([centre + reach * step[axis] for step in NEIGHBOURS], 1)
+                             for axis, centre in enumerate((row, column)))
+            near.append(values_at(means[width], around.inputs.shape[-2:], rows, columns).flatten(3))
         looks = self.look(torch.cat(near, -1)).transpose(0, 1).chunk(self.days, -1)
         seen = looks[0]
         for back, look in enumerate(looks[1:], start=1):
@@ -222,35 +214,70 @@ class LookUpstream(nn.Module):
         looks = 2 * len(DAYS_UPSTREAM) * len(UPSTREAM_WIDTHS) * len(VARIABLES)
         self.look = nn.Linear(looks + 2, UPSTREAM_CHANNELS, bias=False)
 
-    def forward(self, x, freshness, motion, spacing, asked):
-        """x, freshness : [N, D, 3, H, W], motion : [N, D, 2, H, W], asked : int [cells] -> [D, N, cells, UPSTREAM_CHANNELS]."""
-        height, width = x.shape[-2:]
-        motion = motion.flatten(3)[..., asked]  # [N, D, 2, cells]
-        row_km, column_km = spacing
-        east, north = motion[:, :, 0] / column_km, motion[:, :, 1] / row_km
-        near = [motion / USUAL_MOTION]
-        for area in UPSTREAM_WIDTHS:
-            cells = 1 + 2 * round(area / (row_km + column_km))
-            today = (area_means(x, freshness, cells) if cells > 1 else x).flatten(3)
+    def forward(self, means, around):
+        """means : from `areas`, around : utils.batches.Around -> [D, N, cells, UPSTREAM_CHANNELS]."""
+        row_km, column_km = around.spacing_km
+        east, north = around.motion[:, :, 0] / column_km, around.motion[:, :, 1] / row_km  # blocks a day, [N, D, cells]
+        near = [around.motion.transpose(2, 3) / USUAL_MOTION]
+        for width in upstream_in_cells(around.spacing_km):
+            today = means[width]
             before = torch.cat((torch.zeros_like(today[:, :1]), today[:, :-1]), 1)
             for days in DAYS_UPSTREAM:
                 for maps, back in ((today, days), (before, days + 1)):
-                    row = (asked // width - back * north).round().long()
-                    column = (asked % width - back * east).round().long()
-                    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-                    index = torch.where(inside, row * width + column, 0)[:, :, None].expand(-1, -1, len(VARIABLES), -1)
-                    near.append(maps.gather(3, index) * inside[:, :, None])
-        return self.look(torch.cat(near, 2).permute(1, 0, 3, 2))
+                    near.append(values_at(maps, around.inputs.shape[-2:], (around.row - back * north).round().long(),
+                                          (around.column - back * east).round().long()))
+        return self.look(torch.cat(near, -1)).transpose(0, 1)
 
 
-def area_means(x, freshness, width):
-    """Means [N, D, 3, H, W] over squares of `width` cells, weighted by freshness; 0 where nothing is known."""
-    def sums(values):  # differences of running sums: their cost does not grow with the width
-        running = nn.functional.pad(values, (width // 2 + 1, width // 2) * 2).cumsum(-1).cumsum(-2)
-        rows = running[..., width:, :] - running[..., :-width, :]
-        return rows[..., width:] - rows[..., :-width]
+def upstream_in_cells(spacing):
+    """UPSTREAM_WIDTHS in cells of a grid with the given spacing, km; odd."""
+    return [1 + 2 * round(width / sum(spacing)) for width in UPSTREAM_WIDTHS]
 
-    return sums(x * freshness) / sums(freshness).clamp_min(1e-2)
+
+def areas(around):
+    """Means of the known values over squares around each block: dict width in blocks -> Tensor [N, D, h x w + 1, 3].
+
+    Fresh values count more; 0 where nothing is known, and at the last place, which stands for all that is beyond the map.
+    """
+    widths = {width for _, width in around_in_cells(around.spacing_km)} | set(upstream_in_cells(around.spacing_km))
+    margin = max(widths) // 2
+    weighted, weight = (running_sums(values, margin) for values in (around.inputs * around.freshness, around.freshness))
+    means = {}
+    for width in widths:
+        if width == 1:
+            mean = around.inputs
+        else:
+            mean = square_sums(weighted, margin, width) / square_sums(weight, margin, width).clamp_min(1e-2)
+        means[width] = nn.functional.pad(mean.flatten(3), (0, 1)).transpose(2, 3).contiguous()
+    return means
+
+
+def running_sums(maps, margin):
+    """Sums of maps [..., h, w] over all rows and columns up to each, beyond the map as well, by `margin` cells."""
+    return nn.functional.pad(maps, (margin + 1, margin) * 2).cumsum(-1).cumsum(-2)
+
+
+def square_sums(running, margin, width):
+    """Sums over squares of `width` (odd) around each cell, [..., h, w]: differences of `running_sums`, whatever the width."""
+    height, columns = (size - 2 * margin - 1 for size in running.shape[-2:])
+    below, above = margin - width // 2, margin + width // 2 + 1
+    rows = running[..., above:above + height, :] - running[..., below:below + height, :]
+    return rows[..., above:above + columns] - rows[..., below:below + columns]
+
+
+def values_at(maps, map_shape, rows, columns):
+    """Values at whole rows and columns of maps from `areas`; 0 beyond the map.
+
+    rows, columns : int Tensor of any shape, the same in all windows and days, or [N, D, cells]. Returns [N, D, ..., channels].
+    """
+    windows, days, places, channels = maps.shape
+    height, width = map_shape
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    place = torch.where(inside, rows * width + columns, places - 1)
+    if rows.dim() < 3:
+        return maps.index_select(2, place.flatten()).unflatten(2, place.shape)
+    place = place + places * torch.arange(windows * days, device=maps.device).view(windows, days, 1)
+    return maps.flatten(0, 2).index_select(0, place.flatten()).view(*place.shape, channels)
 
 
 class Memory(nn.LSTM):

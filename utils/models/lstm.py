@@ -4,12 +4,14 @@ from torch import nn
 from data_processing.cube import VARIABLES
 from utils.models.dense import MapHead
 from utils.models.local import LocalForm, make_local
+from utils.precision import in_own_precision, with_precision
 
 HEADS = ("local", "dense")
 PAPER_HIDDEN = None  # as many as there are cells
 OURS = LocalForm(looks_around=False, looks_back=1, remembers=True)
 
 
+@with_precision
 def make_lstm(settings, record):
     """LSTM over the whole flattened map (paper) or one small LSTM for all cells, with maps of the place (ours).
 
@@ -37,7 +39,7 @@ class PaperLSTM(nn.Module):
     Structure of the public code of Li et al. (2021), doi:10.1016/j.jhydrol.2021.126698.
     """
 
-    every_day = False
+    every_day, looks_around = False, False
 
     def __init__(self, lead_times, height, width):
         super().__init__()
@@ -45,6 +47,7 @@ class PaperLSTM(nn.Module):
         self.recurrent = nn.LSTM(len(VARIABLES) * cells, cells, batch_first=True)
         self.head = MapHead(cells, lead_times, height, width)
 
+    @in_own_precision
     def forward(self, batch):
         """See `make_lstm`; only the last day is forecast."""
         return self.head(self.recurrent(batch.inputs.flatten(2))[0][:, -1])

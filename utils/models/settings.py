@@ -7,6 +7,8 @@ from utils.runs import check_settings
 
 LOCAL = {"input_days": 30, "hidden": (48,), "scaling": "cell", "hold_back": True, "batch_size": 2,
          "satellite_view": True, "worlds": 5}
+# Of pre-training: what one lead time needs, and several, or one that is told coming weather
+FEW_STEPS, MANY_STEPS = 2000, 5000
 PAPER = {"scaling": "global", "epochs": 30, "batch_size": 32, "learning_rate": 1e-3,
          "satellite_view": False, "worlds": 0, "hold_back": False}
 ARCHITECTURE = ("head", "hidden")  # settings that weights depend on
@@ -36,6 +38,8 @@ def complete(settings, *, learning_rate, paper_hidden):
         defaults = LOCAL | {"learning_rate": learning_rate}
     else:
         defaults = PAPER | {"hidden": paper_hidden, "input_days": input_days_of(settings)}
+    one_thing = len(settings.lead_times or (settings.lead_time,)) == 1 and settings.coming_weather == NOT_TOLD
+    defaults |= {"steps": FEW_STEPS if one_thing else MANY_STEPS}
     settings = replace(settings, **{name: value for name, value in defaults.items()
                                     if getattr(settings, name, value) is None})
     check_settings(settings)
@@ -57,6 +61,8 @@ def refuse_idle_settings(settings, paper_hidden):
         raise UserError(f"coming_weather is {settings.coming_weather}; only head 'local' is told of it, not head {head!r}.")
     if not local and settings.dropout:
         raise UserError(f"dropout is {settings.dropout}; head {head!r} has none.")
+    if not local and getattr(settings, "patch", None):
+        raise UserError(f"patch is {settings.patch}; head {head!r} learns from whole maps.")
     of_training = [name for name in ("freeze", "learning_rate_scale", "pull") if getattr(settings, name, None)]
     if getattr(settings, "zero_shot", False) and of_training:
         raise UserError(f"zero_shot trains nothing: {', '.join(of_training)} would do nothing beside it.")

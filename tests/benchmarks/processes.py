@@ -1,0 +1,74 @@
+"""A training step of the same batch by one process and by two that torchrun starts on this machine, one thread each.
+
+The ratio of the times is that of the samples per second: our default ConvLSTM, and the paper's dense head, whose many weights
+must be summed over the processes in each step.
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from data_processing.files import replacing
+from tests.benchmarks.measure import peak_mb, time_rows
+from tests.benchmarks.network import FORMS, WARM_UP, random_cube, train_some
+from utils.command_line import run_script
+
+STEPS, ROUNDS = 60, 5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the processes of this benchmark are told."""
+
+    head: str
+    cube: str
+    steps: int
+    answer: str  # file that the first process writes
+    batch_size: int = 0  # that of the head is taken
+    device: str = "cpu"
+
+
+def rows(short):
+    """Seconds of a step with one and with two processes, and the first one's peak memory, for each head."""
+    steps, rounds = (WARM_UP + 2, 1) if short else (WARM_UP + STEPS, ROUNDS)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        cube = random_cube(Path(folder) / "random.nc", days=240, rows=6, columns=7) if short else "twin"
+        for form, head in list(FORMS.items())[::-1][:1 if short else None]:
+            found = {"1 process": [], "2 processes": []}
+            for _ in range(rounds):
+                for number, runs in enumerate(found.values(), start=1):
+                    runs.append(train_in_processes(number, folder, head=head, cube=str(cube), steps=steps))
+            seconds = {name: sum((run["step"] for run in runs), []) for name, runs in found.items()}
+            peaks = {name: max(run["peak_mb"] for run in runs) for name, runs in found.items()}
+            rows += time_rows("processes", f"ConvLSTM, {form}, lead 3: a training step of its batch", seconds, "1 process", peaks)
+    return rows
+
+
+def train_in_processes(number, folder, **arguments):
+    """What `train_some` returns, and `peak_mb`, of the first of some fresh processes."""
+    answer = Path(folder) / "answer.json"
+    words = [word for name, value in (arguments | {"answer": answer}).items() for word in (f"--{name}", str(value))]
+    launcher = [] if number == 1 else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(number)]
+    done = subprocess.run([sys.executable, *launcher, __file__, *words], capture_output=True, text=True,
+                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    return json.loads(answer.read_text())
+
+
+def main(settings):
+    from utils.processes import is_first
+    found = train_some(settings.head, settings.cube, settings.steps)
+    if is_first():
+        with replacing(settings.answer) as temporary:
+            temporary.write_text(json.dumps(found | {"peak_mb": peak_mb()}))
+
+
+if __name__ == "__main__":
+    run_script(main, Settings)
