@@ -75,7 +75,8 @@ class LandValues:
         self.values, self.land, self.logarithmic = values, land, logarithmic
         self.shape = (len(values), 1, np.count_nonzero(land))
 
-    def __getitem__(self, days):
+    def __getitem__(self, index):
+        days = index[0] if isinstance(index, tuple) else index  # the one row is always wanted
         found = self.values[days][:, self.land][:, None]
         return np.log1p(found) if self.logarithmic else found
 
