@@ -34,7 +34,7 @@ def cluster():
     locks = {f"distributed.scheduler.locks.lease-{name}": seconds for name, seconds in
              (("timeout", "2s"), ("validation-interval", "500ms"))}
     with dask.config.set(locks), distributed.LocalCluster(processes=True, n_workers=2, threads_per_worker=1,
-                                                          dashboard_address=None) as made:
+                                                          dashboard_address=":0") as made:
         yield made
 
 
@@ -143,13 +143,13 @@ def test_what_is_no_scheduler_is_told_apart(tmp_path, cluster, impatient):
 
 
 def test_scheduler_without_workers(tmp_path, impatient):
-    with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as empty:
+    with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as empty:
         with pytest.raises(UserError, match="it has no workers. Start some with `dask worker .* --nthreads 1`"):
             ask(empty.scheduler_address, tmp_path)
 
 
 def test_worker_of_several_threads_is_refused(tmp_path):
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as threaded:
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0") as threaded:
         with pytest.raises(UserError, match="does 2 tasks at a time; start it with --nthreads 1"):
             ask(threaded.scheduler_address, tmp_path, {"one": ()})
 
@@ -179,7 +179,7 @@ def test_other_versions_are_named():
     assert scheduler.other_versions(found | {"workers": {"tcp://a": same}}) == []
 
 
-# ----------------------------------------------------------------------------------- the scripts, and workers as people start them
+# ----------------------------------------------------------------------- the scripts, and workers as people start them
 def write_granules(folder):
     """A day of small granules of SMAP L4."""
     folder.mkdir()
