@@ -21,6 +21,7 @@ def rows(short):
     precisions = [FLOAT32, BFLOAT16] if has_bfloat16("cpu") else [FLOAT32]
     forms = {"one convolution over [x, h]": plain_layers(), "ours": ConvLSTMLayers(CHANNELS, PAPER_HIDDEN, PAPER_KERNEL)}
     if compiler() != "none" and not short:
+        torch._dynamo.config.recompile_limit = 64  # each layer, precision and map is compiled; past it the plain form would run
         forms["one convolution over [x, h], compiled"] = torch.compile(plain_layers(), dynamic=False)
         forms["first day without state, gates compiled"] = plain_layers(torch.compile(plain_gates, dynamic=False), first_day=True)
     for height, width, batch, rounds in ((20, 30, 1, 3),) if short else ((200, 300, 1, 31), (200, 300, 4, 11)):
