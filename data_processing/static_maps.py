@@ -69,14 +69,16 @@ def static_maps(carried, age, land, days, time, scaler):
 
 
 class LandValues:
-    """Values of the land cells as a map of one row, [T, 1, cells], read when they are indexed by days; logarithmic if asked."""
+    """Values (Observed) of the land cells as a map of one row, [T, 1, cells], read when they are indexed by days and row."""
 
     def __init__(self, values, land, logarithmic):
         self.values, self.land, self.logarithmic = values, land, logarithmic
+        self.parts = values.parts
         self.shape = (len(values), 1, np.count_nonzero(land))
 
-    def __getitem__(self, days):
-        found = self.values[days][:, self.land][:, None]
+    def __getitem__(self, place):
+        days, row = place
+        found = self.values[days][:, self.land][:, None][:, row]
         return np.log1p(found) if self.logarithmic else found
 
 

@@ -1,4 +1,5 @@
 """From windows of the record to the tensors that a network sees."""
+import functools
 import itertools
 from dataclasses import dataclass
 
@@ -105,7 +106,7 @@ def make_batch(record, init_days, device, cells=None, shown=(-1,), tell=None, ar
     cells = np.flatnonzero(record.land) if cells is None else cells
     if next(_made) % RELEASE_EVERY == 0:
         record.release()
-    on_device = torch.from_numpy(cells).to(device)
+    on_device = to_device(cells, device)
 
     def of_cells(name):
         return windows(record, name, init_days, device, on_device)
@@ -143,7 +144,7 @@ def look_around(record, init_days, device, cells):
     values = scaled(block_scaler(record.scaler, record.land, around), values, freshness)
     row, column = np.divmod(cells, record.land.shape[1])
     blocks = (row // motion.rows) * motion.maps.shape[-1] + column // motion.columns
-    motion = windows(record, "motion", init_days, device, torch.from_numpy(blocks).to(device))
+    motion = windows(record, "motion", init_days, device, to_device(blocks, device))
     for name in record.hidden:
         if name in VARIABLES:
             values[:, :, VARIABLES.index(name)] = freshness[:, :, VARIABLES.index(name)] = 0.0
@@ -192,7 +193,12 @@ def to_device(values, device):
 
 def freshness_of(age):
     """1 / (1 + age in days) of a uint8 Tensor; 0 where the value is missing."""
-    return torch.from_numpy(FRESHNESS).to(age.device).index_select(0, age.flatten().int()).view(age.shape)
+    return _freshness(age.device).index_select(0, age.flatten().int()).view(age.shape)
+
+
+@functools.cache
+def _freshness(device):
+    return torch.from_numpy(FRESHNESS).to(device)
 
 
 def scale_cells(scaler, values):
