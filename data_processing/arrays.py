@@ -16,7 +16,8 @@ from data_processing.files import PROJECT, replacing
 FOLDER = PROJECT / "data" / "arrays"
 KEPT_ENTRIES = 200  # in it
 ABANDONED = 2 * 86400  # seconds
-BLOCK_BYTES = 64_000_000  # of a large array, worked on at a time
+BLOCK_BYTES = 16_000_000  # of a large array, worked on at a time
+SCRATCH_BYTES = 64_000_000  # of scratch arrays that are held in memory
 NEIGHBOURING_BYTES = 2 ** 21  # that may come into memory with every byte that is read of a mapped array: a large page
 
 
@@ -75,10 +76,10 @@ def scratch_array(shape, dtype=np.float32):
 
     Returns
     -------
-    numpy.ndarray, or numpy.memmap above BLOCK_BYTES
+    numpy.ndarray, or numpy.memmap above SCRATCH_BYTES
         Zeros.
     """
-    if math.prod(shape) * np.dtype(dtype).itemsize <= BLOCK_BYTES:
+    if math.prod(shape) * np.dtype(dtype).itemsize <= SCRATCH_BYTES:
         return np.zeros(shape, dtype)
     with tempfile.TemporaryFile() as file:
         return np.memmap(file, dtype, mode="w+", shape=tuple(shape))
