@@ -42,11 +42,16 @@ class Scaler:
         -------
         the same kind, shape and dtype
         """
-        x = _copy(x)
+        return self.scale_in_place(_copy(x))
+
+    def scale_in_place(self, x):
+        """`scale` without a copy: what is given is overwritten."""
         for channel in _logarithmic_channels():
             x[..., channel, :, :] = _log1p(x[..., channel, :, :])
         mean, spread = self._pair(x)
-        return (x - mean) / spread
+        x -= mean
+        x /= spread
+        return x
 
     def unscale(self, x):
         """Scaled to physical; the inverse of `scale`."""

@@ -24,7 +24,7 @@ from utils.models.settings import complete
 from utils.runs import find_cube, run_differences
 from utils.study import script_settings
 from utils.training import (cell_weight, ensemble_mse, forecast_days, forecast_told, masked_mse, random_weather, told_forecast,
-                            training_loss)
+                            draw_batch, training_loss)
 
 pytestmark = pytest.mark.usefixtures("coarse_figures")
 LEADS = 5
@@ -177,7 +177,7 @@ def test_training_days_without_a_forecast_are_told_degraded_weather(target, tmp_
     torch.manual_seed(0)
     nothing = 0
     for _ in range(60):
-        told = random_weather(record, splits.train, np.array([100, 200]), np.arange(20))
+        told = random_weather(record, splits.train, random, np.array([100, 200]), np.arange(20))
         nothing += int(not (told[:, 0, 0, 3:] > 0).any()) - int(not (told[:, 1, 0, 3:] > 0).any())
     assert nothing == 0  # as often as on days with a forecast: where all of it is cut off
 
@@ -308,7 +308,7 @@ def test_short_windows_always_show_a_day(input_days, target):
     record, splits = ready(target, settings)
     network = make_convlstm(settings, record)
     torch.manual_seed(0)
-    losses = [training_loss(network, (record, splits.train), np.array([100]), cell_weight(record, CPU), CPU).item()
+    losses = [training_loss(network, draw_batch(network, (record, splits.train), np.array([100]), cell_weight(record, CPU), CPU)()).item()
               for _ in range(20)]
     assert min(losses) > 0
 
@@ -329,7 +329,7 @@ def test_network_learns_with_observed_forecast_degraded_and_partial_weather(targ
     kinds, days, cells = set(), np.array([100, 104]), np.arange(20)
     truth = observed_weather(record, days, cells)
     for _ in range(60):
-        told = random_weather(record, splits.train, days, cells)
+        told = random_weather(record, splits.train, random, days, cells)
         given = (told[..., 3:, :] > 0).any(axis=(0, 1, 3, 4))
         if not given.any():
             kinds.add("nothing")

@@ -1,13 +1,13 @@
 """From windows of the record to the tensors that a network sees."""
-import functools
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from data_processing.cube import VARIABLES
+from data_processing.gaps import NO_VALUE
 from data_processing.season import season_terms
-from data_processing.surroundings import FRESHNESS, block_scaler
+from data_processing.surroundings import block_scaler
 from data_processing.windows import gather, window_view
 
 RELEASE_BYTES = 128_000_000  # of mapped arrays that batches may have touched, before the memory is given back
@@ -115,10 +115,9 @@ def make_batch(record, init_days, device, cells=None, shown=(-1,), tell=None, ar
     def of_cells(name):
         return windows(record, name, init_days, device, on_device)
 
-    scaler, land = record.scaler.of_cells(cells), to_device(record.land.ravel()[cells], device)
-    freshness = freshness_of(of_cells("age")) * land
-    values = scaled(scaler, of_cells("carried"), freshness)
-    antecedent = torch.nan_to_num(scale_cells(scaler, of_cells("antecedent"))) * land
+    scaler, land = record.scaler.of_cells(cells), to_device(record.land.ravel()[cells].astype(np.float32), device)
+    freshness = freshness_of(of_cells("age")).mul_(land)
+    values, antecedent = (scale_cells(scaler, of_cells(name)).nan_to_num_(0.0).mul_(land) for name in ("carried", "antecedent"))
     days = input_day_indices(record, init_days)
     season = season_terms(record.time[0] + days.ravel(), harmonics=1)[:, 1:].reshape(*days.shape, 2).astype(np.float32)
     static = record.static.reshape(len(record.static), -1)[:, cells]
@@ -152,9 +151,10 @@ def look_around(record, init_days, device, cells):
         freshness = freshness_of(windows(record, "age", init_days, device))
     else:
         freshness = windows(record, "around.freshness", init_days, device)
-    freshness = freshness * to_device(around.land, device)
+    land = to_device(around.land.astype(np.float32), device)
+    freshness.mul_(land)
     values = windows(record, "around.carried", init_days, device)
-    values = scaled(block_scaler(record.scaler, record.land, around), values, freshness)
+    values = block_scaler(record.scaler, record.land, around).scale_in_place(values).nan_to_num_(0.0).mul_(land)
     blocks, index, weight = blocks_about(cells, record.land.shape, around)
     row, column = np.divmod(blocks, around.land.shape[1])
     of_motion = [np.minimum(place * size + size // 2, cells_across - 1) // of_block for place, size, cells_across, of_block in zip(
@@ -236,24 +236,13 @@ def to_device(values, device):
 
 
 def freshness_of(age):
-    """1 / (1 + age in days) of a uint8 Tensor; 0 where the value is missing."""
-    return _freshness(age.device).index_select(0, age.flatten().int()).view(age.shape)
-
-
-@functools.cache
-def _freshness(device):
-    return torch.from_numpy(FRESHNESS).to(device)
+    """1 / (1 + age in days) of a uint8 Tensor; 0 where the value is missing, which is what NO_VALUE says."""
+    return torch.nn.functional.threshold_(age.float().add_(1).reciprocal_(), 1 / (NO_VALUE + 0.5), 0.0)
 
 
 def scale_cells(scaler, values):
-    """Scale values [N, D, 3, C] of cells by the `Scaler.of_cells` of them."""
-    return scaler.scale(values[..., None, :])[..., 0, :]
-
-
-def scaled(scaler, values, freshness):
-    """Scaled values [N, D, 3, C] of cells or [N, D, 3, h, w] of blocks; 0 where nothing is known."""
-    values = scale_cells(scaler, values) if values.dim() == 4 else scaler.scale(values)
-    return values.masked_fill_(freshness == 0, 0.0)
+    """Scale values [N, D, 3, C] of cells, which are overwritten, by the `Scaler.of_cells` of them."""
+    return scaler.scale_in_place(values[..., None, :])[..., 0, :]
 
 
 def input_day_indices(record, init_days):

@@ -4,6 +4,7 @@ import functools
 import math
 import time as clock
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from data_processing.errors import UserError
 from data_processing.files import write_csv
 from data_processing.record import scale_record
 from utils.baselines import baseline_forecasts
-from utils.batches import input_day_indices, make_batch, observed_targets, to_device
+from utils.batches import Batch, input_day_indices, make_batch, observed_targets, to_device
 from utils.ensembles import write_validation
 from utils.processes import batch_share, by_first, count, is_first, mean_over_processes, own_random, rank, shared_network
 
@@ -371,8 +372,9 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
                 batches = epoch_batches(*sources[0], stride, settings.batch_size)
             else:
                 batches = random_batches(sources, epoch_steps, settings.batch_size)
-            for source, init_days in batches[:target_steps - progress["step"]]:
-                loss = training_loss(shared, sources[source], init_days, weights[source], device, patches[source])
+            batches = batches[:target_steps - progress["step"]]
+            for prepared in prepared_batches(shared, sources, batches, weights, patches, device):
+                loss = training_loss(shared, prepared)
                 penalty = sum(((value - before) ** 2).sum() for value, before in start)
                 losses.append(loss.detach())
                 update(network, optimizer, loss + 0.5 * pull * penalty)
@@ -458,15 +460,44 @@ def random_batches(sources, count, batch_size):
     return batches
 
 
-def training_loss(network, source, init_days, weight, device, patch=None):
-    """Loss (Tensor) of the windows of one (Record, targets) that end at `init_days`, in several processes of each one's share.
+class Prepared(NamedTuple):
+    """A batch to learn from.
 
-    Where coming weather is told, that of the forecast without it and that of the one with it, so that the same weights serve
-    both. `patch` : see `random_cells`.
+    batch : utils.batches.Batch. observed : Tensor [N, d, L, C], what is to be forecast, in the scaler's units; NaN = not
+    observed. weight : Tensor [C], of the squared errors. members : of a weather forecast; None where none is told.
+    """
+
+    batch: Batch
+    observed: torch.Tensor
+    weight: torch.Tensor
+    members: int | None
+
+
+def prepared_batches(network, sources, batches, weights, patches, device):
+    """Yield a Prepared for each (number of a source, last input days): made by a thread while the one before is learned from.
+
+    All random numbers are drawn here, in order, whenever the thread may be at work.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        ahead = None
+        for source, init_days in batches:
+            prepare = draw_batch(network, sources[source], init_days, weights[source], device, patches[source])
+            behind, ahead = ahead, thread.submit(prepare)
+            if behind:
+                yield behind.result()
+        if ahead:
+            yield ahead.result()
+
+
+def draw_batch(network, source, init_days, weight, device, patch=None):
+    """Draw what is random about a batch of one (Record, targets); in several processes each takes its share.
+
+    Returns
+    -------
+    function
+        Of nothing; gathers the Prepared.
     """
     record, targets = source
-    target_days = np.zeros(len(record.time), bool)
-    target_days[targets] = True
     if network.every_day:
         first = record.input_days // 4  # the first days know too little of the past
         if record.coming is not None:
@@ -475,19 +506,35 @@ def training_loss(network, source, init_days, weight, device, patch=None):
         cells = random_cells(record.land, patch)
     else:
         shown, cells = (-1,), np.arange(record.land.size)
-    tell = None if record.coming is None else functools.partial(random_weather, record, targets)
+    tell, idle = None, False
+    if record.coming is not None:
+        tell = functools.partial(random_weather, record, targets, np.random.default_rng(int(torch.randint(2 ** 31, ()))))
     if count() > 1:
         init_days, cells, tell, idle = take_share(record, init_days, cells, shown, tell, by_cells=network.every_day)
-        target_days &= not idle
-    observed = observed_targets(record, init_days, target_days, device, cells, list(shown))
-    observed = record.scaler.of_cells(cells).scale_soil_moisture(observed[..., None, :])[..., 0, :]
-    batch = make_batch(record, init_days, device, cells, shown, tell, network.looks_around)
+
+    def prepare():
+        target_days = np.zeros(len(record.time), bool)
+        target_days[targets] = not idle
+        observed = observed_targets(record, init_days, target_days, device, cells, list(shown))
+        observed = record.scaler.of_cells(cells).scale_soil_moisture(observed[..., None, :])[..., 0, :]
+        batch = make_batch(record, init_days, device, cells, shown, tell, network.looks_around)
+        return Prepared(batch, observed, weight[to_device(cells, device)], record.coming and record.coming.members)
+
+    return prepare
+
+
+def training_loss(network, prepared):
+    """Loss (Tensor) of a Prepared batch.
+
+    Where coming weather is told, that of the forecast without it and that of the one with it, so that the same weights serve
+    both.
+    """
     with own_random():
-        forecast = network(batch)
-    weight = weight[to_device(cells, device)]
-    if tell is None:
+        forecast = network(prepared.batch)
+    observed, weight = prepared.observed, prepared.weight
+    if prepared.members is None:
         return masked_mse(forecast, observed, weight)
-    return masked_mse(forecast[0], observed, weight) + ensemble_mse(forecast[1:], observed, weight, record.coming.members)
+    return masked_mse(forecast[0], observed, weight) + ensemble_mse(forecast[1:], observed, weight, prepared.members)
 
 
 def take_share(record, init_days, cells, shown, tell, by_cells):
@@ -507,15 +554,16 @@ def take_share(record, init_days, cells, shown, tell, by_cells):
     return init_days[windows], cells[of_cells], None if tell is None else lambda *_: weather, idle
 
 
-def random_weather(record, targets, init_days, cells):
+def random_weather(record, targets, random, init_days, cells):
     """Coming weather to learn with: observed, forecast or degraded, and sometimes of the first days only.
+
+    random : numpy.random.Generator.
 
     Returns
     -------
     float32 [M, n, L, COMING_CHANNELS, cells]
         See `data_processing.coming_weather`.
     """
-    random = np.random.default_rng(int(torch.randint(2 ** 31, ())))
     coming, kind = record.coming, random.random()
     members = min(TOLD_MEMBERS, coming.members)
     observed, forecast = ARCHIVE_SHARES if coming.kept is not None and len(coming.kept) else NO_ARCHIVE_SHARES

@@ -49,7 +49,7 @@ def train_some(head, cube, steps):
     -------
     dict
         weights : number of them. step, waiting : list of float, seconds of each step after WARM_UP and of the part of it that
-        made the batch.
+        it waited for its batch.
     """
     from data_processing import arrays
     from data_processing.record import open_record, scale_record
@@ -76,25 +76,26 @@ def train_some(head, cube, steps):
 
 
 def watch(training, stamps, waiting):
-    """Note when each step ends, and the seconds that each spent on making its batch."""
-    update, parts = training.update, {name: getattr(training, name) for name in ("make_batch", "observed_targets")}
+    """Note when each step ends, and the seconds that each waited for its batch."""
+    update, prepared_batches = training.update, training.prepared_batches
 
     def timed_update(*arguments):
         update(*arguments)
         stamps.append(time.perf_counter())
         waiting.append(0.0)
 
-    def timed(part):
-        def call(*arguments, **named):
+    def timed_batches(*arguments):
+        batches = prepared_batches(*arguments)
+        while True:
             start = time.perf_counter()
-            made = part(*arguments, **named)
+            batch = next(batches, None)
             waiting[-1] += time.perf_counter() - start
-            return made
-        return call
+            if batch is None:
+                return
+            yield batch
 
     training.update = timed_update
-    for name, part in parts.items():
-        setattr(training, name, timed(part))
+    training.prepared_batches = timed_batches
 
 
 def random_cube(path, days, rows, columns):
