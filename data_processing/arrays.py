@@ -16,8 +16,9 @@ from data_processing.files import PROJECT, replacing
 FOLDER = PROJECT / "data" / "arrays"
 KEPT_ENTRIES = 200  # in it
 ABANDONED = 2 * 86400  # seconds
-BLOCK_BYTES = 64_000_000  # of a large array, worked on at a time
-NEIGHBOURING_BYTES = 65536  # come into memory with every byte that is read of a mapped array, or less
+BLOCK_BYTES = 16_000_000  # of a large array, worked on at a time
+SCRATCH_BYTES = 64_000_000  # of scratch arrays that are held in memory
+NEIGHBOURING_BYTES = 2 ** 21  # that may come into memory with every byte that is read of a mapped array: a large page
 
 
 def create_array(path, shape, dtype):
@@ -75,10 +76,10 @@ def scratch_array(shape, dtype=np.float32):
 
     Returns
     -------
-    numpy.ndarray, or numpy.memmap above BLOCK_BYTES
+    numpy.ndarray, or numpy.memmap above SCRATCH_BYTES
         Zeros.
     """
-    if math.prod(shape) * np.dtype(dtype).itemsize <= BLOCK_BYTES:
+    if math.prod(shape) * np.dtype(dtype).itemsize <= SCRATCH_BYTES:
         return np.zeros(shape, dtype)
     with tempfile.TemporaryFile() as file:
         return np.memmap(file, dtype, mode="w+", shape=tuple(shape))
@@ -204,7 +205,7 @@ class Observed:
 
 
 def read_rows(values, days, rows):
-    """Some days of a band of rows, float32 [days, rows, W], in memory.
+    """Some days of a band of rows, float32 [n, rows, W], in memory.
 
     Parameters
     ----------
@@ -214,7 +215,7 @@ def read_rows(values, days, rows):
     rows : slice
     """
     band = np.empty((len(days), len(range(*rows.indices(values.shape[1]))), *values.shape[2:]), np.float32)
-    for piece in blocks(len(days), 4 * max(NEIGHBOURING_BYTES, band[:1].nbytes)):
+    for piece in blocks(len(days), 2 * max(NEIGHBOURING_BYTES, band[:1].nbytes)):
         band[piece] = values[days[piece], rows]
         release(*getattr(values, "parts", (values,)))
     return band

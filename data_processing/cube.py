@@ -14,7 +14,7 @@ from typing import NamedTuple
 import netCDF4
 import numpy as np
 
-from data_processing.arrays import kept_text, short_key
+from data_processing.arrays import blocks, kept_text, release, short_key
 from data_processing.errors import UserError
 from data_processing.files import checksum, replacing
 
@@ -490,8 +490,9 @@ def land_mask(age, training_days):
     """
     land = np.zeros(age.shape[1:], bool)
     days = np.arange(len(age))[training_days]
-    for day in days:
-        land |= age[day] == 0
+    for block in blocks(days.size, age[0].size):
+        land |= (age[days[block]] == 0).any(axis=0)
+        release(age)
     if not land.any():
         raise UserError(f"no cell has any soil moisture on the {days.size} training days; choose other dates or another cube.")
     return land

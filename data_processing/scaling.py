@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_processing.arrays import blocks
+from data_processing.arrays import blocks, release
 from data_processing.cube import SOIL_MOISTURE, VARIABLES
 from data_processing.errors import UserError
 
@@ -173,6 +173,7 @@ def _cell_moments(values, channel, fitted, land):
     count, mean, squares = np.zeros(cells), np.zeros(cells), np.zeros(cells)
     for block in blocks(fitted.size, 16 * land.size):
         x = values[fitted[block], channel][:, land]
+        release(*getattr(values, "parts", (values,)))
         if channel in _logarithmic_channels():
             x = np.log1p(x)
         valid = ~np.isnan(x)

@@ -157,7 +157,7 @@ def other_versions(found):
 @contextlib.contextmanager
 def _token(folder):
     """A file that a worker can see only if it shares the folder."""
-    token = Path(folder) / f".shared.{uuid.uuid4().hex}"
+    token = Path(folder).absolute() / f".shared.{uuid.uuid4().hex}"
     token.parent.mkdir(parents=True, exist_ok=True)
     token.touch()
     try:

@@ -1,9 +1,9 @@
 """The day of the year, and seasonal harmonics fitted cell by cell."""
+import math
+
 import numpy as np
 
 from data_processing.arrays import blocks, release
-
-BLOCK_DAYS = 256  # days turned into float64 at a time
 
 
 def season_terms(time, harmonics):
@@ -51,20 +51,12 @@ def fit_season(values, terms, days, mean, ridge):
     float64 [K, H, W]
         Coefficients in the unit of `values`; all 0 where nothing was observed.
     """
-    coefficients = np.empty((terms.shape[1], *values.shape[1:]))
-    for rows in blocks(values.shape[1], 8 * BLOCK_DAYS * values.shape[2]):
-        coefficients[:, rows] = _fit_rows(values, rows, terms, days, mean[rows], ridge)
-    return coefficients
-
-
-def _fit_rows(values, rows, terms, days, mean, ridge):
-    """`fit_season` of a band of rows."""
     size = terms.shape[1]
-    gram = np.zeros((size * size, mean.size))
-    moment = np.zeros((size, mean.size))
-    for start in range(0, len(days), BLOCK_DAYS):
-        block = days[start:start + BLOCK_DAYS]
-        departure = (values[block, rows] - np.asarray(mean, dtype=np.float64)).reshape(len(block), -1)
+    cells = math.prod(values.shape[1:])
+    gram, moment = np.zeros((size * size, cells)), np.zeros((size, cells))
+    for part in blocks(len(days), 16 * cells):
+        block = days[part]
+        departure = (values[block] - np.asarray(mean, dtype=np.float64)).reshape(len(block), -1)
         release(*getattr(values, "parts", (values,)))
         valid = np.isfinite(departure)
         products = (terms[block][:, :, None] * terms[block][:, None, :]).reshape(len(block), -1)
@@ -72,4 +64,4 @@ def _fit_rows(values, rows, terms, days, mean, ridge):
         moment += terms[block].T @ np.where(valid, departure, 0.0)
     gram = gram.T.reshape(-1, size, size) + ridge * np.eye(size)
     coefficients = np.linalg.solve(gram, moment.T[:, :, None])[:, :, 0]
-    return coefficients.T.reshape(size, *mean.shape)
+    return coefficients.T.reshape(size, *values.shape[1:])

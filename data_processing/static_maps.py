@@ -60,7 +60,10 @@ def static_maps(carried, age, land, days, time, scaler):
         else:
             maps += [np.zeros(land.shape)] * 2
     _, cosine, sine = season_terms(time[days], 1).mean(axis=0)
-    count = sum((age[chosen[block], SOIL_MOISTURE] == 0).sum(axis=0) for block in blocks(chosen.size, land.size))
+    count = np.zeros(land.shape, int)
+    for block in blocks(chosen.size, land.size):
+        count += (age[chosen[block], SOIL_MOISTURE] == 0).sum(axis=0)
+        release(age)
     for number in (float(season_known), np.log(chosen.size / SHORTEST_SEASON), cosine, sine):
         maps.append(np.full(land.shape, number))
     maps.append(np.log((1 + count) / (1 + USUAL_COUNT)))
@@ -69,16 +72,15 @@ def static_maps(carried, age, land, days, time, scaler):
 
 
 class LandValues:
-    """Values (Observed) of the land cells as a map of one row, [T, 1, cells], read when they are indexed by days and row."""
+    """Values (Observed) of the land cells as a map of one row, [T, 1, cells], read when they are indexed by days."""
 
     def __init__(self, values, land, logarithmic):
         self.values, self.land, self.logarithmic = values, land, logarithmic
         self.parts = values.parts
         self.shape = (len(values), 1, np.count_nonzero(land))
 
-    def __getitem__(self, place):
-        days, row = place
-        found = self.values[days][:, self.land][:, None][:, row]
+    def __getitem__(self, days):
+        found = self.values[days][:, self.land][:, None]
         return np.log1p(found) if self.logarithmic else found
 
 

@@ -62,7 +62,7 @@ class Settings:
     patience: int = 10  # epochs without a better validation before training stops
     refit: bool | None = None  # train once more on training + validation days; default if they are under two years
     batch_size: int | None = None  # windows; default 2, and learning from each of their days; 32 for the paper's form
-    patch: int | None = None  # rows and columns of the square a step learns from; default the whole map, if it fits in memory
+    patch: int | None = None  # rows and columns of the square a step learns from; default the whole map, 64 of over 16,384 cells
     learning_rate: float | None = None  # highest of a rise and fall; default 1e-3
     weight_decay: float = 0.01  # of AdamW
     seed: int = 0  # of the start weights, the order of the windows and the dropout

@@ -160,7 +160,7 @@ def test_dropped_input_is_hidden_from_the_network(dropped, weather):
 def test_mean_of_an_area_counts_fresh_values_more_and_missing_ones_not():
     values = torch.tensor([[1.0, 3.0, 0.0], [5.0, 7.0, 0.0]]).expand(1, 1, 3, 2, 3)
     freshness = torch.tensor([[1.0, 0.5, 0.0], [0.0, 0.5, 0.0]]).expand(1, 1, 3, 2, 3)
-    around = Around(values, freshness, None, None, None, (120.0, 120.0))  # the second width, 200 km, is three blocks
+    around = Around(values, freshness, None, None, None, None, None, (120.0, 120.0))  # the second width, 200 km, is three blocks
     means = areas(around)[3][..., :6, :].transpose(2, 3).unflatten(-1, (2, 3))
     assert means[0, 0, 0, 0, 0] == pytest.approx((1 + 1.5 + 3.5) / 2)
     assert means[0, 0, 0, 0, 2] == pytest.approx((1.5 + 3.5) / 1)
@@ -176,7 +176,8 @@ def test_upstream_is_where_the_rain_comes_from():
     rain = torch.arange(2 * 6 * 6, dtype=torch.float32).view(1, 2, 1, 6, 6)
     values = torch.cat((rain, torch.zeros(1, 2, 2, 6, 6)), 2)
     motion = torch.tensor([100.0, 200.0]).view(1, 1, 2, 1).expand(1, 2, 2, 2)
-    around = Around(values, torch.ones_like(values), motion, torch.tensor([5.0, 1.0]), torch.tensor([4.0, 4.0]), (100.0, 100.0))
+    around = Around(values, torch.ones_like(values), motion, torch.tensor([5, 1]), torch.tensor([4, 4]), None, None,
+                    (100.0, 100.0))
     seen = upstream(areas(around), around)
     assert seen[1, 0, 0, 0] == rain[0, 1, 0, 3, 3] and seen[1, 0, 0, 1] == rain[0, 0, 0, 1, 2]
     assert not seen[1, 0, 1, :2].any(), "beyond the map is nothing"

@@ -21,7 +21,7 @@ from utils.reporting import evaluate_run
 from utils.runs import Run
 
 LEADS = (1, 3)
-MEMORY_LIMIT = 1.1e9  # bytes; the forecasts with their spread, intervals and observations are 1.7e9
+MEMORY_LIMIT = 1.2e9  # bytes; what must not be held, forecasts with spread, intervals and observations, is 1.7e9
 
 
 def mapped(array, path):
@@ -139,7 +139,7 @@ def test_baselines_in_pieces(weather_cube, monkeypatch):
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_days(tmp_path):
     """430 x 675 cells, 120 test days, 8 forecasters: less memory than their forecasts take."""
-    done = subprocess.run([sys.executable, ROOT / "tests" / "measure_evaluating.py", tmp_path, "330", "120"],
+    done = subprocess.run([sys.executable, ROOT / "tests" / "measure_evaluating.py", tmp_path, "520", "120"],
                           capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
     peak = float(done.stdout.split()[-1])
     assert peak < MEMORY_LIMIT, f"{peak / 1e9:.2f} GB"

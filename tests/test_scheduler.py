@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 import xarray as xr
 from conftest import ROOT
+from grib_writer import ecmwf_forecast
 from test_preparing import GRID, Settings, plan_of, read, readings, toy, values_of
 from test_twin_files import COLUMNS, ROWS, TITLE, files, granule_fields  # noqa: F401
+from test_weather_fields import written
 
-from data_processing import scheduler
+from data_processing import prepare_weather_forecast, scheduler
 from data_processing.errors import UserError
 from data_processing.preparing import prepare
 from data_processing.twin_files import granule_name, write_granule
@@ -32,7 +34,7 @@ def cluster():
     locks = {f"distributed.scheduler.locks.lease-{name}": seconds for name, seconds in
              (("timeout", "2s"), ("validation-interval", "500ms"))}
     with dask.config.set(locks), distributed.LocalCluster(processes=True, n_workers=2, threads_per_worker=1,
-                                                          dashboard_address=None) as made:
+                                                          dashboard_address=":0") as made:
         yield made
 
 
@@ -94,6 +96,20 @@ def test_a_file_that_workers_cannot_read_is_named_and_the_others_are_kept(tmp_pa
     assert len(list((tmp_path / "there/pieces").glob("[0-9]*.nc"))) == len(DAYS) - 1
 
 
+def test_members_of_a_weather_forecast_are_read_by_workers(tmp_path, small_cube, cluster):
+    written(tmp_path / "a.grib2", *(message for member in (1, 2)
+                                    for message in ecmwf_forecast("2024-06-01T00", days=2, member=member)))
+    made = []
+    for name, address in (("here", None), ("there", cluster.scheduler_address)):
+        output = tmp_path / name / "weather.nc"
+        asked = {"like": str(small_cube()), "files": (str(tmp_path / "a.grib2"),), "output": str(output), "workers": 1}
+        prepare_weather_forecast.main(prepare_weather_forecast.Settings(**asked, scheduler=address))
+        with xr.open_dataset(output) as file:
+            made.append(file[["precipitation", "air_temperature"]].load())
+    assert made[0].sizes["member"] == 2 and made[0]["precipitation"].notnull().any()
+    xr.testing.assert_equal(*made)
+
+
 # ------------------------------------------------------------------------------------------------- what can be wrong
 def free_address():
     with socket.socket() as other:
@@ -127,13 +143,13 @@ def test_what_is_no_scheduler_is_told_apart(tmp_path, cluster, impatient):
 
 
 def test_scheduler_without_workers(tmp_path, impatient):
-    with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as empty:
+    with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as empty:
         with pytest.raises(UserError, match="it has no workers. Start some with `dask worker .* --nthreads 1`"):
             ask(empty.scheduler_address, tmp_path)
 
 
 def test_worker_of_several_threads_is_refused(tmp_path):
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as threaded:
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0") as threaded:
         with pytest.raises(UserError, match="does 2 tasks at a time; start it with --nthreads 1"):
             ask(threaded.scheduler_address, tmp_path, {"one": ()})
 
@@ -163,7 +179,7 @@ def test_other_versions_are_named():
     assert scheduler.other_versions(found | {"workers": {"tcp://a": same}}) == []
 
 
-# ----------------------------------------------------------------------------------- the scripts, and workers as people start them
+# ----------------------------------------------------------------------- the scripts, and workers as people start them
 def write_granules(folder):
     """A day of small granules of SMAP L4."""
     folder.mkdir()

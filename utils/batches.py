@@ -1,6 +1,5 @@
 """From windows of the record to the tensors that a network sees."""
 import functools
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +10,16 @@ from data_processing.season import season_terms
 from data_processing.surroundings import FRESHNESS, block_scaler
 from data_processing.windows import gather, window_view
 
-RELEASE_EVERY = 16  # batches, after which the memory of what was read of mapped arrays is given back
+RELEASE_BYTES = 128_000_000  # of mapped arrays that batches may have touched, before the memory is given back
 GPU_SHARE = 0.5  # of the free memory of a GPU that one array may take
-_made = itertools.count(1)
+_touched = 0
 
 
 @dataclass(frozen=True)
 class Around:
     """What a network sees around the cells: the maps of `data_processing.surroundings`, and where the cells lie on them.
+
+    It looks around from B blocks: those that cells lie in and, where blocks are larger than cells, next to.
 
     Attributes
     ----------
@@ -26,10 +27,12 @@ class Around:
         Scaled values of blocks; 0 where there is none and at sea.
     freshness : Tensor [N, D, 3, h, w]
         1 / (1 + age in days), mean over the block.
-    motion : Tensor [N, D, 2, C]
-        Of the rain at the cells, km d-1 eastward and northward (`data_processing.motion`).
-    row, column : float Tensor [C]
-        Of the cells' centres, in blocks; whole numbers are the centres of blocks.
+    motion : Tensor [N, D, 2, B]
+        Of the rain at the blocks, km d-1 eastward and northward (`data_processing.motion`).
+    row, column : int Tensor [B]
+        Of the blocks on these maps.
+    index, weight : int, float Tensor [C, 4], or None where blocks are cells: then B = C
+        Four of the B blocks about each cell, and what each counts for it: linear between their centres.
     spacing_km : (float, float)
         Of the rows and columns of blocks: one network may see records of several grids.
     """
@@ -39,6 +42,8 @@ class Around:
     motion: torch.Tensor
     row: torch.Tensor
     column: torch.Tensor
+    index: torch.Tensor | None
+    weight: torch.Tensor | None
     spacing_km: tuple[float, float]
 
 
@@ -104,8 +109,7 @@ def make_batch(record, init_days, device, cells=None, shown=(-1,), tell=None, ar
     Batch
     """
     cells = np.flatnonzero(record.land) if cells is None else cells
-    if next(_made) % RELEASE_EVERY == 0:
-        record.release()
+    _release_some(record, len(init_days))
     on_device = to_device(cells, device)
 
     def of_cells(name):
@@ -132,6 +136,15 @@ def make_batch(record, init_days, device, cells=None, shown=(-1,), tell=None, ar
                  shown=tuple(shown), around=look_around(record, init_days, device, cells) if around else None, coming=coming)
 
 
+def _release_some(record, windows):
+    """Give back the memory of a record's arrays now and then: too often would cost more time than it saves memory."""
+    global _touched
+    _touched += windows * record.input_days * sum(array[0].nbytes for array in (record.carried, record.age, record.antecedent))
+    if _touched > RELEASE_BYTES:
+        record.release()
+        _touched = 0
+
+
 def look_around(record, init_days, device, cells):
     """Around : what a network sees around some cells (int ndarray [C])."""
     around, motion = record.around(), record.motion()
@@ -142,17 +155,48 @@ def look_around(record, init_days, device, cells):
     freshness = freshness * to_device(around.land, device)
     values = windows(record, "around.carried", init_days, device)
     values = scaled(block_scaler(record.scaler, record.land, around), values, freshness)
-    row, column = np.divmod(cells, record.land.shape[1])
-    blocks = (row // motion.rows) * motion.maps.shape[-1] + column // motion.columns
-    motion = windows(record, "motion", init_days, device, to_device(blocks, device))
+    blocks, index, weight = blocks_about(cells, record.land.shape, around)
+    row, column = np.divmod(blocks, around.land.shape[1])
+    of_motion = [np.minimum(place * size + size // 2, cells_across - 1) // of_block for place, size, cells_across, of_block in zip(
+        (row, column), (around.rows, around.columns), record.land.shape, (motion.rows, motion.columns))]
+    of_motion = of_motion[0] * motion.maps.shape[-1] + of_motion[1]
+    motion = windows(record, "motion", init_days, device, to_device(of_motion, device))
     for name in record.hidden:
         if name in VARIABLES:
             values[:, :, VARIABLES.index(name)] = freshness[:, :, VARIABLES.index(name)] = 0.0
     if "precipitation" in record.hidden:
         motion[:] = 0.0
-    row, column = (to_device(((index + 0.5) / size - 0.5).astype(np.float32), device)
-                   for index, size in ((row, around.rows), (column, around.columns)))
-    return Around(values, freshness, motion, row, column, around.spacing_km)
+    index, weight = (None if each is None else to_device(each, device) for each in (index, weight))
+    return Around(values, freshness, motion, to_device(row, device), to_device(column, device), index, weight, around.spacing_km)
+
+
+def blocks_about(cells, map_shape, around):
+    """Blocks of surroundings that cells lie between.
+
+    Parameters
+    ----------
+    cells : int ndarray [C]
+        Indices into the flat map of `map_shape`.
+    around : data_processing.surroundings.Surroundings
+
+    Returns
+    -------
+    blocks : int ndarray [B]
+        Indices into the flat map of blocks, each once.
+    index, weight : int, float32 ndarray [C, 4], or None where blocks are cells
+        See `Around`.
+    """
+    if (around.rows, around.columns) == (1, 1):
+        return cells, None, None
+    corners = []
+    for place, size, count in zip(np.divmod(cells, map_shape[1]), (around.rows, around.columns), around.land.shape):
+        centre = (place + 0.5) / size - 0.5  # in blocks
+        lower = np.floor(centre).astype(np.int64)
+        corners.append([(np.clip(lower + up, 0, count - 1), 1 - np.abs(centre - lower - up)) for up in (0, 1)])
+    pairs = [(row * around.land.shape[1] + column, of_row * of_column)
+             for row, of_row in corners[0] for column, of_column in corners[1]]
+    blocks, index = np.unique(np.stack([place for place, _ in pairs], 1), return_inverse=True)
+    return blocks, index.reshape(-1, 4), np.stack([share for _, share in pairs], 1).astype(np.float32)
 
 
 def windows(record, name, init_days, device, cells=None):

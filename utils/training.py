@@ -2,7 +2,6 @@
 import ctypes
 import functools
 import math
-import os
 import time as clock
 import warnings
 from typing import NamedTuple
@@ -28,12 +27,12 @@ WARM_UP_SHARE = 0.2  # of all steps
 EPOCHS = 10  # of a training that is counted in steps: how often it is validated
 SHORTEST_EPOCH = 50  # steps, of such a training: validating takes as long as some of them
 CELLS = 256  # land cells of one step of a network that serves each cell by itself: more steps teach more than more cells
-PATCH = 64  # cells: what lies together is read together
-LEAST_MEMORY = 8 * 2 ** 30  # bytes, where the system does not say
+# Cells: of a map that is learned from as a whole; rows and columns of a patch of others: what lies together is read together
+SMALL_MAP, PATCH = 2 ** 14, 64
 VALIDATION_WINDOWS = 73  # every fifth day of a year: neighbouring days tell the same
 VALIDATION_CELLS = 512  # evenly spread: neighbouring cells tell the same, too
 REFIT_BELOW = 2 * 365  # days: a shorter record cannot spare its validation days
-FORECAST_WINDOWS, FORECAST_CELLS = 2, 2048  # at a time: more no longer fit a processor's cache
+FORECAST_WINDOWS, FORECAST_CELLS = 2, 4096  # at a time: more no longer fit a processor's cache
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way from the pre-trained to the fine-tuned weights, to choose from
 YEAR = 365  # days
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h of the GNU C library
@@ -564,10 +563,8 @@ def random_cells(land, patch=None):
 
 
 def usual_patch(record):
-    """The patch of a record: None, the whole map, where its arrays fit in half of the memory, so that any cell is at hand."""
-    arrays = sum(array.nbytes for array in (record.carried, record.age, record.antecedent))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else LEAST_MEMORY
-    return None if arrays < memory / 2 else PATCH
+    """The patch of a record: None, the whole map, where the map is small enough for any of its cells to be at hand."""
+    return None if record.land.size <= SMALL_MAP else PATCH
 
 
 def update(network, optimizer, loss):

@@ -188,15 +188,17 @@ def event_limits(history, days, land):
     """
     limits = {event: np.full(land.shape, np.nan, np.float32) for event in EVENTS}
     days = np.flatnonzero(days)
-    for rows in blocks(len(land), 16 * len(days) * land.shape[1]):
-        values = read_rows(history, days, rows)
-        count = np.isfinite(values).sum(axis=0)
-        enough, complete = land[rows] & (count >= FEWEST_HISTORY_VALUES), count == len(days)
-        for cells, percentile in ((enough & complete, np.percentile), (enough & ~complete, np.nanpercentile)):  # slower
-            if cells.any():
-                found = percentile(values[:, cells], list(EVENTS.values()), axis=0)
-                for event, of_event in zip(EVENTS, found):
-                    limits[event][rows][cells] = of_event
+    for rows in blocks(len(land), len(days) * land.shape[1]):  # of few large bands each day is read seldom
+        band = read_rows(history, days, rows)
+        for row in range(rows.start, rows.stop):
+            values = band[:, row - rows.start]
+            count = np.isfinite(values).sum(axis=0)
+            enough, complete = land[row] & (count >= FEWEST_HISTORY_VALUES), count == len(days)
+            for cells, percentile in ((enough & complete, np.percentile), (enough & ~complete, np.nanpercentile)):  # slower
+                if cells.any():
+                    found = percentile(values[:, cells], list(EVENTS.values()), axis=0)
+                    for event, of_event in zip(EVENTS, found):
+                        limits[event][row, cells] = of_event
     return limits
 
 

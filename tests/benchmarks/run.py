@@ -23,7 +23,7 @@ from data_processing.files import PROJECT, replacing, write_csv
 from tests.benchmarks.measure import COLUMNS, host_facts
 from utils.command_line import run_script
 
-BENCHMARKS = ("windows", "reading", "cell", "network", "scaling", "forecast", "preparing", "to_same_skill")
+BENCHMARKS = ("windows", "reading", "cell", "network", "scaling", "processes", "forecast", "preparing", "to_same_skill")
 HEADS = {"median_s": "median, s", "low_s": "quartiles, s", "ratio": "ratio", "peak_mb": "peak, MB", "number": "number"}
 
 

@@ -126,8 +126,7 @@ class LocalNetwork(nn.Module):
         day = [values.permute(1, 0, 3, 2) for values in (batch.inputs, batch.freshness, batch.antecedent)] + [season]
         if self.looks_around:
             means = areas(batch.around)
-            day.append(self.encoder["around"](means, batch.around))
-            day.append(self.encoder["upstream"](means, batch.around))
+            day += [at_cells(self.encoder[look](means, batch.around), batch.around) for look in ("around", "upstream")]
         place = self.encoder["place"](batch.static.T)
         x = torch.relu(self.encoder["day"](torch.cat(day, -1)) + place).flatten(1, 2)  # [D, N x cells, width]
         past = self.recurrent(x) if "recurrent" in self._modules else self.encoder["past"](x)
@@ -185,15 +184,14 @@ class LookAround(nn.Module):
         self.look = nn.Linear(len(REACHES) * len(NEIGHBOURS) * len(VARIABLES), days * AROUND_CHANNELS, bias=False)
 
     def forward(self, means, around):
-        """means : from `areas`, around : utils.batches.Around -> [D, N, cells, AROUND_CHANNELS].
+        """means : from `areas`, around : utils.batches.Around -> [D, N, blocks, AROUND_CHANNELS].
 
         The mean of an area is that of its known values, fresh ones counting more; 0 where there is none, as beyond the map.
         """
-        row, column = around.row.round().long(), around.column.round().long()
         near = []
         for reach, width in around_in_cells(around.spacing_km):
             rows, columns = (torch.stack([centre + reach * step[axis] for step in NEIGHBOURS], 1)
-                             for axis, centre in enumerate((row, column)))
+                             for axis, centre in enumerate((around.row, around.column)))
             near.append(values_at(means[width], around.inputs.shape[-2:], rows, columns).flatten(3))
         looks = self.look(torch.cat(near, -1)).transpose(0, 1).chunk(self.days, -1)
         seen = looks[0]
@@ -215,9 +213,9 @@ class LookUpstream(nn.Module):
         self.look = nn.Linear(looks + 2, UPSTREAM_CHANNELS, bias=False)
 
     def forward(self, means, around):
-        """means : from `areas`, around : utils.batches.Around -> [D, N, cells, UPSTREAM_CHANNELS]."""
+        """means : from `areas`, around : utils.batches.Around -> [D, N, blocks, UPSTREAM_CHANNELS]."""
         row_km, column_km = around.spacing_km
-        east, north = around.motion[:, :, 0] / column_km, around.motion[:, :, 1] / row_km  # blocks a day, [N, D, cells]
+        east, north = around.motion[:, :, 0] / column_km, around.motion[:, :, 1] / row_km  # blocks a day, [N, D, blocks]
         near = [around.motion.transpose(2, 3) / USUAL_MOTION]
         for width in upstream_in_cells(around.spacing_km):
             today = means[width]
@@ -232,6 +230,14 @@ class LookUpstream(nn.Module):
 def upstream_in_cells(spacing):
     """UPSTREAM_WIDTHS in cells of a grid with the given spacing, km; odd."""
     return [1 + 2 * round(width / sum(spacing)) for width in UPSTREAM_WIDTHS]
+
+
+def at_cells(values, around):
+    """Values [..., cells, channels] of cells from those [..., blocks, channels] of the blocks about them."""
+    if around.index is None:
+        return values
+    return sum(values.index_select(-2, blocks) * weight[:, None].to(values)
+               for blocks, weight in zip(around.index.T.contiguous(), around.weight.T))
 
 
 def areas(around):
