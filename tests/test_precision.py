@@ -115,6 +115,14 @@ def test_auto_takes_bfloat16_where_the_processor_has_it(instructions, chosen, mo
     assert ("does not multiply" in describe_precision(settings)) == (chosen == "float32")
 
 
+@pytest.mark.parametrize("head", ["dense", "conv"])
+def test_auto_leaves_the_papers_heads_in_float32(head, monkeypatch):
+    with_and_without(monkeypatch, ("avx512_bf16",))
+    assert choose_precision(completed(head=head, precision="auto")) == "float32"
+    assert repr(head) in describe_precision(completed(head=head, precision="auto"))
+    assert choose_precision(completed(head=head, precision="bfloat16")) == "bfloat16"
+
+
 def test_float32_is_given_where_it_is_asked_for(monkeypatch):
     with_and_without(monkeypatch, ("avx512_bf16",))
     assert choose_precision(completed(precision="float32")) == "float32"
