@@ -46,8 +46,8 @@ def make_record(folder, days, lead_times):
         carried[day, 1, ~land] = np.nan
     carried, age = (open_array(folder / f"{name}.npy") for name in ("carried", "age"))
     return Record(name="made up", time=np.datetime64("2015-04-01") + np.arange(days), lat=np.linspace(54, 18, ROWS),
-                  lon=np.linspace(73, 135, COLUMNS), land=land, carried=carried, age=age, antecedent=carried, motion=None,
-                  input_days=MISSING_BEFORE + 1, lead_times=lead_times), noise
+                  lon=np.linspace(73, 135, COLUMNS), land=land, carried=carried, age=age, antecedent=carried,
+                  motion=None, key="", around=None, input_days=MISSING_BEFORE + 1, lead_times=lead_times), noise
 
 
 def make_forecasts(record, noise, days, number):

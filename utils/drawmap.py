@@ -348,15 +348,17 @@ def series_figure(*, observed, forecast, reference, time, lat, lon, title):
         axes = _time_axes(figure, left, figure_height - top - height - panel * (height + between),
                           DOUBLE_COLUMN - left - right, height, time)
         marker = "." if len(time) == 1 else None
-        axes.plot(time, reference[order, row, column], color=REFERENCE_COLOUR, linewidth=1.0, marker=marker,
+        of_cell, told, usual = (np.array([values[day, row, column] for day in in_turn(values)])
+                                for values in (observed, forecast, reference))
+        axes.plot(time, usual[order], color=REFERENCE_COLOUR, linewidth=1.0, marker=marker,
                   label="damped persistence")
-        axes.plot(time, forecast[order, row, column], color=FORECAST_COLOUR, linewidth=1.1, marker=marker,
+        axes.plot(time, told[order], color=FORECAST_COLOUR, linewidth=1.1, marker=marker,
                   label="forecast")
-        axes.plot(time, observed[order, row, column], color="black", linestyle="none", marker="o",
+        axes.plot(time, of_cell[order], color="black", linestyle="none", marker="o",
                   markersize=1.6, markeredgewidth=0, label="observed")
         axes.set_title(f"({'abcdefgh'[panel]}) {_degrees(lat[row], 'N', 'S', 1)}, "
                        f"{_degrees(_principal(lon[column]), 'E', 'W', 1)}; "
-                       f"observed mean {np.nanmean(observed[:, row, column]):.3f} m³ m⁻³", loc="left")
+                       f"observed mean {np.nanmean(of_cell):.3f} m³ m⁻³", loc="left")
         if panel < len(cells) - 1:
             axes.tick_params(labelbottom=False)
             axes.xaxis.get_offset_text().set_visible(False)
