@@ -175,7 +175,7 @@ def test_training_days_without_a_forecast_are_told_degraded_weather(target, tmp_
     path = write_weather(tmp_path / "weather.nc", target, members=3, error=0.5, first=150)
     record, splits = ready(target, replace(SETTINGS, coming_weather=str(path)))
     torch.manual_seed(0)
-    nothing = 0
+    nothing, random = 0, np.random.default_rng(0)
     for _ in range(60):
         told = random_weather(record, splits.train, random, np.array([100, 200]), np.arange(20))
         nothing += int(not (told[:, 0, 0, 3:] > 0).any()) - int(not (told[:, 1, 0, 3:] > 0).any())
@@ -325,7 +325,7 @@ def test_error_of_an_ensemble_is_told_from_two_of_its_members():
 def test_network_learns_with_observed_forecast_degraded_and_partial_weather(target, tmp_path):
     path = write_weather(tmp_path / "weather.nc", target, members=3, error=0.5)
     record, splits = ready(target, replace(SETTINGS, coming_weather=str(path)))
-    torch.manual_seed(0)
+    random = np.random.default_rng(0)
     kinds, days, cells = set(), np.array([100, 104]), np.arange(20)
     truth = observed_weather(record, days, cells)
     for _ in range(60):

@@ -273,10 +273,3 @@ def observed_targets(record, init_days, target_days, device, cells, shown=slice(
     inside = (days >= 0) & (days < len(record.time))
     inside[inside] = target_days[days[inside]]
     return to_device(record.observed_at(np.where(inside, days, -1), cells), device)
-
-
-def on_map(values, cells, map_shape):
-    """Values [..., C] of some cells (int ndarray or Tensor [C]) on the map, [..., H, W]; 0 elsewhere."""
-    maps = values.new_zeros(*values.shape[:-1], map_shape[0] * map_shape[1])
-    maps[..., torch.as_tensor(cells, device=values.device)] = values
-    return maps.unflatten(-1, map_shape)
