@@ -17,6 +17,7 @@ FOLDER = PROJECT / "data" / "arrays"
 KEPT_ENTRIES = 200  # in it
 ABANDONED = 2 * 86400  # seconds
 BLOCK_BYTES = 16_000_000  # of a large array, worked on at a time
+WORTH_TELLING = 2.0  # seconds of work on blocks, after which a progress bar is shown
 SCRATCH_BYTES = 64_000_000  # of scratch arrays that are held in memory
 NEIGHBOURING_BYTES = 2 ** 21  # that may come into memory with every byte that is read of a mapped array: a large page
 

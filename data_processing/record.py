@@ -16,10 +16,11 @@ from data_processing.gaps import NO_VALUE, antecedent_means, carry_forward, chec
 from data_processing.motion import MOTION_VERSION, RainMotion, motion_block, rain_motion
 from data_processing.scaling import Scaler, fit_scaler
 from data_processing.splits import cut_record
-from data_processing.static_maps import static_maps
+from data_processing.static_maps import CHANNELS, static_maps
 from data_processing.surroundings import surroundings
 
-ARRAYS_VERSION = 1  # of the arrays that are kept
+ARRAYS_VERSION, STATISTICS_VERSION = 1, 1  # of what is kept
+LARGE_BYTES = 1_000_000_000  # of a record whose statistics are kept as well
 PADDING = 64  # missing days before the record: windows of every usual length are then views on the same arrays
 INPUTS = (*VARIABLES, "season", "place")  # what a forecast may rest on
 
@@ -271,9 +272,22 @@ def scale_record(record, days, *, scaling, scaler=None):
     def fitted(kind):
         return fit_scaler(Observed(carried, age), record.land, days[kept], time, kind=kind, source=record.name)
 
-    of_cells = fitted("cell")
+    def fill(arrays):
+        of_cells = fitted("cell")
+        arrays["mean"][:], arrays["spread"][:] = of_cells.mean, of_cells.spread
+        arrays["static"][:] = static_maps(carried, age, record.land, days[kept], time, of_cells)
+
+    shape = record.land.shape
+    wanted = {name: ((size, *shape), np.float32) for name, size in (("mean", len(VARIABLES)), ("spread", len(VARIABLES)),
+                                                                    ("static", len(CHANNELS)))}
+    if record.carried.nbytes > LARGE_BYTES:  # minutes of reading
+        found = kept_arrays(f"{record.key}-scaled-{short_key(STATISTICS_VERSION, days, record.land)}", wanted, fill)
+        found = {name: np.array(array) for name, array in found.items()}
+    else:
+        found = {name: np.empty(*what) for name, what in wanted.items()}
+        fill(found)
+    of_cells = Scaler("cell", found["mean"], found["spread"], record.name, str(time[0]), str(time[-1]))
     if scaler is None:
         scaler = of_cells if scaling == "cell" else fitted(scaling)
-    static = static_maps(carried, age, record.land, days[kept], time, of_cells)
     record.release()
-    return replace(record, scaler=scaler, static=static)
+    return replace(record, scaler=scaler, static=found["static"])

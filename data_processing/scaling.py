@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from tqdm import tqdm
 
-from data_processing.arrays import blocks, release
+from data_processing.arrays import WORTH_TELLING, blocks, release
 from data_processing.cube import SOIL_MOISTURE, VARIABLES
 from data_processing.errors import UserError
 
@@ -176,7 +177,8 @@ def _cell_moments(values, channel, fitted, land):
     """
     cells = np.count_nonzero(land)
     count, mean, squares = np.zeros(cells), np.zeros(cells), np.zeros(cells)
-    for block in blocks(fitted.size, 16 * land.size):
+    for block in tqdm(blocks(fitted.size, 16 * land.size), desc=f"mean and spread of {VARIABLES[channel]}", unit="block",
+                      leave=False, delay=WORTH_TELLING, dynamic_ncols=True):
         x = values[fitted[block], channel][:, land]
         release(*getattr(values, "parts", (values,)))
         if channel in _logarithmic_channels():

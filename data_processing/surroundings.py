@@ -6,8 +6,9 @@ look around does not grow with the number of cells.
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
-from data_processing.arrays import blocks, kept_arrays, release, short_key
+from data_processing.arrays import WORTH_TELLING, blocks, kept_arrays, release, short_key
 from data_processing.cube import VARIABLES
 from data_processing.gaps import NO_VALUE
 from data_processing.motion import spacing_km
@@ -72,7 +73,8 @@ def surroundings(key, carried, age, land, lat, lon):
     shape = (*carried.shape[:2], *land_share.shape)
 
     def fill(arrays):
-        for days in blocks(len(carried), 3 * carried[0].nbytes):
+        for days in tqdm(blocks(len(carried), 3 * carried[0].nbytes), desc="surroundings", unit="block", leave=False,
+                         delay=WORTH_TELLING, dynamic_ncols=True):
             arrays["carried"][days], arrays["freshness"][days] = block_values(carried[days], age[days], land, rows, columns)
             release(carried, age, *arrays.values())
 
