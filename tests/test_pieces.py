@@ -68,7 +68,8 @@ def test_pieces_give_the_same_as_the_whole(weather_cube, tmp_path, monkeypatch, 
     record = replace(record, age=age)
     whole = evaluate(record, splits, tmp_path / "whole")
     record = replace(record, carried=mapped(record.carried, tmp_path / "carried.npy"), age=mapped(age, tmp_path / "age.npy"))
-    monkeypatch.setattr(arrays, "BLOCK_BYTES", 8000)
+    for name in ("BLOCK_BYTES", "SCRATCH_BYTES"):
+        monkeypatch.setattr(arrays, name, 8000)
     assert isinstance(scratch_array((100, 2, 6, 7)), np.memmap) and len(arrays.blocks(500, 6 * 7 * 4)) > 10
     apart = evaluate(record, splits, tmp_path / "pieces")
 
@@ -98,7 +99,8 @@ def assert_equal_tables(one, other):
 
 
 def test_large_scratch_arrays_are_files_without_a_name_that_go_with_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(arrays, "BLOCK_BYTES", 1000)
+    for name in ("BLOCK_BYTES", "SCRATCH_BYTES"):
+        monkeypatch.setattr(arrays, name, 1000)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     small, large = scratch_array((250,)), scratch_array((251, 2), bool)
     assert not isinstance(small, np.memmap) and not isinstance(large, np.memmap)
@@ -131,7 +133,8 @@ def test_baselines_in_pieces(weather_cube, monkeypatch):
     cube, splits = split_cube(weather_cube(days=800), Experiment(lead_times=LEADS, input_days=2, test_days=50))
     record = open_record(cube, "small", splits, max_gap_days=5)
     whole = baseline_forecasts(record, splits.test, splits.history_days)
-    monkeypatch.setattr(arrays, "BLOCK_BYTES", 700)
+    for name in ("BLOCK_BYTES", "SCRATCH_BYTES"):
+        monkeypatch.setattr(arrays, name, 700)
     for name, forecast in baseline_forecasts(record, splits.test, splits.history_days).items():
         np.testing.assert_allclose(forecast, whole[name], rtol=1e-6, err_msg=name)
 
