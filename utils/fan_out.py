@@ -14,7 +14,7 @@ from utils.study import DOMAIN_OF, load_script, run_or_reuse, script_settings, s
 from utils.transfer import source_run
 
 
-class Part(NamedTuple):
+class StudyPart(NamedTuple):
     """What a worker makes at a time: a run, a member of one, or of finished members their ensemble."""
 
     experiment: str
@@ -63,7 +63,7 @@ def parts_of(runs):
     Returns
     -------
     dict
-        Folder (absolute Path) -> Part, what others start from first.
+        Folder (absolute Path) -> StudyPart, what others start from first.
     dict
         Folder -> set of the folders that must be finished before.
     """
@@ -75,15 +75,15 @@ def parts_of(runs):
             run_or_reuse(experiment, model, **settings)  # refuses one that was made otherwise before others are made
             continue
         if experiment == "ERA5test":
-            sources[folder] = Part(experiment, model, settings, True)
+            sources[folder] = StudyPart(experiment, model, settings, True)
         else:
-            wholes[folder] = Part(experiment, model, settings, True)
+            wholes[folder] = StudyPart(experiment, model, settings, True)
         needs[folder] = set()
         for number in range(asked.seeds):
             member = replace(asked, seed=asked.seed + number, resume=True)
             of_member = folder / f"seed{member.seed}" if asked.seeds > 1 else folder
             if asked.seeds > 1 and not is_finished(of_member):
-                members[of_member] = Part(experiment, model, vars(member), False)
+                members[of_member] = StudyPart(experiment, model, vars(member), False)
                 needs[of_member] = set()
                 needs[folder].add(of_member)
             if experiment != "finetune-SMAPtest":
@@ -95,7 +95,7 @@ def parts_of(runs):
             source = source.absolute()
             if not is_finished(source):
                 made = vars(script_settings("ERA5test", model, **of_source, resume=True)[1])
-                sources.setdefault(source, Part("ERA5test", model, made, False))
+                sources.setdefault(source, StudyPart("ERA5test", model, made, False))
                 needs[of_member if of_member in needs else folder].add(source)
     parts = sources | members | wholes
     return parts, {folder: before & parts.keys() for folder, before in needs.items()}
@@ -110,7 +110,7 @@ def make_part(cwd, folder, part):
         Where the study was started: paths in its settings may be relative.
     folder : str
         Of the part.
-    part : Part
+    part : StudyPart
     """
     from distributed import Lock
     with contextlib.chdir(cwd), Lock(folder):
