@@ -204,7 +204,7 @@ def test_forecast_in_tiles_is_that_of_the_whole_map(weather_cube, monkeypatch):
     assert (record.around().rows, record.around().columns) == (2, 2)
     network, targets = shaken("convlstm", settings, record), np.array([100, 101, 120])
     whole = forecast_days(network, record, targets, "cpu", progress=False)
-    monkeypatch.setattr(training, "FORECAST_CELLS", 7)
+    monkeypatch.setattr(training, "TILE", 3)
     tiles = forecast_days(network, record, targets, "cpu", progress=False)
     np.testing.assert_allclose(tiles, whole, rtol=1e-5, atol=1e-6)
     assert np.isfinite(whole).all() and whole.std() > 0.01

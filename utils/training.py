@@ -33,7 +33,7 @@ SMALL_MAP, PATCH = 2 ** 14, 64
 VALIDATION_WINDOWS = 73  # every fifth day of a year: neighbouring days tell the same
 VALIDATION_CELLS = 512  # evenly spread: neighbouring cells tell the same, too
 REFIT_BELOW = 2 * 365  # days: a shorter record cannot spare its validation days
-FORECAST_WINDOWS, FORECAST_CELLS = 2, 4096  # at a time: more no longer fit a processor's cache
+FORECAST_WINDOWS, TILE = 2, 64  # at a time: more no longer fit a processor's cache
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way from the pre-trained to the fine-tuned weights, to choose from
 YEAR = 365  # days
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h of the GNU C library
@@ -774,9 +774,7 @@ def forecast_pieces(network, record, targets, device, cells, tell, progress):
     network.to(device).eval()
     wanted = np.asarray(targets)[:, None] - record.lead_times  # [N, L] init days
     init_days = np.unique(wanted)
-    tiles = [cells[start:start + FORECAST_CELLS] for start in range(0, len(cells), FORECAST_CELLS)]
-    if not network.every_day:  # it forecasts whole maps
-        tiles = [cells]
+    tiles = tiles_of(cells, record.land.shape[1]) if network.every_day else [cells]  # the paper's forecast whole maps
     with torch.no_grad(), tqdm(total=len(init_days) * len(tiles), desc="forecast", unit="window", disable=not progress,
                                dynamic_ncols=True) as bar:
         for start in range(0, len(init_days), FORECAST_WINDOWS):
@@ -790,6 +788,16 @@ def forecast_pieces(network, record, targets, device, cells, tell, progress):
                 physical = physical[None] if tell is None else physical
                 yield Piece(places, tile), physical if network.every_day else physical[..., tile]
                 bar.update(len(days))
+
+
+def tiles_of(cells, columns):
+    """Parts of some cells (int ndarray, of the flat map) to be forecast one after another: squares of TILE x TILE cells."""
+    if len(cells) <= TILE ** 2:
+        return [cells]
+    row, column = np.divmod(cells, columns)
+    tile = row // TILE * -(-columns // TILE) + column // TILE
+    order = np.argsort(tile, kind="stable")
+    return np.split(cells[order], np.flatnonzero(np.diff(tile[order])) + 1)
 
 
 def check_frozen(network, frozen):
