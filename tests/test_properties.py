@@ -381,14 +381,14 @@ def test_regridding_keeps_integrals_bounds_and_constants(random, source_shape, t
     np.testing.assert_allclose(constant[~np.isnan(constant)], 0.3, rtol=1e-12)
 
 
-@given(random=seeds, rows=st.integers(1, 8), columns=st.integers(1, 8), kind=st.sampled_from(["any", "degrees", "metres"]))
+@given(random=seeds, rows=st.integers(1, 8), columns=st.integers(1, 8), kind=st.sampled_from(["any", "even"]))
 def test_edges_enclose_their_centres_and_leave_no_hole(random, rows, columns, kind):
     assume(rows * columns > 1)
     axes = []
     for count, low, high in ((rows, -89.0, 89.0), (columns, -179.0, 179.0)):
         step = (high - low) / (count + 1)
-        even = low + step * random.uniform(0, 1) + step * np.arange(count) * random.uniform(0.01, 1)
-        axes.append(np.sort(even + (random.uniform(-0.3, 0.3, count) * np.diff(even).min(initial=step) if kind == "any" else 0)))
+        even = low + step * random.uniform(0.3, 0.7) + step * np.arange(count) * random.uniform(0.01, 1)
+        axes.append(even + (random.uniform(-0.3, 0.3, count) * np.diff(even).min(initial=step) if kind == "any" else 0))
     grid = axes_grid(*axes)
     for edges, centres in ((grid.lat_edges, axes[0]), (grid.lon_edges, axes[1])):
         assert edges.size == centres.size + 1 and (edges[:-1] < centres).all() and (centres < edges[1:]).all()
