@@ -7,6 +7,7 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tests run side by side, a process each
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -14,6 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from data_processing.cube import write_cube  # noqa: E402
+
+hypothesis.settings.register_profile("default_run", max_examples=50, derandomize=True, database=None, deadline=None)
+hypothesis.settings.register_profile("slow", max_examples=2000, database=None, deadline=None, print_blob=True)
+hypothesis.settings.load_profile("default_run")
 
 
 def day_axis(first, days):
