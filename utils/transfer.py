@@ -9,12 +9,12 @@ import torch
 from data_processing.coming_weather import NOT_TOLD, kind_of, source_weather
 from data_processing.cube import cube_days, open_cube
 from data_processing.errors import UserError
-from data_processing.files import checksum, replacing
+from data_processing.files import checksum
 from data_processing.scaling import Scaler
 from data_processing.splits import parse_date
 from utils.models.settings import ARCHITECTURE
 from utils.processes import by_first
-from utils.runs import find_cube, is_finished, plain, read_json, run_folder, run_name, setting_differences
+from utils.runs import (find_cube, is_finished, plain, read_json, run_folder, run_name, save_tensors, setting_differences)
 from utils.study import script_settings
 
 MODEL_FORMAT = 3
@@ -32,12 +32,12 @@ def save_model(run, network, record, settings, splits):
     scaler = {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
               for name, value in record.scaler.to_state().items()}
     weights = {name: value.cpu() for name, value in network.state_dict().items()}
-    with replacing(run.path("model.pt")) as temporary:
-        torch.save({"format": MODEL_FORMAT, "model": run.model, "weights": weights, "scaler": scaler, "settings": plain(settings),
-                    "label": run.label.removesuffix(kind_of(settings.coming_weather).label), "cube_sha256": read_json(run.path("settings.json"))["cube"]["sha256"],
-                    "further_sha256": [checksum(path) for path in further],
-                    "learned_until": str(max([splits.train_until, *last_days])), "lat": torch.tensor(record.lat),
-                    "lon": torch.tensor(record.lon), "static": torch.from_numpy(record.static)}, temporary)
+    save_tensors(run.path("model.pt"), {
+        "format": MODEL_FORMAT, "model": run.model, "weights": weights, "scaler": scaler, "settings": plain(settings),
+        "label": run.label.removesuffix(kind_of(settings.coming_weather).label),
+        "cube_sha256": read_json(run.path("settings.json"))["cube"]["sha256"],
+        "further_sha256": [checksum(path) for path in further], "learned_until": str(max([splits.train_until, *last_days])),
+        "lat": torch.tensor(record.lat), "lon": torch.tensor(record.lon), "static": torch.from_numpy(record.static)})
 
 
 def load_model(path):
