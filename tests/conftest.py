@@ -37,16 +37,16 @@ def known_values(days, rows, columns):
 def small_cube(tmp_path):
     """Factory: write a small valid cube of `known_values` and return its path.
 
-    `values` replaces the numbers, `missing_cells` is a bool [rows, columns] of cells at sea.
+    `values` replaces the numbers, `missing_cells` is a bool [rows, columns] of cells at sea, `step` the grid's, degrees.
     """
-    def make(name="small", first="2015-04-01", days=40, rows=3, columns=4, values=None, missing_cells=None):
+    def make(name="small", first="2015-04-01", days=40, rows=3, columns=4, values=None, missing_cells=None, step=1.0):
         values = known_values(days, rows, columns) if values is None else values
         if missing_cells is not None:
             values[:, :, missing_cells] = np.nan
         path = tmp_path / f"{name}.nc"
         rows, columns = values.shape[2:]
-        write_cube(path, values, day_axis(first, len(values)), 30.0 + np.arange(rows),
-                   100.0 + np.arange(columns), {"title": "small test cube", "source": "tests"})
+        write_cube(path, values, day_axis(first, len(values)), 30.0 + step * np.arange(rows),
+                   100.0 + step * np.arange(columns), {"title": "small test cube", "source": "tests"})
         return path
     return make
 

@@ -234,10 +234,7 @@ def upstream_in_cells(spacing):
 
 def at_cells(values, around):
     """Values [..., cells, channels] of cells from those [..., blocks, channels] of the blocks about them."""
-    if around.index is None:
-        return values
-    return sum(values.index_select(-2, blocks) * weight[:, None].to(values)
-               for blocks, weight in zip(around.index.T.contiguous(), around.weight.T))
+    return values if around.weight is None else around.weight @ values.to(around.weight.dtype)
 
 
 def areas(around):
