@@ -10,7 +10,7 @@ from data_processing.season import season_terms
 from data_processing.surroundings import block_scaler
 from data_processing.windows import gather, window_view
 
-RELEASE_BYTES = 128_000_000  # of mapped arrays that batches may have touched, before the memory is given back
+RELEASE_BYTES = 32_000_000  # of mapped arrays that batches may have touched, before the memory is given back
 GPU_SHARE = 0.5  # of the free memory of a GPU that one array may take
 _touched = 0
 

@@ -1,4 +1,5 @@
 """What every script does around its main: settings from the command line, errors and ends from outside in one line."""
+import argparse
 import contextlib
 import errno
 import os
@@ -16,6 +17,10 @@ NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 # What libraries say, besides MemoryError, where the system gives no more memory
 NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory", "can't start new thread", "bad_alloc",
              "memory allocation (malloc) failure", "resource temporarily unavailable", "failed to map segment")
+SETTINGS_HELP = """
+With --settings FILE, the settings.json of a run, it is made again: its settings are the defaults of the others, and the files
+that it was made from must be the same.
+"""
 
 
 class EndedFromOutside(KeyboardInterrupt):
@@ -27,7 +32,7 @@ def run_script(main, settings_class, resume=RESUME_RUN):
 
     A user's mistake, and what the machine refuses (room, permission, memory), end in one line and exit code 2; Ctrl-C and SIGTERM
     in one that says how to go on, and exit code 130 and 143. Started by `torchrun`, a training script runs in several processes
-    (`utils.processes`).
+    (`utils.processes`). With `--settings` it makes a run again from its settings.json (`utils.recreate`).
 
     Parameters
     ----------
@@ -38,20 +43,36 @@ def run_script(main, settings_class, resume=RESUME_RUN):
         How an interrupted run goes on.
     """
     script = sys.modules[main.__module__]
+    name = "/".join(Path(script.__file__).parts[-2:])
+    words, recorded, description = sys.argv[1:], None, script.__doc__
+    trains = hasattr(script, "train_and_test")
 
     def read_settings():
+        nonlocal words, recorded, description
+        if trains:
+            description += SETTINGS_HELP
+            path, words = take_settings(words)
+            if path is not None:
+                from utils.recreate import read_recorded
+                recorded = read_recorded(path, name, settings_class)
         import tyro
-        settings = tyro.cli(settings_class, description=script.__doc__)
-        print("/".join(Path(script.__file__).parts[-2:]), "starts", flush=True)  # before its main imports what takes seconds
+        settings = tyro.cli(settings_class, args=words, description=description, **{"default": recorded.settings} if recorded else {})
+        print(name, "starts", flush=True)  # before its main imports what takes seconds
         return settings
+
+    def work(settings):
+        if recorded:
+            from utils.recreate import check_recorded
+            settings = check_recorded(recorded, settings, named_settings(words))
+        main(settings)
 
     try:
         with signals_raise():
             if "TORCHELASTIC_RUN_ID" in os.environ:
                 from utils.processes import run_together
-                run_together(read_settings, main)
+                run_together(read_settings, work)
             else:
-                main(read_settings())
+                work(read_settings())
     except KeyboardInterrupt as end:
         from_outside = isinstance(end, EndedFromOutside)
         print(f"\n{'ended' if from_outside else 'interrupted'}: {resume}", file=sys.stderr)
@@ -113,3 +134,19 @@ def fault_line(error, resume):
     if error.errno in NOT_ALLOWED:
         return f"{where}may not be read or written ({error.strerror}). Change its permissions, or name another file or folder."
     return f"{where}{error.strerror}"
+
+
+def take_settings(words):
+    """The value of `--settings` among the words of a command line (None without), and the other words."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--settings", nargs="?", const="")
+    found, others = parser.parse_known_args(words)
+    if found.settings == "":
+        raise UserError("--settings is given without a file: name the settings.json of a run, or its folder.")
+    return found.settings, others
+
+
+def named_settings(words):
+    """Names of the settings that the words of a command line give."""
+    names = {word[2:].split("=")[0].replace("-", "_") for word in words if word.startswith("--")}
+    return names | {name.removeprefix("no_") for name in names}

@@ -27,6 +27,9 @@ OTHER_NAME = "give the new run another --name"  # what a second process may do w
 # Settings that may be spelt otherwise when a run is resumed or reused; of files the checksums must agree.
 HOW_SETTINGS = ("resume", "results", "device", "regions", "cube", "source_cube", "pretrained", "name",
                 "seeds", "coming_weather")
+# Settings that name files or folders, or (WORDS) what stands for one
+PATH_SETTINGS = ("cube", "source_cube", "further_cubes", "pretrained", "coming_weather", "results")
+WORDS = (None, TWIN, NOT_TOLD, OBSERVED)
 
 
 class CubeFile(NamedTuple):
@@ -99,7 +102,7 @@ class Run:
     def record_pretrained(self, path, model):
         """Write into `settings.json` what the run starts from; a resumed run must start from the same weights."""
         settings = read_json(self.path("settings.json"))
-        start = {"path": str(path), "sha256": checksum(path), "label": model["label"], "cube_sha256": model["cube_sha256"]}
+        start = {"path": str(Path(path).absolute()), "sha256": checksum(path), "label": model["label"], "cube_sha256": model["cube_sha256"]}
         found = settings.setdefault("pretrained", start)
         if self.resume and found["sha256"] != start["sha256"]:
             raise UserError(f"{self.folder} was started from the weights {found['path']} ({found['label']}), not from "
@@ -166,9 +169,12 @@ def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
     if started and not settings.resume:
         raise UserError(f"{folder} holds an unfinished run. Go on with --resume, give the new run another --name, or "
                         "remove the folder.")
-    wanted = {"settings": plain(settings),
+    wanted = {"script": f"{experiment}/{model}.py", "settings": plain(settings),
               "cube": {"path": str(cube_file.path), "sha256": checksum(cube_file.path),
                        "title": cube.attrs.get("title"), "source": cube.attrs.get("source")}}
+    further = [find_cube(each, "era5_land").path for each in getattr(settings, "further_cubes", ()) if experiment == "ERA5test"]
+    if further:
+        wanted["further_cubes"] = [{"path": str(each), "sha256": checksum(each)} for each in further]
     wanted["precision"] = choose_precision(settings)
     weather = weather_source(settings, cube)
     if weather:
@@ -325,8 +331,19 @@ def is_finished(folder):
 
 
 def plain(settings):
-    """Settings as a dict of plain values, as they stand in `settings.json`."""
-    return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+    """Settings as a dict of plain values, as they stand in `settings.json`; paths are absolute."""
+    values = json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+    for name in PATH_SETTINGS:
+        if name in values:
+            several = isinstance(values[name], list)
+            values[name] = [_absolute(each) for each in values[name]] if several else _absolute(values[name])
+    if "regions" in values:
+        values["regions"] = [_absolute(each) if each.endswith(".nc") else each for each in values["regions"]]
+    return values
+
+
+def _absolute(path):
+    return path if path in WORDS else str(Path(path).expanduser().absolute())
 
 
 def setting_differences(found, wanted, names=None):

@@ -1,5 +1,4 @@
 """Save a trained network, find or make a pre-trained one, and start from its weights."""
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,7 +102,8 @@ def pretrained_model(settings, model, architecture, splits, record):
         No source is named; the run that exists was made with other settings, from another cube, for another grid, or
         has seen the target's validation.
     """
-    shared = {name: getattr(settings, name) for name in (*architecture, *SHARED)}
+    asked = plain(settings)
+    shared = {name: asked[name] for name in (*architecture, *SHARED)}
     if settings.pretrained:
         if settings.source_cube or settings.source_until:
             raise UserError("pretrained and a source to pre-train on are both given; give one of them.")
@@ -117,14 +117,14 @@ def pretrained_model(settings, model, architecture, splits, record):
         raise UserError(f"{path} holds the weights of {found['model']}, not of {model}. Name a run of ERA5test/{model}.py.")
     differences = []
     if not settings.pretrained:
-        shared |= {name: getattr(settings, name) for name in OF_SOURCE}
+        shared |= {name: asked[name] for name in OF_SOURCE}
         if found["further_sha256"] != [checksum(find_cube(cube, "era5_land").path) for cube in settings.further_cubes]:
             differences.append("a further cube had other content")
     told = found["settings"].get("coming_weather", NOT_TOLD)
     if (told == NOT_TOLD) != (settings.coming_weather == NOT_TOLD):
         differences.append(f"coming_weather is {told} there, {settings.coming_weather} was asked: both or none must know of "
                            "coming weather")
-    differences += setting_differences(found["settings"], json.loads(json.dumps(shared)), names=list(shared))
+    differences += setting_differences(found["settings"], shared, names=list(shared))
     if source_sha256 not in (None, found["cube_sha256"]):
         differences.append("its cube had other content")
     if np.datetime64(found["learned_until"]) >= splits.validation_from:
