@@ -94,6 +94,7 @@ ROLE_OF_NAME = {"time": "time", "valid_time": "time", "date": "time", "day": "ti
 NORTH_UNITS = ("degrees_north", "degree_north", "degree_n", "degrees_n", "degreen", "degreesn")
 EAST_UNITS = ("degrees_east", "degree_east", "degree_e", "degrees_e", "degreee", "degreese")
 PLAIN_DEGREES = ("", "degrees", "degree", "deg")
+PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value")  # attributes that say how numbers are stored
 CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
 
 FILL_VALUE = -9999.0  # missing in many products, declared or not
@@ -101,6 +102,8 @@ HUGE = 1e20  # netCDF's default fill (9.97e36) and its kin
 LARGE_FILE = 20_000_000  # bytes
 BLOCK_VALUES = 2_000_000  # values read at a time: 8 MB of float32
 SMALLEST_STEP = 1e-6  # degrees; two centres nearer than that are one position
+MOST_CELLS = 2 ** 31  # of a map; one of 1 km around the globe has half as many
+FIRST_DAY, LAST_DAY = np.datetime64("1678-01-01"), np.datetime64("2261-12-31")  # that count in nanoseconds
 
 
 # --------------------------------------------------------------------------------------------- open and check
@@ -148,6 +151,7 @@ def open_cube(path, variables=VARIABLES, check_values=True):
                 raise UserError(f"{path}: {variable} and {variables[0]} do not share one grid and one time "
                                 "axis; bring all variables to the same days and cells.")
             axes = found
+            check_numbers(file[names[variable]], variable, path)
             factor, offset = conversion(file[names[variable]], variable, path)
             fields[variable] = (names[variable], dims, factor, offset, dict(file[names[variable]].attrs))
         attributes = dict(file.attrs)
@@ -184,8 +188,8 @@ def _open_file(path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", xr.SerializationWarning)  # two fill values: both become NaN
             return xr.open_dataset(path, engine="netcdf4", decode_times=False, cache=False)
-    except OSError as error:
-        raise UserError(f"{path}: not a NetCDF file that can be read ({error}). "
+    except Exception as error:  # whatever the library raises for a file that is not its own
+        raise UserError(f"{path}: not a NetCDF file that can be read ({first_line(error)}). "
                         "A cube is one NetCDF-4 file.") from None
 
 
@@ -193,7 +197,7 @@ def _candidates(file, variable):
     """Names in the file that may stand for a variable: by `standard_name` first, then by name and alias."""
     quantity = QUANTITIES[variable]
     candidates = [name for name in file.variables
-                  if file[name].attrs.get("standard_name") in quantity.standard_names]
+                  if text_of(file[name], "standard_name") in quantity.standard_names]
     named = [name for name in (candidates or file.variables) if str(name).lower() in quantity.aliases]
     if named or not candidates:
         candidates = named
@@ -222,15 +226,15 @@ def _find_variables(file, variables, path):
 
 def _coordinate_role(name, coordinate):
     """'time', 'lat' or 'lon' of a coordinate by standard_name, units, axis, name (in this order), or None."""
-    attributes = coordinate.attrs
-    units = str(attributes.get("units", "")).strip().lower()
-    if "standard_name" in attributes:
-        return ROLE_OF_STANDARD_NAME.get(attributes["standard_name"])
+    standard_name, units = text_of(coordinate, "standard_name"), text_of(coordinate, "units").strip().lower()
+    if standard_name:
+        role = ROLE_OF_STANDARD_NAME.get(standard_name)
+        return role if role in (None, "time") or units in NORTH_UNITS + EAST_UNITS + PLAIN_DEGREES else None
     if units in NORTH_UNITS:
         return "lat"
     if units in EAST_UNITS:
         return "lon"
-    role = ROLE_OF_AXIS.get(attributes.get("axis")) or ROLE_OF_NAME.get(str(name).lower())
+    role = ROLE_OF_AXIS.get(text_of(coordinate, "axis")) or ROLE_OF_NAME.get(str(name).lower())
     if role == "time" or " since " in units:
         return "time"
     return role if units in PLAIN_DEGREES else None  # metres and the like are no latitude
@@ -270,11 +274,14 @@ def _read_axes(file, dims, path):
     days = _read_days(file[dims["time"][1]], path)
     positions = []
     for role in ("lat", "lon"):
-        coordinate = file[dims[role][1]].values.astype(np.float64)
+        coordinate = file[dims[role][1]]
+        coordinate = coordinate.values.astype(np.float64) if coordinate.dtype.kind in "iuf" else np.array([])
         if coordinate.size == 0 or not np.isfinite(coordinate).all():
             raise UserError(f"{path}: {dims[role][1]} is empty or not a number somewhere; every cell needs a "
                             "position.")
         positions.append(coordinate)
+    if positions[0].size * positions[1].size > MOST_CELLS:
+        raise UserError(f"{path}: {positions[0].size} x {positions[1].size} cells; at most {MOST_CELLS} can be read. Cut out a part.")
     return days, *positions
 
 
@@ -282,7 +289,7 @@ def _read_days(coordinate, path):
     """Dates of the stamps, datetime64[D] [T], in the file's order, each at most once."""
     import xarray as xr
 
-    units, calendar = str(coordinate.attrs.get("units", "")), coordinate.attrs.get("calendar", "standard")
+    units, calendar = str(coordinate.attrs.get("units", "")), str(coordinate.attrs.get("calendar", "standard"))
     if calendar not in CALENDARS:
         raise UserError(f"{path}: calendar {calendar!r} of {coordinate.name}; a cube holds real days "
                         f"({CALENDARS[0]}).")
@@ -296,7 +303,7 @@ def _read_days(coordinate, path):
         stamps = xr.decode_cf(encoded)["stamps"].values.astype("datetime64[s]")
     except (ValueError, TypeError, OverflowError) as error:
         raise UserError(f"{path}: {coordinate.name} cannot be read as dates ({error}).") from None
-    if np.isnat(stamps).any():
+    if np.isnat(stamps).any() or coordinate.dtype.kind == "f" and not np.isfinite(coordinate.values).all():
         raise UserError(f"{path}: {coordinate.name} has a stamp without a date.")
 
     ordered = np.sort(stamps)
@@ -310,6 +317,9 @@ def _read_days(coordinate, path):
     if days.size > 1 and np.diff(days).min() > np.timedelta64(1, "D"):
         raise UserError(f"{path}: not daily: no two stamps are nearer than {np.diff(days).min().astype(int)} "
                         "days.")
+    if days[0] < FIRST_DAY or days[-1] > LAST_DAY:
+        raise UserError(f"{path}: days from {days[0]} to {days[-1]}; a cube may hold {FIRST_DAY} to {LAST_DAY}. Put the unit of "
+                        f"{coordinate.name} right.")
     return stamps.astype("datetime64[D]")
 
 
@@ -355,6 +365,40 @@ def _refuse_duplicates(ascending, what, path):
 def _plain_unit(unit):
     """Spelling without **, ^ and superfluous spaces, lower case: 'm**3 m**-3' -> 'm3 m-3'."""
     return " ".join(str(unit).replace("**", "").replace("^", "").split()).lower()
+
+
+def text_of(field, name):
+    """An attribute of an xarray.DataArray that is text; "" where there is none, or something else."""
+    value = field.attrs.get(name, "")
+    return value if isinstance(value, str) else ""
+
+
+def first_line(error):
+    """What a library says, in one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def check_numbers(field, variable, path):
+    """Raise where a variable as it was opened (xarray.DataArray) does not hold numbers, or none can be got out of its packing."""
+    kind = field.encoding.get("dtype", field.dtype)
+    if field.dtype.kind not in "iuf" or (kind.metadata or {}).get("enum"):
+        raise UserError(f"{path}: {field.name} ({variable}) holds no numbers but {kind}; expected float32.")
+    check_packing({name: field.encoding[name] for name in PACKING if name in field.encoding}, field.name, path)
+
+
+def check_packing(attributes, name, path):
+    """Raise where an attribute that says how numbers are stored (a dict of some of PACKING) makes no sense.
+
+    A fill value is a number or a row of them, an offset a number, a factor one that is not 0.
+    """
+    for key, value in attributes.items():
+        numbers = np.asarray(value)
+        good = numbers.dtype.kind in "iuf" and numbers.size > 0
+        if key in PACKING[:2]:
+            good = good and numbers.size == 1 and bool(np.isfinite(numbers).all()) and (key != PACKING[0] or bool(numbers.all()))
+        if not good:
+            raise UserError(f"{path}: {name} has {key} = {value!r}, which no number can be unpacked with. Put the attribute right, "
+                            "or download the file again.")
 
 
 def conversion(field, variable, path):

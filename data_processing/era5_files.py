@@ -6,6 +6,7 @@ preliminary (5) data complete each other; the new one NetCDF-4 with float32, `va
 as a coordinate, often in a ZIP that is called .nc.
 """
 import contextlib
+import lzma
 import os
 import shutil
 import tempfile
@@ -18,12 +19,18 @@ import netCDF4
 import numpy as np
 from scipy.io import netcdf_file
 
-from data_processing.cube import HUGE
+from data_processing.cube import HUGE, PACKING, check_packing
 from data_processing.errors import UserError
-from data_processing.files import unreadable
+from data_processing.files import format_bytes, free_bytes, unreadable
 
 # expver of ERA5 and ERA5T: https://confluence.ecmwf.int/pages/viewpage.action?pageId=173385064
 FINAL, PRELIMINARY = 1, 5
+FIRST_DAY, LAST_DAY = np.datetime64("1940-01-01"), np.datetime64("2261-12-31")  # ERA5 begins in 1940
+# A ZIP holds NetCDF that is packed itself, or packed integers: what unpacks to far more is no data
+BOMB_RATIO, SMALL_BYTES = 100, 200_000_000
+
+
+NUMBERS = tuple(np.dtype(kind) for kind in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"))
 
 
 class Part(NamedTuple):
@@ -150,15 +157,29 @@ def _unpacked(path, folder):
     with tempfile.TemporaryDirectory(prefix=f".unpacked.{os.getpid()}.", dir=folder) as temporary:
         try:
             with zipfile.ZipFile(path) as archive:
+                check_bomb(archive, path, folder)
                 members = []
                 for number, name in enumerate(_members(archive, path)):
                     target = Path(temporary) / f"{number}.nc"  # never the member's own path
                     with archive.open(name) as packed, open(target, "wb") as unpacked:
                         shutil.copyfileobj(packed, unpacked, 2 ** 20)
                     members.append(target)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError) as error:
+            if getattr(error, "errno", None):  # of the disk, not of the file
+                raise
             raise unreadable(path, error) from None
         yield members
+
+
+def check_bomb(archive, path, folder):
+    """Raise where a ZIP (zipfile.ZipFile) would unpack to what no service sends, or to more than there is room for in a folder."""
+    size = sum(member.file_size for member in archive.infolist())
+    if size > SMALL_BYTES and size > BOMB_RATIO * sum(member.compress_size for member in archive.infolist()):
+        raise UserError(f"{path}: a ZIP of {format_bytes(Path(path).stat().st_size)} that unpacks to {format_bytes(size)}: no data "
+                        "of the service. Delete it and download it again.")
+    if size > free_bytes(folder):
+        raise UserError(f"{path}: unpacks to {format_bytes(size)}, the disk of {folder} has {format_bytes(free_bytes(folder))} left. "
+                        "Make room.")
 
 
 def _members(archive, path):
@@ -225,6 +246,8 @@ def _fields_of(file, path):
     if any(file[name].ndim != 1 for name in names):
         raise UserError(f"{path}: {names[0]} and {names[1]} are not one-dimensional; expected the product's own grid "
                         "of latitudes and longitudes.")
+    if any(file[name].dtype not in NUMBERS for name in names):
+        raise UserError(f"{path}: {names[0]} or {names[1]} holds no numbers. Download it again.")
     lat, lon = (file[name][:].astype(np.float64) for name in names)
     rows, columns, lon = *_orders(lat, lon, path),
     roles = {file[names[0]].dimensions[0]: "lat", file[names[1]].dimensions[0]: "lon", "time": "time",
@@ -238,6 +261,9 @@ def _fields_of(file, path):
         if more:
             raise UserError(f"{path}: {name} has besides time, latitude and longitude the dimension {more[0]} of "
                             f"length {len(file.dimensions[more[0]])}; ask the service for one of its entries.")
+        if variable.dtype not in NUMBERS:
+            raise UserError(f"{path}: {name} holds no numbers but {variable.dtype}. Download it again.")
+        check_packing({key: variable.getncattr(key) for key in PACKING if key in variable.ncattrs()}, name, path)
         stamps = _stamps(file, variable, path)
         part = Part(variable, axes, stamps, _expver(file, axes, stamps.size, path))
         units = str(variable.units) if "units" in variable.ncattrs() else None
@@ -249,6 +275,9 @@ def _orders(lat, lon, path):
     """Where the ascending latitudes and longitudes stand in the file, and the ascending longitudes."""
     if not (lat.size and lon.size and np.isfinite(lat).all() and np.isfinite(lon).all()):
         raise UserError(f"{path}: a latitude or longitude is missing.")
+    if np.abs(lat).max() > 90 + 1e-6 or np.abs(lon).max() > 1080:
+        raise UserError(f"{path}: latitudes {lat.min():g} to {lat.max():g}, longitudes {lon.min():g} to {lon.max():g}; expected "
+                        "degrees. Download it again.")
     lon = np.unwrap(lon, period=360.0)
     columns = np.argsort(lon, kind="stable")
     return np.argsort(lat, kind="stable"), columns, lon[columns]
@@ -260,16 +289,22 @@ def _stamps(file, variable, path):
         if name not in file.variables or not set(file[name].dimensions) <= set(variable.dimensions):
             continue
         time = file[name]
+        numbers = np.atleast_1d(time[:])
         if name not in variable.dimensions and "coordinates" in variable.ncattrs() \
                 and name not in variable.coordinates.split():
             continue
         try:
-            dates = netCDF4.num2date(np.atleast_1d(time[:]), time.units, getattr(time, "calendar", "standard"),
+            if not np.isfinite(numbers).all():
+                raise ValueError("one is not a number")
+            dates = netCDF4.num2date(numbers, time.units, getattr(time, "calendar", "standard"),
                                      only_use_cftime_datetimes=False, only_use_python_datetimes=True)
-        except (ValueError, AttributeError, OverflowError) as error:
+        except (ValueError, AttributeError, OverflowError, TypeError) as error:
             raise UserError(f"{path}: {name} cannot be read as dates ({error}).") from None
-        seconds = np.array(dates, "datetime64[ms]") + np.timedelta64(30, "s")
-        return seconds.astype("datetime64[m]")
+        stamps = (np.array(dates, "datetime64[ms]") + np.timedelta64(30, "s")).astype("datetime64[m]")
+        if stamps.size and (stamps.min() < FIRST_DAY or stamps.max() > LAST_DAY):
+            raise UserError(f"{path}: {name} reaches from {stamps.min()} to {stamps.max()}; expected {FIRST_DAY} to {LAST_DAY}. "
+                            "Download it again.")
+        return stamps
     if {"time", "valid_time"} & set(variable.dimensions):
         raise UserError(f"{path}: {variable.name} has a dimension of time, but the file holds no dates for it.")
     return np.array(["NaT"], "datetime64[m]")
@@ -287,6 +322,8 @@ def _expver(file, axes, stamps, path):
         raise UserError(f"{path}: expver is {', '.join(sorted(set(texts)))}; known are 0001 (final) and 0005 "
                         "(preliminary). These are no data of ERA5 or ERA5-Land.")
     versions = np.array([int(text) for text in texts])
+    if "expver" not in axes and versions.size not in (1, stamps):
+        raise UserError(f"{path}: expver has {versions.size} entries for {stamps} stamps. Download it again.")
     return versions if "expver" in axes else np.broadcast_to(versions, stamps)
 
 
@@ -331,11 +368,10 @@ def read_part(part, stamps, rows, columns):
 
 def _unpack(raw, variable):
     """Numbers as the file means them, NaN = missing: float32 stays, packed integers become float64."""
-    names = {"_FillValue", "missing_value", "scale_factor", "add_offset"}.intersection(variable.ncattrs())
-    attributes = {name: variable.getncattr(name) for name in names}
+    attributes = {name: variable.getncattr(name) for name in PACKING if name in variable.ncattrs()}
     missing = np.zeros(raw.shape, bool)
     for name in ("_FillValue", "missing_value"):
-        missing |= raw == attributes.get(name, np.nan)
+        missing |= np.isin(raw, attributes.get(name, np.nan))
     if raw.dtype.kind == "f":
         missing |= ~(np.abs(raw) < HUGE)
     packed = "scale_factor" in attributes or "add_offset" in attributes

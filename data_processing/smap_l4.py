@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from data_processing.cube import EAST_UNITS, FILL_VALUE, NORTH_UNITS, VARIABLES, _plain_unit
+from data_processing.cube import EAST_UNITS, FILL_VALUE, NORTH_UNITS, PACKING, VARIABLES, _plain_unit, check_packing
 from data_processing.errors import UserError
 from data_processing.files import expand, unreadable
 from data_processing.preparing import Plan, Rule, Source
@@ -60,6 +60,7 @@ METRES = ("m", "metre", "metres", "meter", "meters")
 ENDINGS = (".h5", ".nc", ".nc4")
 FIELDS_PER_DAY = 8
 MINUTES_BETWEEN_FIELDS = 180
+YEARS = (2015, 2099)  # SMAP was launched in 2015; a year after 2099 is none
 BARE_DIMENSION = "This is a netCDF dimension but not a netCDF variable"  # NetCDF-4's mark of a dimension without values
 DEGREE_TOLERANCE = 1e-4  # degrees within which two files have the same cells
 WHOLE = (EASE_ROWS[9], EASE_COLUMNS[9])  # shape of an uncropped field
@@ -117,6 +118,8 @@ def parse_name(path, product):
         stamp = np.datetime64(f"{digits[:4]}-{digits[4:6]}-{digits[6:11]}:{digits[11:13]}:{digits[13:]}", "s")
     except ValueError:
         raise UserError(f"{path}: the stamp {digits} in its name is no date. {OWN_NAME}") from None
+    if not YEARS[0] <= int(digits[:4]) <= YEARS[1]:
+        raise UserError(f"{path}: the stamp {digits} in its name is no date of SMAP, which began in {YEARS[0]}. {OWN_NAME}")
     seconds = (stamp - stamp.astype("datetime64[D]")).astype(int)
     if seconds % (60 * MINUTES_BETWEEN_FIELDS) != 60 * first_minute:
         raise UserError(f"{path}: the stamp {digits} in its name is none of {product}, whose eight fields a day begin "
@@ -268,7 +271,13 @@ def find_fields(file, product, variables, path):
         if dataset.ndim != 2 or dataset.dtype.kind != "f":
             raise UserError(f"{path}: {field.name} holds {dataset.dtype} of shape {dataset.shape}; expected float32 in "
                             f"rows and columns. {AGAIN}")
+        if {"scale_factor", "add_offset"} & set(dataset.attrs):
+            raise UserError(f"{path}: {field.name} is packed with scale_factor or add_offset, which {product} never is. {AGAIN}")
+        check_packing({name: dataset.attrs[name] for name in PACKING if name in dataset.attrs}, field.name, path)
         fields[variable] = dataset
+    shapes = {dataset.shape for dataset in fields.values()}
+    if len(shapes) > 1:
+        raise UserError(f"{path}: its fields have the shapes {' and '.join(map(str, sorted(shapes)))}; expected one. {AGAIN}")
     if not fields:
         wanted = " nor ".join(_field_names(product, variables))
         raise UserError(f"{path}: holds no {wanted}, neither in {group} nor outside it. Found: "
@@ -317,7 +326,9 @@ def find_place(file, field, path):
         if (y.shape, x.shape) != (field.shape[:1], field.shape[1:]):
             raise UserError(f"{path}: {field.name} has shape {field.shape}, its axes {y.name} {y.shape} and {x.name} "
                             f"{x.shape}: they do not belong together. {AGAIN}")
-        if _in_degrees(x, path) and _in_degrees(y, path):
+        if _in_degrees(x, path) != _in_degrees(y, path):
+            raise UserError(f"{path}: {x.name} and {y.name} are one in degrees, one in metres. {AGAIN}")
+        if _in_degrees(x, path):
             return _place_in_degrees(y[:], x[:], path)
         try:
             columns, rows = ease_cells(9, x[:], y[:])
@@ -472,7 +483,7 @@ def read_field(dataset, rows, columns):
     missing = ~np.isfinite(values) | (values == FILL_VALUE)
     for name in ("_FillValue", "missing_value"):
         if name in dataset.attrs:
-            missing |= values == np.float32(dataset.attrs[name])
+            missing |= np.isin(values, np.asarray(dataset.attrs[name], np.float32))
     values[missing] = np.nan
     return values
 

@@ -32,6 +32,8 @@ ROLES = {"lat": ("latitude", "lat"), "lon": ("longitude", "lon"),
          "start": ("forecast_reference_time", "init_time", "initial_time", "time"),
          "member": ("number", "member", "realization", "ensemble")}
 PER_HOUR = {"d": 1 / 24, "h": 1, "m": 60, "s": 3600, "n": 3600e9}  # days, hours, minutes, seconds, nanoseconds
+MOST_POINTS = 2 ** 28  # of a map; one of 0.1 degrees around the globe has 6.5 million
+FIRST_YEAR = 1900
 NO_MEMBER = -1  # a forecast without a number: HRES, or the control forecast
 WANTED = "GRIB, NetCDF nor HDF5"
 
@@ -218,16 +220,18 @@ def _field_of(message, variable, grids, path):
                         f"{STEP_TYPES[variable]!r}. Take it out.")
     if variable == RAIN and begin == end:
         return None
-    day, hour = np.datetime64(_iso(get(message, "dataDate")), "h"), get(message, "dataTime") // 100
+    date, hour = get(message, "dataDate"), get(message, "dataTime") // 100
+    try:
+        day = np.datetime64(f"{date // 10000:04d}-{date // 100 % 100:02d}-{date % 100:02d}", "h")
+    except ValueError:
+        day = None
+    if day is None or date < 10000 * FIRST_YEAR or not 0 <= hour < 24:
+        raise UserError(f"{path}: {get(message, 'shortName')} starts on {date} at {hour} h, which is no date. Download it again.")
     member = get(message, "number") if eccodes.codes_is_defined(message, "number") else NO_MEMBER
     factor, offset = _conversion(variable, get(message, "units"), path)
-    grid = _grid_number(_grid_of(message, path), grids)
+    grid = _grid_number(_grid_of(message, path), grids, path)
     return (0, day.astype(int) + hour, member, variable, begin, end, grid,
             int(eccodes.codes_get_message_offset(message)), get(message, "totalLength"), factor, offset)
-
-
-def _iso(date):
-    return f"{date // 10000:04d}-{date // 100 % 100:02d}-{date % 100:02d}"
 
 
 def _origin_of(message):
@@ -244,14 +248,23 @@ def _grid_of(message, path):
     if not plain:
         raise UserError(f"{path}: the grid is {kind}{'' if kind != 'regular_ll' else ' in an unusual order'}; needed are regular "
                         "latitudes and longitudes. Ask the service for them (grid=0.25/0.25).")
+    columns, rows, points = (get(message, key, ktype=int) for key in ("Ni", "Nj", "numberOfDataPoints"))
+    if not (columns >= 1 <= rows and columns * rows == points <= MOST_POINTS):
+        raise UserError(f"{path}: a map of {rows} x {columns} cells that is to hold {points} values: damaged. Download it again.")
     north, south, west, east = (get(message, f"{which}GridPointInDegrees", ktype=float) for which in (
         "latitudeOfFirst", "latitudeOfLast", "longitudeOfFirst", "longitudeOfLast"))
-    lat = np.linspace(north, south, get(message, "Nj"))
-    lon = west + np.linspace(0.0, (east - west) % 360, get(message, "Ni"))
+    lat = np.linspace(north, south, rows)
+    lon = west + np.linspace(0.0, (east - west) % 360, columns)
     return tuple(np.round(lat, 6).tolist()), tuple(np.round(lon, 6).tolist())
 
 
-def _grid_number(grid, grids):
+def _grid_number(grid, grids, path):
+    """Number of a grid (latitudes, longitudes) among those found; one that is none is refused."""
+    lat, lon = map(np.array, grid)
+    turned = lon % 360
+    if not (lat.size and lon.size and np.isfinite(lat).all() and np.isfinite(lon).all() and np.abs(lat).max() <= 90
+            and np.unique(lat).size == lat.size and np.unique(turned).size == turned.size):
+        raise UserError(f"{path}: its latitudes or longitudes are missing, twice the same or no degrees. Download it again.")
     if grid not in grids:
         grids.append(grid)
     return grids.index(grid)
@@ -310,7 +323,7 @@ def _netcdf_fields(file, variable, number, grids, path):
     fields["begin"] = 0 if number == RAIN else fields["end"]
     fields["variable"], fields["place"] = number, np.arange(count)
     fields["factor"], fields["offset"] = factor, offset
-    fields["grid"] = _grid_number(tuple(tuple(axes[role][...].astype(float).tolist()) for role in ("lat", "lon")), grids)
+    fields["grid"] = _grid_number(tuple(tuple(axes[role][...].astype(float).tolist()) for role in ("lat", "lon")), grids, path)
     return fields if number == TEMPERATURE else fields[fields["end"] > 0]
 
 

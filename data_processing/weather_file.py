@@ -11,7 +11,7 @@ from typing import NamedTuple
 import netCDF4
 import numpy as np
 
-from data_processing.cube import FILL_VALUE, HUGE, QUANTITIES, conversion
+from data_processing.cube import FILL_VALUE, HUGE, QUANTITIES, check_numbers, conversion
 from data_processing.errors import UserError
 from data_processing.files import replacing, unreadable
 
@@ -151,6 +151,8 @@ def open_weather_file(path, lat, lon):
     if lacking:
         raise UserError(f"{path} has no coordinate {', '.join(lacking)}. {PREPARE}.")
     dataset = dataset[["precipitation", temperature]].transpose(*dimensions)
+    for name in ("precipitation", temperature):
+        check_numbers(dataset[name], name, path)
     factors = {name: conversion(dataset[name], "precipitation" if name == "precipitation" else "soil_temperature", path)
                for name in ("precipitation", temperature)}
     dataset = _ascending(dataset, path)
@@ -198,6 +200,9 @@ def _physical(raw, factor, offset):
 
 def _ascending(dataset, path):
     """The same, latitudes and longitudes ascending, longitudes as a cube has them."""
+    for axis in ("lat", "lon"):
+        if not (dataset.sizes[axis] and dataset[axis].dtype.kind in "iuf" and np.isfinite(dataset[axis].values).all()):
+            raise UserError(f"{path}: {axis} is empty or not a number somewhere; every cell needs a position.")
     lon = dataset["lon"].values.astype(np.float64)
     middle = (lon.min() + lon.max()) / 2
     dataset = dataset.assign_coords(lon=lon - 360.0 * np.floor((middle + 180.0) / 360.0))
@@ -221,7 +226,7 @@ def _init_days(dataset, path):
     if days.dtype.kind != "M":
         raise UserError(f"{path}: init_time holds no dates; its units must be such as 'days since 1970-01-01'.")
     days = days.astype("datetime64[D]")
-    if len(days) == 0 or (np.diff(days) < ONE_DAY).any():
+    if len(days) == 0 or np.isnat(days).any() or (np.diff(days) < ONE_DAY).any():
         raise UserError(f"{path}: init_time must be ascending, one forecast a day; it is not. Keep one forecast of each day.")
     return days
 
