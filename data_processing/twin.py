@@ -408,10 +408,13 @@ def _make_ceiling(name, init_times, lead_time, folder):
     forecast = np.empty((len(days), CELLS), np.float32)
     states = true_states(name, days, folder)
     title = f"ceiling of the synthetic twin, {name}, lead {lead_time}"
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
         means = pool.map(lambda day, state: _mean_forecast(*state, soil, climate, members, day), days, states)
         for index, mean in enumerate(tqdm(means, total=len(days), desc=title, unit="day", file=sys.stderr)):
             forecast[index] = mean
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever ends the script need not wait for all days
     return forecast[place]
 
 
