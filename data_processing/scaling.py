@@ -6,7 +6,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data_processing.arrays import WORTH_TELLING, blocks, release
-from data_processing.cube import SOIL_MOISTURE, VARIABLES
+from data_processing.cube import SOIL_MOISTURE, UNITS, VARIABLES
 from data_processing.errors import UserError
 
 KINDS = ("global", "cell")
@@ -85,15 +85,17 @@ class Scaler:
 
     def to_state(self):
         """Dict of plain values and two float32 numpy arrays, to be saved beside the weights."""
-        return {"variables": list(VARIABLES), "kind": self.kind, "mean": self.mean, "spread": self.spread,
+        return {"variables": list(VARIABLES), "units": list(UNITS.values()), "kind": self.kind, "mean": self.mean, "spread": self.spread,
                 "source": self.source, "first_day": self.first_day, "last_day": self.last_day}
 
     @classmethod
     def from_state(cls, state):
         """Scaler of a dict that `to_state` made; arrays may be numpy arrays, lists or tensors."""
-        if tuple(state["variables"]) != VARIABLES:
-            raise UserError(f"the scaler was saved for {tuple(state['variables'])}, this version has "
-                            f"{VARIABLES}; train again.")
+        units = tuple(UNITS.values())
+        saved = tuple(state["variables"]), tuple(state.get("units", units))  # without units: before they were saved
+        if saved != (VARIABLES, units):
+            raise UserError(f"the scaler was saved for {' in '.join(map(str, saved))}, this version has {VARIABLES} in {units}; "
+                            "train again.")
         return cls(kind=state["kind"], mean=np.asarray(state["mean"], np.float32),
                    spread=np.asarray(state["spread"], np.float32), source=state["source"],
                    first_day=state["first_day"], last_day=state["last_day"])

@@ -72,3 +72,17 @@ def test_pooled_scores_and_mean_of_members(tmp_path):
                                         "net,3,2020-01-01,2,0.5,1,2\nnet,3,2020-01-02,4,0.25,1,2\n")
     daily = read_daily(tmp_path / "daily.csv")
     np.testing.assert_array_equal(daily["net", 3]["n"], [2, 4])
+
+
+def test_scores_of_fewer_values_than_ten_are_no_numbers():
+    few, enough = series([0.5, 0.5], n=4.0), series([0.5, 0.5], n=5.0)
+    assert np.isnan(mean_square(few)) and np.isnan(determination(few))
+    assert mean_square(enough) == pytest.approx(0.1) and np.isfinite(determination(enough))
+
+
+def test_gain_whose_replicates_have_no_values_has_no_p():
+    """Almost all values are of one day, so that some replicates have none."""
+    lacking = series(np.ones(100), n=0.0)
+    lacking["n"][3] = 200.0
+    other = {**lacking, "squared_error": 2 * lacking["squared_error"]}
+    assert np.isnan(compare([lacking], [other], block_days(100))["p"])

@@ -200,15 +200,29 @@ def test_other_mistakes_are_refused(case):
         score_forecasters(**{**case, "valid_time": case["valid_time"][1:]})
 
 
-def test_one_cell_and_one_value():
-    observed = np.full((1, 1, 1, 1), 0.3, np.float32)
+@pytest.mark.parametrize("days", [1, 9, 10])
+def test_scores_of_fewer_values_than_ten_are_no_numbers(days):
+    observed = (0.3 + 0.01 * np.arange(days, dtype=np.float32)).reshape(days, 1, 1, 1)
     forecasts = {name: observed + np.float32(0.2) for name in evaluation.REFERENCES}
     row = score_forecasters(observed=observed, forecasts=forecasts,
-                            valid_time=np.array([["2020-02-29"]], "M8[D]"),
+                            valid_time=np.datetime64("2020-02-29") + np.arange(days)[:, None],
                             lead_times=[1], lat=[30.0], lon=[100.0], land=np.ones((1, 1), bool),
-                            climatology=observed)[0]
-    assert row["n"] == 1 and row["rmse_area_weighted"] == pytest.approx(0.2, rel=1e-6)
-    assert np.isnan(row["rmse_cell_median"]) and np.isnan(row["r2_pooled"])
+                            climatology=np.full_like(observed, 0.3))[0]
+    assert row["n"] == days
+    scores = [row[name] for name in METRIC_COLUMNS[METRIC_COLUMNS.index("n") + 1:]]
+    if days < 10:
+        assert np.isnan(scores).all()
+    else:
+        assert np.isfinite(scores).all() and row["rmse_area_weighted"] == pytest.approx(0.2, rel=1e-6)
+
+
+def test_impossible_forecasts_are_counted():
+    forecast = np.full((2, 1, 3, 4), 0.3, np.float32)
+    forecast[0, 0, 0] = np.nan
+    assert evaluation.describe_impossible("network", forecast) is None
+    forecast[1, 0, 1] = [0.0, 1.0, -0.02, 1.5]
+    assert evaluation.describe_impossible("network", forecast) == (
+        "warning: 2 of 20 forecasts of network lie outside 0..1 m3 m-3: 1 below, 1 above, from -0.02 to 1.5")
 
 
 def test_areas_come_from_the_bounds():

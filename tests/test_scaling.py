@@ -136,6 +136,8 @@ def test_state_is_plain_and_comes_back(values):
     np.testing.assert_array_equal(again.scale(values), fit(values, "cell").scale(values))
     with pytest.raises(UserError, match="was saved for"):
         Scaler.from_state(state | {"variables": list(VARIABLES[::-1])})
+    with pytest.raises(ValueError, match="'%'.*this version has .*'m3 m-3'"):
+        Scaler.from_state(state | {"units": ["mm d-1", "%", "K"]})
 
 
 def test_mistakes_are_refused(values):

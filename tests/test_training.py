@@ -18,7 +18,7 @@ from utils.models.convlstm import HEADS, PAPER_HIDDEN, make_convlstm
 from utils.models.settings import complete
 from utils.runs import Run
 from utils.training import (cell_weight, check_frozen, epoch_batches, fit, forecast_days, masked_mse, one_cycle,
-                            parameter_groups, train, validation_days)
+                            parameter_groups, spoilt_step, train, validation_days)
 
 CPU = torch.device("cpu")
 
@@ -262,9 +262,41 @@ def test_fault_16_nothing_is_read_from_disk_while_training(weather_cube, tmp_pat
     train(lambda record: new_network(record, settings), record, splits, settings, Run(tmp_path / "run", False))
 
 
+def test_batch_that_spoils_the_loss_is_named_and_the_good_weights_are_kept(prepared, tmp_path, monkeypatch):
+    """After a good epoch one target becomes so large that its square is infinite."""
+    monkeypatch.setattr("utils.training.CHECKPOINT_SHARE", math.inf)
+    settings, record, splits = prepared(head="dense", batch_size=4, epochs=3)
+    record = replace(record, carried=record.carried.copy())
+    bad, run, good = splits.train[40], Run(tmp_path, False), {}
+    save = run.save_checkpoint
+
+    def save_then_spoil(state):
+        save(state)
+        good.update({name: value.clone() for name, value in state["network"].items()})
+        record.carried[record.input_days - 1 + bad, 1] = 1e30
+    run.save_checkpoint = save_then_spoil
+    with pytest.raises(UserError, match="no longer finite after step .* of epoch 2") as caught:
+        fit(new_network(record, settings), [(record, splits.train)], settings, run, validation=(record, splits.validation))
+    named = str(caught.value).split("; the step before")[0]
+    assert str(record.time[bad] - settings.lead_time) in named and named.count("2015-") == 4
+    assert "checkpoint.pt keeps the weights of epoch 1 (fit)" in str(caught.value)
+    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["network"]
+    assert good and all(torch.isfinite(value).all() and torch.equal(value, good[name]) for name, value in kept.items())
+
+
+def test_weight_that_is_no_number_is_seen_at_the_end_of_its_epoch(prepared):
+    settings, record, _ = prepared()
+    network, losses = new_network(record, settings), torch.tensor([1.0, 0.5, 0.4])
+    assert spoilt_step(losses, network) is None
+    assert spoilt_step(torch.tensor([1.0, math.inf, math.nan]), network) == 1
+    with torch.no_grad():
+        next(network.parameters()).view(-1)[0] = math.nan
+    assert spoilt_step(losses, network) == 2
+
+
 def test_loss_that_is_no_number_stops_the_run(prepared, tmp_path):
     settings, record, splits = prepared(learning_rate=1e30)
-    with pytest.raises(UserError, match="no longer a number.*lower learning_rate"):
+    with pytest.raises(UserError, match="no longer finite after step 2 .*lower learning_rate"):
         fit(new_network(record, settings), [(record, splits.train)], replace(settings, epochs=3),
             Run(tmp_path, False), validation=(record, splits.validation))
 

@@ -6,17 +6,18 @@ import pytest
 import torch
 
 from data_processing import arrays, twin_worlds
-from data_processing.cube import open_cube
+from data_processing.cube import open_cube, write_cube
 from data_processing.errors import UserError
 from data_processing.record import open_record, scale_record
 from data_processing.splits import split_cube
 from data_processing.static_maps import CHANNELS
 from data_processing.twin_weather import COLUMN, LAND, ROW
-from tests.conftest import Experiment
+from tests.conftest import Experiment, day_axis, weather_values
 from utils.models.convlstm import PAPER_HIDDEN, make_convlstm
 from utils.models.settings import complete
 from utils.pretraining import pretraining_sources, random_stretch
 from utils.runs import Run
+from utils.transfer import load_model, save_model, what_is_new
 from utils.training import choose_share, copy_weights, fit, move_weights, train
 
 
@@ -194,3 +195,45 @@ def test_input_that_is_none_is_refused(weather_cube):
     cube, splits = split_cube(weather_cube(), settings)
     with pytest.raises(UserError, match="drop_inputs names rain; the inputs are precipitation"):
         open_record(cube, "small", splits, max_gap_days=10, hidden=("rain",))
+
+
+UNLIKE = {
+    "none": ({}, 1.0, []),
+    "rain in metres": ({0: 1e-3}, 1.0, ["the mean precipitation of small is"]),
+    "relative soil moisture": ({1: 3.0}, 1.0, ["the mean soil_moisture of small is"]),
+    "temperature halved": ({2: 0.6}, 1.0, ["the mean soil_temperature of small is"]),
+    "fine grid": ({}, 0.1, ["the cells of small are 10.4 km wide, those of clean, which the network was pre-trained on, 103 km"]),
+    "somewhat finer grid": ({}, 0.4, []),
+}
+
+
+@pytest.mark.parametrize("factors, spacing, said", UNLIKE.values(), ids=UNLIKE)
+@pytest.mark.parametrize("kind", ["global", "cell"])
+def test_network_says_what_is_unlike_its_pretraining(kind, factors, spacing, said, tmp_path):
+    def record_of(values, spacing):
+        path = tmp_path / f"cube{spacing}.nc"
+        write_cube(path, values, day_axis("2015-01-01", len(values)), 30 + spacing * np.arange(4), 100 + spacing * np.arange(5),
+                   {"title": "small test cube", "source": "tests"})
+        return opened(path)[1:]
+
+    record, splits = record_of(weather_values(200, 4, 5), 1.0)
+    model = {"scaler": scale_record(record, splits.fit_days, scaling=kind).scaler, "lat": torch.tensor(record.lat),
+             "lon": torch.tensor(record.lon), "label": "clean"}
+    values = weather_values(200, 4, 5, seed=1)
+    for channel, factor in factors.items():
+        values[:, channel] *= factor
+    found = what_is_new(model, *record_of(values, spacing))
+    assert len(found) == len(said) and all(start in sentence for start, sentence in zip(said, found)), found
+
+
+def test_pretrained_weights_that_are_no_numbers_are_refused(weather_cube, tmp_path):
+    settings, record, splits = opened(weather_cube(days=200))
+    network = new_network(record, settings)
+    with torch.no_grad():
+        next(network.parameters()).fill_(float("nan"))
+    run = Run(tmp_path / "SMAPtest/convlstm/run/lead3", False, "small")
+    run.folder.mkdir(parents=True)
+    (run.folder / "settings.json").write_text('{"cube": {"sha256": "0"}}')
+    save_model(run, network, scale_record(record, splits.fit_days, scaling="cell"), settings, splits)
+    with pytest.raises(UserError, match="some of its weights are no numbers"):
+        load_model(run.folder)

@@ -58,18 +58,31 @@ def test_region_scores_and_shares_of_cells():
 
 def test_hits_misses_and_false_alarms():
     history = np.repeat(np.arange(100, dtype=np.float32)[:, None, None], 1, axis=1) / 100
-    observed = np.array([0.01, 0.02, 0.5, 0.95], np.float32).reshape(4, 1, 1, 1)
-    forecast = np.array([0.01, 0.5, 0.03, 0.97], np.float32).reshape(4, 1, 1, 1)
+    observed = np.tile(np.array([0.01, 0.02, 0.5, 0.95], np.float32), 10).reshape(40, 1, 1, 1)
+    forecast = np.tile(np.array([0.01, 0.5, 0.03, 0.97], np.float32), 10).reshape(40, 1, 1, 1)
     limits = event_limits(history, np.ones(len(history), bool), np.ones((1, 1), bool))
     dry, wet = event_rows(observed=observed, forecasts={"net": forecast}, limits=limits, lead_times=[1])
-    assert (dry["hits"], dry["misses"], dry["false_alarms"], dry["hit_rate"], dry["false_alarm_ratio"]) == (1, 1, 1, 0.5, 0.5)
+    assert (dry["hits"], dry["misses"], dry["false_alarms"], dry["hit_rate"], dry["false_alarm_ratio"]) == (10, 10, 10, 0.5, 0.5)
     assert dry["brier_score"] == pytest.approx(0.5)
-    assert (wet["hits"], wet["misses"], wet["false_alarms"], wet["brier_score"]) == (1, 0, 0, 0)
+    assert (wet["hits"], wet["misses"], wet["false_alarms"], wet["brier_score"]) == (10, 0, 0, 0)
     limit = np.float32(np.percentile(history, 10))
-    forecast = np.array([limit, 0.9, 0.9, 0.9], np.float32).reshape(4, 1, 1, 1)  # at the threshold, far above it
+    forecast = np.tile(np.array([limit, 0.9, 0.9, 0.9], np.float32), 10).reshape(40, 1, 1, 1)  # at the threshold, far above it
     dry, _ = event_rows(observed=observed, forecasts={"net": forecast}, limits=limits, lead_times=[1],
                         spread=np.full_like(forecast, 0.01))
     assert dry["brier_score"] == pytest.approx((0.5 ** 2 + 1 + 0 + 0) / 4, abs=1e-6)
+
+
+def test_scores_of_few_events_or_values_are_no_numbers():
+    limits = {"dry": np.full((1, 1), 0.1, np.float32)}
+    observed = np.full((12, 1, 1, 1), 0.3, np.float32)
+    observed[:9] = 0.05
+    row, = event_rows(observed=observed, forecasts={"net": observed}, limits=limits, lead_times=[1])
+    assert np.isnan(row["hit_rate"]) and row["hits"] == 9 and row["brier_score"] == 0
+    row, = event_rows(observed=observed[:9], forecasts={"net": observed[:9]}, limits=limits, lead_times=[1])
+    assert np.isnan(row["brier_score"]) and np.isnan(row["brier_skill"])
+    rows = region_rows(observed=observed[:9], forecasts={"net": observed[:9] + 0.1, "damped_persistence": observed[:9] + 0.2},
+                       parts={"all": np.ones((1, 1, 1, 1), bool)}, lead_times=[1], land=np.ones((1, 1), bool))
+    assert rows[0]["n"] == 9 and all(np.isnan(rows[0][name]) for name in ("mse", "rmse", "r2", "skill_damped_persistence"))
 
 
 def test_cells_without_enough_history_have_no_events():

@@ -4,6 +4,7 @@ import csv
 import numpy as np
 
 from data_processing.errors import UserError
+from utils.evaluation import MINIMUM_VALUES
 
 SHORTEST_BLOCK = 30  # days: soil moisture departs from its season for weeks
 REPLICATES = 2000
@@ -74,14 +75,19 @@ def interval(replicates):
 
 
 def mean_square(series, chosen=slice(None)):
-    """Mean squared error, (m3 m-3)^2, of the chosen days ([days] or [replicates, days])."""
-    return series["squared_error"][chosen].sum(-1) / series["n"][chosen].sum(-1)
+    """Mean squared error, (m3 m-3)^2, of the chosen days ([days] or [replicates, days]); NaN of fewer than MINIMUM_VALUES values."""
+    return series["squared_error"][chosen].sum(-1) / _enough(series["n"][chosen].sum(-1))
 
 
 def determination(series, chosen=slice(None)):
-    """Pooled R2 of the chosen days."""
-    n, total = series["n"][chosen].sum(-1), series["observed_sum"][chosen].sum(-1)
+    """Pooled R2 of the chosen days; NaN of fewer than MINIMUM_VALUES values."""
+    n, total = _enough(series["n"][chosen].sum(-1)), series["observed_sum"][chosen].sum(-1)
     return 1 - series["squared_error"][chosen].sum(-1) / (series["observed_square"][chosen].sum(-1) - total ** 2 / n)
+
+
+def _enough(n):
+    """Numbers of values; NaN for those under MINIMUM_VALUES."""
+    return np.where(n >= MINIMUM_VALUES, n, np.nan)[()]
 
 
 def resampled_mean_square(members, chosen, seed=0):
@@ -116,7 +122,7 @@ def compare(one, other, chosen):
     dict
         gain = 1 - MSE of `one` / MSE of `other`, each the mean of its members; gain_low, gain_high, its interval; p, for both
         sides: how often a gain of the other sign is drawn, (k + 1) / (replicates + 1) (Davison and Hinkley 1997,
-        doi:10.1017/CBO9780511802843, section 4.2).
+        doi:10.1017/CBO9780511802843, section 4.2); NaN where some replicates have no value.
 
     Raises
     ------
@@ -128,7 +134,7 @@ def compare(one, other, chosen):
                         "days.")
     gains = 1 - resampled_mean_square(one, chosen, seed=1) / resampled_mean_square(other, chosen, seed=2)
     low, high = interval(gains)
-    p = min(1.0, 2 * (min((gains <= 0).sum(), (gains >= 0).sum()) + 1) / (len(gains) + 1))
+    p = min(1.0, 2 * (min((gains <= 0).sum(), (gains >= 0).sum()) + 1) / (len(gains) + 1)) if np.isfinite(gains).all() else np.nan
     return {"gain": float(1 - mean_square(average(one)) / mean_square(average(other))), "gain_low": low, "gain_high": high,
             "p": float(p)}
 

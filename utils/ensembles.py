@@ -15,7 +15,7 @@ from scipy.special import ndtr
 
 from data_processing.arrays import blocks, in_turn, pieces, release, scratch_array
 from data_processing.files import write_csv
-from utils.evaluation import write_in_pieces
+from utils.evaluation import MINIMUM_VALUES, write_in_pieces
 from utils.runs import lead_text
 
 LEVELS = (0.05, 0.95)  # ends of the interval in forecast.nc
@@ -247,7 +247,7 @@ def _predicted_scores(observed, forecast, spread, ends):
         truth, mean, width, low, high = (values[days][valid] for values in (observed, forecast, spread, *ends))
         sums += (len(truth), _sum_of_squares(mean - truth), _sum_of_squares(width),
                  gaussian_crps(mean, width, truth).sum(dtype=np.float64), ((truth >= low) & (truth <= high)).sum())
-    error, width, crps, inside = sums[1:] / sums[0]
+    error, width, crps, inside = _means(sums)
     return {"n": int(sums[0]), "rmse_mean": np.sqrt(error), "predicted_spread": np.sqrt(width),
             "predicted_spread_skill": spread_skill(np.sqrt(width), np.sqrt(error)), "predicted_crps": crps, "coverage_90": inside}
 
@@ -264,8 +264,13 @@ def _member_scores(observed, forecast, members):
         own = np.sqrt((len(members) + 1) / len(members) * of_days.var(axis=0, ddof=1))  # as Fortin et al.
         sums += (len(truth), _sum_of_squares(mean - truth), _sum_of_squares(own),
                  fair_crps(of_days, truth).sum(dtype=np.float64))
-    error, spread, crps = sums[1:] / sums[0]
+    error, spread, crps = _means(sums)
     return dict(zip(names, (np.sqrt(spread), spread_skill(np.sqrt(spread), np.sqrt(error)), crps)))
+
+
+def _means(sums):
+    """Means of the sums behind the first, the number of values; NaN where that is under MINIMUM_VALUES."""
+    return sums[1:] / sums[0] if sums[0] >= MINIMUM_VALUES else np.full(len(sums) - 1, np.nan)
 
 
 def _sum_of_squares(values):

@@ -26,8 +26,10 @@ METRIC_COLUMNS = (
 )
 DAILY_COLUMNS = ("forecaster", "lead_time", "valid_time", "n", "squared_error", "observed_sum", "observed_square")
 REFERENCES = ("persistence", "damped_persistence", "climatology")
-# Values that a cell must have for scores of its own.
-MINIMUM_CELL_VALUES = 10
+# Values that a cell must have for scores of its own, and any score at all.
+MINIMUM_CELL_VALUES = MINIMUM_VALUES = 10
+# What soil moisture can be, m3 m-3: a share of the soil's volume.
+POSSIBLE = (0.0, 1.0)
 # Standard deviation in m3 m-3 below which a series is constant: float32 itself holds 0.3 only to 3e-8.
 CONSTANT_SPREAD = 1e-9
 
@@ -66,8 +68,8 @@ def score_forecasters(*, observed, forecasts, valid_time, lead_times, lat, lon, 
     Returns
     -------
     list of dict
-        One per forecaster and lead time with the keys METRIC_COLUMNS; NaN = not defined (no spread, or no
-        cell with MINIMUM_CELL_VALUES values). `*_pooled` weighs every value alike, `*_area_weighted` by the
+        One per forecaster and lead time with the keys METRIC_COLUMNS; NaN = not defined (no spread, fewer than
+        MINIMUM_VALUES values, or no cell with MINIMUM_CELL_VALUES). `*_pooled` weighs every value alike, `*_area_weighted` by the
         area of its cell, `*_cell_median` is the median over cells of the score in time.
 
     Raises
@@ -149,6 +151,21 @@ def cell_metrics(*, observed, forecast, reference, climatology, land):
     maps = {name: values.astype(np.float32) for name, values in maps.items()}
     maps["n"] = maps["n"].astype(np.int32)
     return maps
+
+
+def describe_impossible(name, forecast):
+    """A line on how many forecasts of `name`, [N, L, H, W] in m3 m-3, lie outside POSSIBLE; None where none does."""
+    below, above, total, lowest, highest = 0, 0, 0, math.inf, -math.inf
+    for days in pieces(forecast):
+        values = forecast[days]
+        values = values[np.isfinite(values)]
+        below, above = below + np.count_nonzero(values < POSSIBLE[0]), above + np.count_nonzero(values > POSSIBLE[1])
+        total += values.size
+        lowest, highest = values.min(initial=lowest), values.max(initial=highest)
+    if not below + above:
+        return None
+    return (f"warning: {below + above} of {total} forecasts of {name} lie outside {POSSIBLE[0]:g}..{POSSIBLE[1]:g} m3 m-3: {below} "
+            f"below, {above} above, from {lowest:.4g} to {highest:.4g}")
 
 
 def daily_scores(*, observed, forecasts, valid_time, lead_times, land):
@@ -493,7 +510,12 @@ def _scores(observed, forecast, climatology, land, area):
 
 
 def pooled_scores(moments, weight=1.0):
-    """Scores over all values of all cells, from `cell_moments`; `weight` [H, W] is the weight of each value of the cell."""
+    """Scores over all values of all cells, from `cell_moments`; `weight` [H, W] is the weight of each value of the cell.
+
+    NaN of fewer than MINIMUM_VALUES values.
+    """
+    if moments["n"].sum() < MINIMUM_VALUES:
+        return dict.fromkeys(("mse", "rmse", "r2", "r", "bias"), math.nan)
     total = (weight * moments["n"]).sum()
     observed_mean = (weight * moments["n"] * moments["observed_mean"]).sum() / total
     forecast_mean = (weight * moments["n"] * moments["forecast_mean"]).sum() / total

@@ -22,6 +22,7 @@ from data_processing.record import INPUTS, Record, open_record
 from data_processing.splits import Splits, split_cube
 from utils.baselines import cell_mean
 from utils.batches import make_batch
+from utils.evaluation import MINIMUM_VALUES
 from utils.fan_out import make_on_workers
 from utils.members import read_forecast
 from utils.runs import find_cube, is_finished, read_json, run_label
@@ -237,13 +238,14 @@ def errors_by_part(forecast, observed, parts):
 
 
 def factor_rows(method, name, lead_times, sums, base, parts):
-    """Rows of one input from its sums and those of all inputs (`errors_by_part`)."""
+    """Rows of one input from its sums and those of all inputs (`errors_by_part`); NaN of fewer than MINIMUM_VALUES values."""
     rows = []
     for number, part in enumerate(parts):
         for lead, lead_time in enumerate(lead_times):
             n = base[number, 0, lead]
             if n:
-                mse, of_all = sums[number, 1, lead] / n, base[number, 1, lead] / n
+                of = n if n >= MINIMUM_VALUES else np.nan
+                mse, of_all = sums[number, 1, lead] / of, base[number, 1, lead] / of
                 rows.append({"method": method, "input": name, "lead_time": lead_time, "part": part, "n": int(n), "mse": mse,
                              "mse_of_all_inputs": of_all, "increase": mse / of_all - 1})
     return rows

@@ -8,7 +8,7 @@ from data_processing.files import unlock_folder
 from data_processing.twin import ceiling
 from utils.baselines import baseline_forecasts, cell_mean
 from utils.ensembles import LEVELS, members_variance, predict_spread, read_validation, write_ensemble_scores
-from utils.evaluation import (by_init_time, cell_metrics, daily_scores, format_metrics, score_forecasters,
+from utils.evaluation import (by_init_time, cell_metrics, daily_scores, describe_impossible, format_metrics, score_forecasters,
                               write_cell_metrics, write_daily_scores, write_forecast, write_metrics)
 from utils.processes import by_first, is_first
 from utils.runs import lead_text
@@ -89,6 +89,10 @@ def evaluate_run(run, record, splits, forecasts, *, label, members=None, weather
     valid_time = np.repeat(record.time[splits.test][:, None], len(lead_times), axis=1)
     observed = observed_on_land(record, splits.test)
     observed = np.broadcast_to(observed[:, None], (len(observed), len(lead_times), *record.land.shape))
+    for name, values in forecasts.items():
+        impossible = describe_impossible(name, values)
+        if impossible:
+            print(impossible, flush=True)
     forecasts = {**forecasts, **baseline_forecasts(record, splits.test, splits.history_days)}
     if twin_domain:
         forecasts["ceiling"] = np.stack([ceiling(twin_domain, record.time[splits.test] - lead_time, lead_time)

@@ -282,7 +282,7 @@ def choose_share(network, start, record, splits, device):
     network.load_state_dict(tuned)
     print("validation RMSE by the share of the way from the pre-trained to the fine-tuned weights: "
           + ", ".join(f"{share:.2f} {error:.4f}" for share, error in zip(SHARES, errors)), flush=True)
-    return SHARES[int(np.argmin(errors))] * min(1.0, int(np.count_nonzero(splits.history_days)) / YEAR) ** 2
+    return SHARES[int(np.nanargmin(errors))] * min(1.0, int(np.count_nonzero(splits.history_days)) / YEAR) ** 2
 
 
 def fit(network, sources, settings, run, *, validation=None, steps=None, phase="fit", share=None):
@@ -349,7 +349,8 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
             progress = state["progress"]
 
     def save():
-        nonlocal saved_at, saving_seconds
+        nonlocal saved_at, saving_seconds, kept
+        kept = f"keeps the weights of epoch {progress['epoch']} ({phase})"
         started = clock.monotonic()
         run.save_checkpoint({"phase": phase, "phases": phases, "share": share, "log": log, "progress": progress,
                              "network": network.state_dict(), "optimizer": optimizer.state_dict(),
@@ -360,6 +361,9 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
 
     shared = shared_network(network)
     saved_at, saving_seconds = clock.monotonic(), 0.0
+    kept = "keeps the weights of the phase before" if state else "is not written yet"
+    if state and state["phase"] == phase:
+        kept = f"keeps the weights of epoch {progress['epoch']} ({phase})"
     weights = [cell_weight(record, device) for record, _ in sources]
     patches = [getattr(settings, "patch", None) or usual_patch(record) for record, _ in sources]
     with tqdm(total=target_steps, initial=progress["step"], desc=phase, unit="step", dynamic_ncols=True) as bar:
@@ -384,9 +388,13 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
             progress["step"] += len(losses)
             progress["epoch"] += 1
             losses = mean_over_processes(torch.stack(losses))
-            check_finite(losses, network, sources, batches, progress["epoch"], settings.learning_rate, run)
+            spoilt = spoilt_step(losses, network)
+            validation_loss = validate(network, *validation, device) if validation and spoilt is None else math.nan
+            if spoilt is not None or validation and not math.isfinite(validation_loss):
+                raise UserError(f"the network's numbers are no longer finite after {name_step(batches, sources, spoilt)} of epoch "
+                                f"{progress['epoch']} ({phase}). Look at these days of the cube, or lower learning_rate (now "
+                                f"{settings.learning_rate:g}). {run.path('checkpoint.pt')} {kept}.")
             train_loss = float(losses.mean())
-            validation_loss = validate(network, *validation, device) if validation else math.nan
             if validation and validation_loss < progress["best_loss"]:
                 progress |= {"best_loss": validation_loss, "best_epoch": progress["epoch"],
                              "best_step": progress["step"],
@@ -407,45 +415,30 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
     return phases[phase]
 
 
-def check_finite(losses, network, sources, batches, epoch, learning_rate, run):
-    """Stop where a loss or a weight is no longer a number; looked at once an epoch, so that no step waits for a GPU.
+def spoilt_step(losses, network):
+    """Number of the first step of an epoch whose loss is not finite, of the last where only a weight is not; None: all are finite.
 
-    Parameters
-    ----------
-    losses : Tensor [steps]
-        Of the epoch.
-    network : nn.Module
-    sources : list of (Record, int ndarray)
-    batches : list of (int, int ndarray)
-        Number of the source and last input days of each step.
-    epoch : int
-        From 1.
-    learning_rate : float
-    run : Run
-        Its checkpoint is left as it is.
-
-    Raises
-    ------
-    UserError
-        Names the first such batch and the one before, whose step may have spoilt the weights.
+    Looked at once an epoch, so that no step waits for a GPU. losses : Tensor [steps].
     """
-    wrong = torch.nonzero(~torch.isfinite(losses)).flatten().tolist()
-    if not wrong and all(bool(torch.isfinite(value).all()) for value in network.state_dict().values()):
-        return
-    step = wrong[0] if wrong else len(losses) - 1
-    what = "loss" if wrong else "weights"
+    finite = torch.isfinite(losses).tolist()
+    if not all(finite):
+        return finite.index(False)
+    return None if all(bool(torch.isfinite(value).all()) for value in network.state_dict().values()) else len(finite) - 1
 
-    def described(number):
+
+def name_step(batches, sources, step):
+    """A step of an epoch in words, and the days that it and the step before it, which may have spoilt the weights, learned from."""
+    if step is None:
+        return f"the last of {len(batches)} steps"
+
+    def days(number):
         source, init_days = batches[number]
-        record = sources[source][0]
-        return f"{record.name}, last input days {', '.join(str(record.time[0] + day) for day in np.sort(init_days)[:SHOWN_DAYS])}" + (
-            f" and {len(init_days) - SHOWN_DAYS} more" if len(init_days) > SHOWN_DAYS else "")
+        shown = [str(sources[source][0].time[0] + day) for day in np.sort(init_days)]
+        more = f" and {len(shown) - SHOWN_DAYS} more" if len(shown) > SHOWN_DAYS else ""
+        return f"{sources[source][0].name} up to {', '.join(shown[:SHOWN_DAYS])}{more}"
 
-    before = f" (step before: {described(step - 1)})" if step and wrong else ""
-    kept = (f"{run.path('checkpoint.pt')} keeps the weights of an epoch before" if run.path("checkpoint.pt").exists()
-            else "no epoch before has weights to keep")
-    raise UserError(f"the {what} {'is' if wrong else 'are'} no longer a number after step {step + 1} of epoch {epoch}: "
-                    f"{described(step)}{before}. Look at these days of the cube, or lower learning_rate (now {learning_rate:g}); {kept}.")
+    before = f"; the step before: {days(step - 1)}" if step else ""
+    return f"step {step + 1} ({days(step)}{before})"
 
 
 @functools.cache

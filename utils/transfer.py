@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_processing.coming_weather import NOT_TOLD, kind_of, source_weather
-from data_processing.cube import cube_days, open_cube
+from data_processing.coming_weather import NOT_TOLD, RAIN_FACTORS, kind_of, source_weather
+from data_processing.cube import PRECIPITATION, UNITS, VARIABLES, cube_days, open_cube
 from data_processing.errors import UserError
 from data_processing.files import checksum
+from data_processing.motion import spacing_km
 from data_processing.scaling import Scaler
 from data_processing.splits import parse_date
 from utils.models.settings import ARCHITECTURE
@@ -21,6 +22,9 @@ ANY_GRID = "only head = 'local' with scaling_from = 'target' (or scaling = 'glob
 # settings of both runs, besides those of the architecture
 SHARED = ("lead_time", "lead_times", "input_days", "max_gap_days", "scaling", "drop_inputs")
 OF_SOURCE = ("further_cubes", "worlds")  # of the pre-training, which fine-tuning hands on
+# Where a warning is due: means apart, in spreads of the pre-training's values (of rain: their ratio); width of the cells, a factor
+FAR_SPREADS, FAR_GRID = 2.0, 3.0
+LOOKED_AT = 64  # days, evenly spread
 
 
 @by_first
@@ -68,6 +72,8 @@ def load_model(path):
         raise UserError(f"{path}: not a model that can be read ({type(error).__name__}).") from None
     if not isinstance(model, dict) or model.get("format") != MODEL_FORMAT:
         raise UserError(f"{path}: not a model of this version; train again.")
+    if not all(bool(torch.isfinite(value).all()) for value in model["weights"].values()):
+        raise UserError(f"{path}: some of its weights are no numbers; train again.")
     return model | {"scaler": Scaler.from_state(model["scaler"])}
 
 
@@ -135,7 +141,49 @@ def pretrained_model(settings, model, architecture, splits, record):
     if differences:
         raise UserError(f"the pre-trained run {path.parent} does not fit: {'; '.join(differences)}. Give the same "
                         "settings, name another run with --pretrained, or remove it so that it is made again.")
+    for sentence in what_is_new(found, record, splits):
+        print(f"warning: {sentence}", flush=True)
     return path, found
+
+
+def what_is_new(model, record, splits):
+    """In what a record is unlike all that a pre-trained network has learned from: sentences, none where it is at home.
+
+    Parameters
+    ----------
+    model : dict
+        From `load_model`.
+    record : Record
+        Not scaled yet; its days to learn from are looked at.
+    splits : Splits
+
+    Returns
+    -------
+    list of str
+    """
+    days = np.flatnonzero(splits.history_days)
+    values = record.carried[record.input_days - 1 + days[::-(-len(days) // LOOKED_AT)]][:, :, record.land]
+    values[:, PRECIPITATION] = np.log1p(values[:, PRECIPITATION])
+    here = np.nanmean(values.astype(np.float64), axis=(0, 2))
+    there, spread = (np.asarray(array, np.float64).reshape(len(VARIABLES), -1) for array in (model["scaler"].mean, model["scaler"].spread))
+    spread = np.sqrt((spread ** 2).mean(axis=1) + there.var(axis=1))
+    there = there.mean(axis=1)
+    said = []
+    for channel, name in enumerate(VARIABLES):
+        if channel == PRECIPITATION:
+            strange = not RAIN_FACTORS[0] <= here[channel] / max(there[channel], 1e-6) <= RAIN_FACTORS[1]
+        else:
+            strange = abs(here[channel] - there[channel]) > FAR_SPREADS * spread[channel]
+        if strange:
+            unit = f"log(1 + {UNITS[name]})" if channel == PRECIPITATION else UNITS[name]
+            said.append(f"the mean {name} of {record.name} is {here[channel]:.3g} {unit}, that of {model['label']}, which the network "
+                        f"was pre-trained on, {there[channel]:.3g}: see whether the units are right.")
+    of_model, own = (np.mean([km for km in spacing_km(np.asarray(grid["lat"]), np.asarray(grid["lon"])) if np.isfinite(km)] or [np.nan])
+                     for grid in (model, vars(record)))
+    if not 1 / FAR_GRID <= own / of_model <= FAR_GRID and np.isfinite(own / of_model):
+        said.append(f"the cells of {record.name} are {own:.3g} km wide, those of {model['label']}, which the network was pre-trained "
+                    f"on, {of_model:.3g} km: it has not seen such a grid.")
+    return said
 
 
 def _source_model(settings, model, splits, record):

@@ -10,7 +10,7 @@ from scipy.special import ndtr
 from data_processing.arrays import blocks, in_turn, pieces, read_rows, scratch_array
 from data_processing.errors import UserError
 from data_processing.files import write_csv
-from utils.evaluation import MINIMUM_CELL_VALUES, cell_moments, pooled_scores
+from utils.evaluation import MINIMUM_CELL_VALUES, MINIMUM_VALUES, cell_moments, pooled_scores
 
 SEASONS = {"DJF": (12, 1, 2), "MAM": (3, 4, 5), "JJA": (6, 7, 8), "SON": (9, 10, 11)}
 WETNESS_CLASSES = ("dry third", "middle third", "wet third")
@@ -163,7 +163,7 @@ def _region_rows(moments, part, lead_time, reference):
         rows.append({
             "forecaster": name, "lead_time": lead_time, "region": part, "n": n, "mse": scores["mse"], "rmse": scores["rmse"],
             "r2": scores["r2"],
-            f"skill_{reference}": 1 - error.sum() / error_to_beat.sum() if error_to_beat.sum() > 0 else np.nan,
+            f"skill_{reference}": 1 - error.sum() / error_to_beat.sum() if error_to_beat.sum() > 0 and n >= MINIMUM_VALUES else np.nan,
             "cells": int(enough.sum()), "cells_improved": _share(error[enough] < error_to_beat[enough]),
             "cells_explaining_more": _share(error[enough] < (1 - MORE_EXPLAINED) * error_to_beat[enough]),
             "cells_r2_up_20_percent": _share(r2 > r2_to_beat + MORE_EXPLAINED * np.abs(r2_to_beat))})
@@ -219,7 +219,8 @@ def event_rows(*, observed, forecasts, limits, lead_times, spread=None):
     Returns
     -------
     list of dict
-        With the keys EVENT_COLUMNS. brier_skill is against the constant probability 0.1.
+        With the keys EVENT_COLUMNS. brier_skill is against the constant probability 0.1. NaN = of fewer than MINIMUM_VALUES
+        values or events.
     """
     rows = []
     for lead, lead_time in enumerate(lead_times):
@@ -234,7 +235,7 @@ def event_rows(*, observed, forecasts, limits, lead_times, spread=None):
                              "forecast": int(told), "hits": int(hits), "misses": int(seen - hits),
                              "false_alarms": int(told - hits), "hit_rate": _ratio_of(hits, seen),
                              "false_alarm_ratio": _ratio_of(told - hits, told),
-                             "brier_score": brier / n, "brier_skill": 1 - brier / constant})
+                             "brier_score": _ratio_of(brier, n, n), "brier_skill": 1 - _ratio_of(brier, constant, n)})
     return rows
 
 
@@ -343,5 +344,6 @@ def _share(chosen):
     return float(chosen.mean()) if chosen.size else np.nan
 
 
-def _ratio_of(part, whole):
-    return float(part / whole) if whole else np.nan
+def _ratio_of(part, whole, n=None):
+    """A ratio over n values (default the whole), NaN where they are fewer than MINIMUM_VALUES."""
+    return float(part / whole) if (whole if n is None else n) >= MINIMUM_VALUES and whole else np.nan
