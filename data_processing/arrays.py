@@ -1,5 +1,6 @@
 """Plain array files (.npy) that are mapped into memory: large arrays then cost no more of it than what is being read."""
 import contextlib
+import errno
 import hashlib
 import math
 import mmap
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_processing.files import PROJECT, replacing
+from data_processing.files import NO_ROOM, PROJECT, replacing
 
 FOLDER = PROJECT / "data" / "arrays"
 KEPT_ENTRIES = 200  # in it
@@ -37,7 +38,28 @@ def create_array(path, shape, dtype):
     numpy.memmap
         Zeros.
     """
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=tuple(shape))
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=tuple(shape))
+    with open(path, "r+b") as file:
+        _take_room(file, os.path.getsize(path))
+    return array
+
+
+def _take_room(file, size):
+    """Have the disk set the room of a file aside: a mapped file that finds none when it is written to ends the process.
+
+    Raises
+    ------
+    OSError
+        There is not so much.
+    """
+    if hasattr(os, "posix_fallocate"):  # not on Windows, macOS
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise OSError(error.errno, error.strerror, str(file.name)) from None
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # what file systems that cannot do it answer
+                raise
 
 
 def open_array(path):
@@ -80,9 +102,15 @@ def scratch_array(shape, dtype=np.float32):
     numpy.ndarray, or numpy.memmap above SCRATCH_BYTES
         Zeros.
     """
-    if math.prod(shape) * np.dtype(dtype).itemsize <= SCRATCH_BYTES:
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size <= SCRATCH_BYTES:
         return np.zeros(shape, dtype)
     with tempfile.TemporaryFile() as file:
+        try:
+            _take_room(file, size)
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror}, {size:,} bytes (TMPDIR names another folder)",
+                          tempfile.gettempdir()) from None
         return np.memmap(file, dtype, mode="w+", shape=tuple(shape))
 
 
@@ -107,13 +135,15 @@ def kept_arrays(key, arrays, fill):
         with _locked(FOLDER / f".{key}.lock"):
             if not folder.exists():
                 _make_folder(folder, arrays, fill)
-        _remove_oldest()
-    os.utime(folder)
+        _remove_oldest(but=folder)
+    with contextlib.suppress(OSError):  # of another user: it stays as old as it looks
+        os.utime(folder)
     return {name: open_array(folder / f"{name}.npy") for name in arrays}
 
 
 def _make_folder(folder, arrays, fill):
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process of the same number that was killed
     try:
         temporary.mkdir()
         fill({name: create_array(temporary / f"{name}.npy", *what) for name, what in arrays.items()})
@@ -155,12 +185,12 @@ def short_key(*parts):
     return digest.hexdigest()[:12]
 
 
-def _remove_oldest():
-    """Keep the KEPT_ENTRIES that were used last, and nothing half made from days ago."""
+def _remove_oldest(but):
+    """Keep the KEPT_ENTRIES that were used last, `but` whatever the clock says, and nothing half made from days ago."""
     entries = sorted(FOLDER.iterdir(), key=lambda entry: entry.stat().st_mtime)
-    made = [entry for entry in entries if not entry.name.startswith(".")]
+    made = [entry for entry in entries if not entry.name.startswith(".") and entry != but]
     old = [entry for entry in entries if entry.name.startswith(".") and time.time() - entry.stat().st_mtime > ABANDONED]
-    for entry in made[:-KEPT_ENTRIES] + old:
+    for entry in made[:1 - KEPT_ENTRIES] + old:
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
         else:

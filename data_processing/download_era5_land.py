@@ -38,8 +38,8 @@ from multiurl.base import NoBar
 from tqdm import tqdm
 
 from data_processing.errors import UserError
-from data_processing.files import HDF5_SIGNATURE, PROJECT, format_bytes, free_bytes, replacing
-from utils.command_line import RESUME_FILES, run_script
+from data_processing.files import HDF5_SIGNATURE, PROJECT, format_bytes, free_bytes, lock_folder, replacing
+from utils.command_line import OTHER_FOLDER, RESUME_FILES, run_script
 
 SERVICE = "https://cds.climate.copernicus.eu"
 VARIABLES = {"swvl1": "volumetric_soil_water_layer_1", "stl1": "soil_temperature_level_1", "tp": "total_precipitation"}
@@ -121,6 +121,7 @@ def main(settings):
     if not missing:
         return
     service = connect(product)
+    lock_folder(Path(settings.folder).expanduser(), OTHER_FOLDER)
     fetch_requests(missing, settings, service)
     print(f"all {len(items)} files are in {settings.folder}")
 

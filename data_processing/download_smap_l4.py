@@ -39,9 +39,9 @@ from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 
 from data_processing.errors import UserError
-from data_processing.files import PROJECT, format_bytes, free_bytes, remove_half_written, replacing
+from data_processing.files import PROJECT, format_bytes, free_bytes, lock_folder, new_hdf5, remove_half_written, replacing
 from data_processing.regrid import EASE_CELL, EASE_COLUMNS, EASE_ROWS, EASE_TOLERANCE, box_window, ease_grid
-from utils.command_line import RESUME_FILES, run_script
+from utils.command_line import OTHER_FOLDER, RESUME_FILES, run_script
 
 logging.getLogger("earthaccess").setLevel(logging.CRITICAL + 1)  # it logs what the service answers to a log-in
 warnings.filterwarnings("ignore", category=FutureWarning, module="earthaccess")
@@ -108,6 +108,7 @@ def main(settings):
     present = present_subsets(folder, window) if settings.stream else set()
     print(announce_granules(settings, folder, window, first_day, last_day, present), flush=True)
     account = log_in()
+    lock_folder(folder, OTHER_FOLDER)
     fetch_granules(settings, folder, window, first_day, last_day, present, account)
 
 
@@ -695,7 +696,7 @@ def write_subset(path, parts, root, window):
     window : tuple of slice
         Rows and columns of the global grid.
     """
-    with h5py.File(path, "w") as file:
+    with new_hdf5(path) as file:
         _set_attributes(file, root)
         for name, metres in zip(("y", "x"), axes_of_window(window)):
             part = parts.get(name, _Part(metres, None, [("units", np.bytes_("m"), None)]))

@@ -30,9 +30,9 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_processing.errors import UserError
-from data_processing.files import PROJECT, format_bytes, free_bytes, replacing
+from data_processing.files import PROJECT, format_bytes, free_bytes, lock_folder, replacing
 from data_processing.weather_fields import scan_file
-from utils.command_line import RESUME_FILES, run_script
+from utils.command_line import OTHER_FOLDER, RESUME_FILES, run_script
 
 SOURCES = ("ecmwf", "aws", "google", "azure")
 ONE_CONTROL = date(2026, 5, 12)  # since IFS cycle 50r1 the control forecast is the single forecast (stream oper, type fc)
@@ -72,6 +72,7 @@ def main(settings):
           f"{len(starts) - len(missing)} are there\n{len(missing)} to download, {fields} fields each, together roughly "
           f"{format_bytes(len(missing) * fields * FIELD_BYTES)} ({format_bytes(free_bytes(folder))} free on the disk)",
           flush=True)
+    lock_folder(folder, OTHER_FOLDER)
     with tqdm(total=len(missing) * len(steps), desc="downloading", unit="step", file=sys.stderr) as bar:
         for start in missing:
             fetch_start(start, steps, paths[start], client, settings, bar)
@@ -167,6 +168,8 @@ def explained(settings, what):
 
 def fetch_start(start, steps, path, client, settings, bar):
     """Bring one start: the fields of each step into hidden files, which are kept if the run stops, then all into one."""
+    for half_written in (*path.parent.glob(f".{path.stem}.[0-9]*"), *path.parent.glob(f"..{path.stem}.*")):
+        half_written.unlink()  # of a run that was killed
     parts = []
     for step, parameters in steps.items():
         for number, request in enumerate(requests_of(settings, start)):

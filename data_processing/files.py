@@ -1,11 +1,15 @@
 """Find files, write them so that nothing half made ever stands under a final name, say why one cannot be read."""
 import contextlib
 import csv
+import errno
 import functools
 import glob
 import hashlib
+import io
 import os
+import platform
 import shutil
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +20,11 @@ PROJECT = Path(__file__).resolve().parents[1]
 PIECES = "pieces"
 """Folder beside a cube, of what was read for it."""
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where a file cannot grow: a full disk, a used quota, a limit of a file's size."""
+PROBED_BYTES = 2 ** 24  # that are written to see whether a file can grow
+LOCK = ".lock"
+_locks = {}  # folder -> open lock file, of this process
 
 
 @contextlib.contextmanager
@@ -30,6 +39,11 @@ def replacing(path):
     Yields
     ------
     Path
+
+    Raises
+    ------
+    OSError
+        There is no room for the file, whatever the library that wrote it has called that.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,8 +51,49 @@ def replacing(path):
     try:
         yield temporary
         os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        refusal = _refusal_to_grow(temporary)
+        if refusal is None:
+            raise
+        raise OSError(refusal.errno, refusal.strerror, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a folder that is none, or is not ours: the error on the way says so
+            temporary.unlink(missing_ok=True)
+
+
+def _refusal_to_grow(path):
+    """The system's OSError where there is no room to write more to a file, else None; the file is spoilt."""
+    try:
+        with open(path, "ab") as file:
+            file.write(bytes(PROBED_BYTES))
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            return error
+    return None
+
+
+@contextlib.contextmanager
+def new_hdf5(path, **options):
+    """An HDF5 file that is put together in memory and written when the block ends well.
+
+    The library itself leaves errors of a full disk behind when it closes a file, and the process may crash.
+
+    Parameters
+    ----------
+    path : str or Path
+    **options
+        Of `h5py.File`.
+
+    Yields
+    ------
+    h5py.File
+    """
+    import h5py
+    content = io.BytesIO()
+    with h5py.File(content, "w", **options) as file:
+        yield file
+    with open(path, "wb") as file:
+        file.write(content.getbuffer())
 
 
 def remove_half_written(folder, stem="*"):
@@ -46,6 +101,87 @@ def remove_half_written(folder, stem="*"):
     for path in Path(folder).glob(f".{stem}.*.*"):
         if not path.is_dir():
             path.unlink(missing_ok=True)
+
+
+def lock_folder(folder, instead):
+    """Claim a folder for this process until `unlock_folder`, or until the process ends, however it ends.
+
+    Two processes that write into one folder would remove each other's temporary files. Where the system cannot tell (Windows,
+    some shared folders) nobody is refused.
+
+    Parameters
+    ----------
+    folder : str or Path
+        It is made when it does not exist. One that this process has claimed already stays so.
+    instead : str
+        What a second process may do, such as "give another --output".
+
+    Raises
+    ------
+    UserError
+        Another process works there.
+    """
+    folder = Path(folder).resolve()
+    if folder in _locks:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        file = open(folder / LOCK, "a+", encoding="utf-8")
+        try:
+            _lock_file(file)
+        except BlockingIOError:
+            with file:
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+            raise UserError(f"{folder} is in use by {holder}. Wait until that has ended, or {instead}.") from None
+        if _stands_under(folder / LOCK, file):
+            break
+        file.close()  # whoever held it has removed it meanwhile
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {platform.node()} since {datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC\n")
+    file.flush()
+    _locks[folder] = file
+
+
+def _lock_file(file):
+    try:
+        import fcntl
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except (ImportError, OSError):
+        pass
+
+
+def _stands_under(path, file):
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def unlock_folder(folder):
+    """Give a folder back that `lock_folder` has claimed; others are left alone."""
+    file = _locks.pop(Path(folder).resolve(), None)
+    if file is not None:
+        with file, contextlib.suppress(OSError):  # the folder may have gone
+            (Path(folder).resolve() / LOCK).unlink()
+
+
+def unlock_folders():
+    """Give all folders back that this process has claimed."""
+    for folder in list(_locks):
+        unlock_folder(folder)
+
+
+@contextlib.contextmanager
+def locked(folder, instead):
+    """Claim a folder for the time of this block; see `lock_folder`."""
+    lock_folder(folder, instead)
+    try:
+        yield
+    finally:
+        unlock_folder(folder)
 
 
 def free_bytes(folder):

@@ -34,8 +34,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_processing.cube import cube_axes
 from data_processing.errors import UserError
-from data_processing.files import PIECES, PROJECT, expand, remove_half_written
-from data_processing.preparing import outcomes
+from data_processing.files import PIECES, PROJECT, expand, lock_folder, remove_half_written, unlock_folder
+from data_processing.preparing import OTHER_OUTPUT, outcomes
 from data_processing.regrid import axes_grid
 from data_processing.weather_days import Placing, first_whole_day, key_of, make_piece, plan_reading, with_control
 from data_processing.weather_fields import ENDINGS, VARIABLES, scan_file, store_scan, stored_scan
@@ -81,6 +81,7 @@ class Earlier(NamedTuple):
 def main(settings):
     output, target = check_output(settings)
     pieces = output.parent / PIECES
+    lock_folder(pieces, OTHER_OUTPUT)
     paths = expand(settings.files, ENDINGS)
     fields, grids, origin = scan_files(paths, pieces)
     earlier = read_earlier(output, target, origin)
@@ -95,6 +96,7 @@ def main(settings):
         assemble(output, target, forecasts, dict(((r.start, r.member), path) for r, path in waiting), earlier, origin, settings)
     for _, path in waiting:
         path.unlink()
+    unlock_folder(pieces)
     print(f"{output}{'' if forecasts else ' is up to date'}")
 
 

@@ -28,12 +28,14 @@ from tqdm import tqdm
 
 from data_processing.cube import QUANTITIES, new_cube
 from data_processing.errors import UserError
-from data_processing.files import PIECES, checksum, format_bytes, remove_half_written, replacing
+from data_processing.files import PIECES, checksum, format_bytes, locked, remove_half_written, replacing
 from data_processing.regrid import Grid, Regridder
 from data_processing.scheduler import scheduled, wait_until_seen
 
 PIECE_VERSION = 1
 """Part of every piece's name: a new number makes all pieces anew."""
+OTHER_OUTPUT = "give an --output in another folder"
+"""What a second preparation may do while one works in the folder."""
 OPEN_PIECES = 32
 """Pieces that are open at a time while the cube is assembled: a month of granules, or months of several boxes."""
 
@@ -113,12 +115,14 @@ def prepare(plan, read, target, settings):
     notes = [*plan.notes, *_missing_days(plan, days)]
     print("\n".join([*notes, _size(plan, target, days)]))
     paths = [_piece_path(output.parent / PIECES, plan, read, source) for source in plan.sources]
-    _make_pieces(plan, read, paths, settings)
-    made_from = _digest([path.name for path in paths], plan, target, settings)
-    if _attribute(output, "made_from") == made_from:
-        print(f"{output} is up to date")
-        return output
-    _assemble(output, plan, target, days, paths, settings, made_from)
+    with locked(output.parent / PIECES, OTHER_OUTPUT):
+        _make_pieces(plan, read, paths, settings)
+        made_from = _digest([path.name for path in paths], plan, target, settings)
+        if _attribute(output, "made_from") == made_from:
+            print(f"{output} is up to date")
+            return output
+        remove_half_written(output.parent, output.stem)
+        _assemble(output, plan, target, days, paths, settings, made_from)
     return output
 
 
@@ -211,9 +215,7 @@ def _make_pieces(plan, read, paths, settings):
         print(f"{len(paths) - len(waiting)} of {len(paths)} pieces were read before")
     if not waiting:
         return
-    folder = paths[0].parent
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_half_written(folder)
+    remove_half_written(paths[0].parent)
     refused = []
     size = sum(file.stat().st_size for source, _ in waiting for file in source.files)
     with tqdm(total=size, desc="reading", unit="B", unit_scale=True, unit_divisor=1000, file=sys.stderr) as bar:

@@ -4,6 +4,7 @@ A record may have to be cut before it is used: `split_cube` cuts, splits and cut
 `train_days`, `splits.time` begins on the first day that is kept and all indices count from there.
 """
 
+import datetime
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,13 +115,17 @@ def split_days(time, *, lead_times, input_days, test_from=None, test_days=None, 
     embargo_days = lead_times[-1] if embargo_days is None else embargo_days
     _check_numbers(lead_times, input_days, test_days, train_days, embargo_days)
     test_from = _first_test_day(time, test_from, test_days)
+    if input_days > time.size:
+        raise UserError(f"input_days is {input_days}, the record has {time.size} days ({time[0]} to {time[-1]}); ask for "
+                        f"{time.size} or fewer.")
     if train_until is None:
-        train_until = test_from - (embargo_days + 1) * ONE_DAY
-        if train_until < time[0]:
-            raise UserError(f"the test period begins {test_from}, {(test_from - time[0]).astype(int)} days "
+        days_before = int((test_from - time[0]).astype(int))
+        if embargo_days >= days_before:
+            raise UserError(f"the test period begins {test_from}, {days_before} days "
                             f"after the record's first ({time[0]}), the embargo takes {embargo_days}: no "
                             "training day is left. Choose a later test_from, fewer test_days or another "
                             "record.")
+        train_until = test_from - (embargo_days + 1) * ONE_DAY
     train_until = parse_date(train_until, "train_until")
     _check_inside(train_until, "train_until", time)
     if train_until >= test_from:
@@ -183,8 +188,9 @@ def _first_test_day(time, test_from, test_days):
 
 
 def parse_date(value, name):
+    """Day of a date or its text; a text must name all of it: 2016 is not the first day of that year."""
     try:
-        date = np.datetime64(value, "D")
+        date = np.datetime64(datetime.date.fromisoformat(value) if isinstance(value, str) else value, "D")
     except (ValueError, TypeError):
         raise UserError(f"{name} is {value!r}; expected a date such as 2016-04-01.") from None
     if np.isnat(date):

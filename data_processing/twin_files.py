@@ -13,7 +13,7 @@ import h5py
 import netCDF4
 import numpy as np
 
-from data_processing.files import replacing
+from data_processing.files import new_hdf5, replacing
 from data_processing.regrid import EASE_CELL, EASE_COLUMNS, EASE_ROWS, ease_grid
 
 # ------------------------------------------------------------------------------------------ SMAP L4, SPL4SMGP
@@ -72,7 +72,7 @@ def write_granule(path, fields, stamp, rows, columns, title, version=7, layout="
         for name, values in fields.items():
             around[name][place] = values
         fields, shape = around, (rows.stop, columns.stop)
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+    with replacing(path) as temporary, new_hdf5(temporary, libver="latest") as file:
         _write_root(file, stamp, title, os.path.basename(path), version)
         scales = _write_projected_axes(file, rows, columns) if version >= FIRST_WITH_AXES else None
         cells = ease_grid(9, rows, columns)
@@ -99,7 +99,7 @@ def write_regridded_granule(path, fields, stamp, lat, lon, title, version=7):
 
     Source: nasa/harmony-regridding-service.
     """
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+    with replacing(path) as temporary, new_hdf5(temporary, libver="latest") as file:
         _write_root(file, stamp, title, os.path.basename(path), version)
         scales = (_write_axis(file, "y", lat, "latitude", "degrees_north", "Y"),
                   _write_axis(file, "x", lon, "longitude", "degrees_east", "X"))

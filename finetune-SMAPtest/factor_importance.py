@@ -35,13 +35,14 @@ def main(settings):
     from utils.draw_factors import draw_factors
     from utils.factors import drop_one_rows, open_run, permutation_rows, write_factors
     from utils.fan_out import make_on_workers
-    from utils.study import run_or_reuse
+    from utils.study import claim_study, run_or_reuse
 
     default = ("finetune-SMAPtest", "convlstm", {"results": settings.results})
     if not settings.run and settings.scheduler is not None:
         make_on_workers(settings.scheduler, [default], settings.results)
     folder = Path(settings.run) if settings.run else run_or_reuse(*default[:2], **default[2])
     run = open_run(folder)
+    claim_study(folder)
     rows = permutation_rows(run, repeats=settings.repeats, seed=settings.seed)
     if settings.drop_one:
         rows += drop_one_rows(run, settings.scheduler)

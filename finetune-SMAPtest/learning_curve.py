@@ -49,11 +49,12 @@ def main(settings):
     from utils.draw_learning import draw_learning_curve
     from utils.learning import make_learning_runs, score_learning_runs, write_learning_curve
     from utils.runs import find_cube
+    from utils.study import claim_study
 
     name = settings.name or (find_cube(settings.cube, "smap_l4").name + ("-quick" if settings.quick else "")
                              + ("" if settings.model == "convlstm" else f"-{settings.model}"))
     folder = Path(settings.results) / "finetune-SMAPtest" / "learning_curve" / (name + kind_of(settings.coming_weather).run)
-    folder.mkdir(parents=True, exist_ok=True)
+    claim_study(folder)
     runs = make_learning_runs(settings, name)
     rows, title = score_learning_runs(settings, runs)
     write_learning_curve(folder, rows, title)

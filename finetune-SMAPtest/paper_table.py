@@ -53,12 +53,13 @@ def main(settings):
     from utils.draw_table import draw_gain, draw_gain_by_region, draw_scatters, draw_skill
     from utils.gain_by_region import gain_rows, write_gain_by_region
     from utils.runs import find_cube
+    from utils.study import claim_study
     from utils.tables import collect_rows, lead_lines, make_runs, print_table, write_tables
 
     name = settings.name or (find_cube(settings.cube, "smap_l4").name + ("-quick" if settings.quick else "")
                              + (f"-{settings.train_days}days" if settings.train_days else ""))
     folder = Path(settings.results) / "finetune-SMAPtest" / "paper_table" / (name + kind_of(settings.coming_weather).run)
-    folder.mkdir(parents=True, exist_ok=True)
+    claim_study(folder)
     runs = make_runs(settings, name)
     lead_times = sorted({lead_time for run in runs for lead_time in run.lead_times})
     rows, title = collect_rows(runs, lead_times)

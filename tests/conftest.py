@@ -7,6 +7,7 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tests run side by side, a process each
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -14,6 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from data_processing.cube import write_cube  # noqa: E402
+
+hypothesis.settings.register_profile("default_run", max_examples=50, derandomize=True, database=None, deadline=None)
+hypothesis.settings.register_profile("slow", max_examples=2000, database=None, deadline=None, print_blob=True)
+hypothesis.settings.load_profile("default_run")
 
 
 def day_axis(first, days):
@@ -37,16 +42,16 @@ def known_values(days, rows, columns):
 def small_cube(tmp_path):
     """Factory: write a small valid cube of `known_values` and return its path.
 
-    `values` replaces the numbers, `missing_cells` is a bool [rows, columns] of cells at sea.
+    `values` replaces the numbers, `missing_cells` is a bool [rows, columns] of cells at sea, `step` the grid's, degrees.
     """
-    def make(name="small", first="2015-04-01", days=40, rows=3, columns=4, values=None, missing_cells=None):
+    def make(name="small", first="2015-04-01", days=40, rows=3, columns=4, values=None, missing_cells=None, step=1.0):
         values = known_values(days, rows, columns) if values is None else values
         if missing_cells is not None:
             values[:, :, missing_cells] = np.nan
         path = tmp_path / f"{name}.nc"
         rows, columns = values.shape[2:]
-        write_cube(path, values, day_axis(first, len(values)), 30.0 + np.arange(rows),
-                   100.0 + np.arange(columns), {"title": "small test cube", "source": "tests"})
+        write_cube(path, values, day_axis(first, len(values)), 30.0 + step * np.arange(rows),
+                   100.0 + step * np.arange(columns), {"title": "small test cube", "source": "tests"})
         return path
     return make
 

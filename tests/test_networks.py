@@ -8,11 +8,14 @@ import torch
 
 from data_processing.record import open_record, scale_record
 from data_processing.splits import split_cube
+from data_processing.surroundings import Surroundings
 from tests.conftest import Experiment
 from tests.test_convlstm import count, grid, with_values
-from utils.batches import Around, make_batch
+from utils import training
+from utils.batches import Around, blocks_about, make_batch
 from utils.models.local import LookUpstream, areas
 from utils.models.settings import complete
+from utils.training import forecast_days
 
 NAMES = ("cnn", "lstm", "conv3d_lstm")
 FORMS = [(name, head) for name in NAMES for head in ("local", "dense")]
@@ -160,7 +163,7 @@ def test_dropped_input_is_hidden_from_the_network(dropped, weather):
 def test_mean_of_an_area_counts_fresh_values_more_and_missing_ones_not():
     values = torch.tensor([[1.0, 3.0, 0.0], [5.0, 7.0, 0.0]]).expand(1, 1, 3, 2, 3)
     freshness = torch.tensor([[1.0, 0.5, 0.0], [0.0, 0.5, 0.0]]).expand(1, 1, 3, 2, 3)
-    around = Around(values, freshness, None, None, None, None, None, (120.0, 120.0))  # the second width, 200 km, is three blocks
+    around = Around(values, freshness, None, None, None, None, (120.0, 120.0))  # the second width, 200 km, is three blocks
     means = areas(around)[3][..., :6, :].transpose(2, 3).unflatten(-1, (2, 3))
     assert means[0, 0, 0, 0, 0] == pytest.approx((1 + 1.5 + 3.5) / 2)
     assert means[0, 0, 0, 0, 2] == pytest.approx((1.5 + 3.5) / 1)
@@ -176,9 +179,32 @@ def test_upstream_is_where_the_rain_comes_from():
     rain = torch.arange(2 * 6 * 6, dtype=torch.float32).view(1, 2, 1, 6, 6)
     values = torch.cat((rain, torch.zeros(1, 2, 2, 6, 6)), 2)
     motion = torch.tensor([100.0, 200.0]).view(1, 1, 2, 1).expand(1, 2, 2, 2)
-    around = Around(values, torch.ones_like(values), motion, torch.tensor([5, 1]), torch.tensor([4, 4]), None, None,
-                    (100.0, 100.0))
+    around = Around(values, torch.ones_like(values), motion, torch.tensor([5, 1]), torch.tensor([4, 4]), None, (100.0, 100.0))
     seen = upstream(areas(around), around)
     assert seen[1, 0, 0, 0] == rain[0, 1, 0, 3, 3] and seen[1, 0, 0, 1] == rain[0, 0, 0, 1, 2]
     assert not seen[1, 0, 1, :2].any(), "beyond the map is nothing"
     assert not seen[0, 0, :, 1].any(), "before the window is nothing"
+
+
+def test_weights_of_the_blocks_about_a_cell_are_linear_between_their_centres():
+    around = Surroundings(None, None, np.ones((2, 3), bool), 2, 2, (80.0, 80.0))
+    blocks, weight = blocks_about(np.array([0, 1 * 6 + 1, 2 * 6 + 2]), (4, 6), around)
+    assert list(blocks) == [0, 1, 3, 4]  # of the 2 x 3 blocks the third column is far
+    np.testing.assert_allclose(weight.sum(axis=1), 1)
+    np.testing.assert_allclose(weight[0], [1, 0, 0, 0])  # beyond the map lies what lies at its edge
+    np.testing.assert_allclose(weight[1], [0.75 ** 2, 0.75 * 0.25, 0.25 * 0.75, 0.25 ** 2])
+    np.testing.assert_allclose(weight[2], [0.25 ** 2, 0.25 * 0.75, 0.75 * 0.25, 0.75 ** 2])
+
+
+def test_forecast_in_tiles_is_that_of_the_whole_map(weather_cube, monkeypatch):
+    """On a grid of about 40 km, where what lies around is seen in blocks."""
+    path = weather_cube(days=150, rows=9, columns=11, step=0.36)
+    settings = completed("convlstm")
+    record = opened(path, settings)
+    assert (record.around().rows, record.around().columns) == (2, 2)
+    network, targets = shaken("convlstm", settings, record), np.array([100, 101, 120])
+    whole = forecast_days(network, record, targets, "cpu", progress=False)
+    monkeypatch.setattr(training, "TILE", 3)
+    tiles = forecast_days(network, record, targets, "cpu", progress=False)
+    np.testing.assert_allclose(tiles, whole, rtol=1e-5, atol=1e-6)
+    assert np.isfinite(whole).all() and whole.std() > 0.01

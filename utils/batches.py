@@ -10,7 +10,7 @@ from data_processing.season import season_terms
 from data_processing.surroundings import block_scaler
 from data_processing.windows import gather, window_view
 
-RELEASE_BYTES = 128_000_000  # of mapped arrays that batches may have touched, before the memory is given back
+RELEASE_BYTES = 32_000_000  # of mapped arrays that batches may have touched, before the memory is given back
 GPU_SHARE = 0.5  # of the free memory of a GPU that one array may take
 _touched = 0
 
@@ -31,8 +31,8 @@ class Around:
         Of the rain at the blocks, km d-1 eastward and northward (`data_processing.motion`).
     row, column : int Tensor [B]
         Of the blocks on these maps.
-    index, weight : int, float Tensor [C, 4], or None where blocks are cells: then B = C
-        Four of the B blocks about each cell, and what each counts for it: linear between their centres.
+    weight : Tensor [C, B], or None where blocks are cells: then B = C
+        What each block counts for each cell: the four about it, linear between their centres.
     spacing_km : (float, float)
         Of the rows and columns of blocks: one network may see records of several grids.
     """
@@ -42,7 +42,6 @@ class Around:
     motion: torch.Tensor
     row: torch.Tensor
     column: torch.Tensor
-    index: torch.Tensor | None
     weight: torch.Tensor | None
     spacing_km: tuple[float, float]
 
@@ -155,7 +154,7 @@ def look_around(record, init_days, device, cells):
     freshness.mul_(land)
     values = windows(record, "around.carried", init_days, device)
     values = block_scaler(record.scaler, record.land, around).scale_in_place(values).nan_to_num_(0.0).mul_(land)
-    blocks, index, weight = blocks_about(cells, record.land.shape, around)
+    blocks, weight = blocks_about(cells, record.land.shape, around)
     row, column = np.divmod(blocks, around.land.shape[1])
     of_motion = [np.minimum(place * size + size // 2, cells_across - 1) // of_block for place, size, cells_across, of_block in zip(
         (row, column), (around.rows, around.columns), record.land.shape, (motion.rows, motion.columns))]
@@ -166,8 +165,8 @@ def look_around(record, init_days, device, cells):
             values[:, :, VARIABLES.index(name)] = freshness[:, :, VARIABLES.index(name)] = 0.0
     if "precipitation" in record.hidden:
         motion[:] = 0.0
-    index, weight = (None if each is None else to_device(each, device) for each in (index, weight))
-    return Around(values, freshness, motion, to_device(row, device), to_device(column, device), index, weight, around.spacing_km)
+    weight = None if weight is None else to_device(weight, device)
+    return Around(values, freshness, motion, to_device(row, device), to_device(column, device), weight, around.spacing_km)
 
 
 def blocks_about(cells, map_shape, around):
@@ -183,11 +182,11 @@ def blocks_about(cells, map_shape, around):
     -------
     blocks : int ndarray [B]
         Indices into the flat map of blocks, each once.
-    index, weight : int, float32 ndarray [C, 4], or None where blocks are cells
+    weight : float32 ndarray [C, B], or None where blocks are cells
         See `Around`.
     """
     if (around.rows, around.columns) == (1, 1):
-        return cells, None, None
+        return cells, None
     corners = []
     for place, size, count in zip(np.divmod(cells, map_shape[1]), (around.rows, around.columns), around.land.shape):
         centre = (place + 0.5) / size - 0.5  # in blocks
@@ -196,7 +195,9 @@ def blocks_about(cells, map_shape, around):
     pairs = [(row * around.land.shape[1] + column, of_row * of_column)
              for row, of_row in corners[0] for column, of_column in corners[1]]
     blocks, index = np.unique(np.stack([place for place, _ in pairs], 1), return_inverse=True)
-    return blocks, index.reshape(-1, 4), np.stack([share for _, share in pairs], 1).astype(np.float32)
+    weight = np.zeros((len(cells), len(blocks)), np.float32)
+    np.add.at(weight, (np.arange(len(cells))[:, None], index.reshape(-1, 4)), np.stack([share for _, share in pairs], 1))
+    return blocks, weight
 
 
 def windows(record, name, init_days, device, cells=None):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from data_processing.files import unlock_folders
 from data_processing.scheduler import scheduled, wait_until_seen
 from data_processing.splits import split_cube
 from utils.runs import find_cube, is_finished
@@ -114,8 +115,11 @@ def make_part(cwd, folder, part):
     """
     from distributed import Lock
     with contextlib.chdir(cwd), Lock(folder):
-        if part.whole:
-            run_or_reuse(part.experiment, part.model, **part.settings)
-        elif not is_finished(folder):
-            script = load_script(part.experiment, part.model)
-            script["train_and_test"](script["Settings"](**part.settings))
+        try:
+            if part.whole:
+                run_or_reuse(part.experiment, part.model, **part.settings)
+            elif not is_finished(folder):
+                script = load_script(part.experiment, part.model)
+                script["train_and_test"](script["Settings"](**part.settings))
+        finally:
+            unlock_folders()  # the worker lives on

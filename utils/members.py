@@ -5,13 +5,14 @@ import xarray as xr
 
 from data_processing.arrays import pieces, scratch_array
 from data_processing.errors import UserError
+from data_processing.files import remove_half_written
 from data_processing.record import open_record
 from data_processing.splits import audit_rows, split_cube, write_audit
 from utils.ensembles import members_mean
 from utils.processes import by_first
 from utils.reporting import KEPT, VARIANCE, evaluate_run, forecaster_name
-from utils.runs import (Run, find_cube, is_finished, plain, read_json, run_differences, run_folder, run_label, run_name,
-                        write_json)
+from utils.runs import (Run, claim_run, find_cube, is_finished, plain, read_json, refuse_finished, run_differences, run_folder,
+                        run_label, run_name, write_json)
 
 
 def run_members(train_and_test, settings, experiment, model, *, domain):
@@ -36,9 +37,7 @@ def run_members(train_and_test, settings, experiment, model, *, domain):
     members = [replace(settings, seed=settings.seed + number) for number in range(settings.seeds)]
     folders = [run_folder(member, experiment, model, name) for member in members]
     ensemble = folders[0].parent
-    if is_finished(ensemble):
-        raise UserError(f"{ensemble} holds a finished ensemble and is not overwritten. Look at its files, give the new "
-                        "run another --name, or remove the folder.")
+    refuse_finished(ensemble, "ensemble")
     for member, folder in zip(members, folders):
         if not is_finished(folder):
             train_and_test(member)
@@ -54,6 +53,8 @@ def run_members(train_and_test, settings, experiment, model, *, domain):
 @by_first
 def evaluate_ensemble(settings, cube_file, folders, model, until):
     """Score the mean of the members beside each of them; see `utils.reporting.evaluate_run`."""
+    claim_run(folders[0].parent, "ensemble")
+    remove_half_written(folders[0].parent)
     cube, splits = split_cube(cube_file.path, settings, until=until)
     record = open_record(cube, cube_file.name, splits, max_gap_days=settings.max_gap_days)
     members = read_members(folders, splits)

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import math
 import os
+import signal
 import sys
 import time
 import zlib
@@ -195,6 +196,7 @@ def behind_first():
     if is_first():
         yield
         return
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # torchrun ends it: what it waits for may never come
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         try:
             yield

@@ -4,6 +4,7 @@ import numpy as np
 from data_processing.arrays import in_turn, pieces, release, scratch_array
 from data_processing.coming_weather import OBSERVED, kind_of
 from data_processing.cube import SOIL_TEMPERATURE
+from data_processing.files import unlock_folder
 from data_processing.twin import ceiling
 from utils.baselines import baseline_forecasts, cell_mean
 from utils.ensembles import LEVELS, members_variance, predict_spread, read_validation, write_ensemble_scores
@@ -130,6 +131,7 @@ def evaluate_run(run, record, splits, forecasts, *, label, members=None, weather
              maps["skill_damped_persistence"][-1], valid_time[:, -1], model=model,
              title=title)
     write_metrics(run.path("metrics.csv"), rows)  # the last file: it says that the run is finished
+    unlock_folder(run.folder)
 
 
 def observed_on_land(record, days):

@@ -15,7 +15,7 @@ from data_processing.arrays import kept_text, short_key
 from data_processing.coming_weather import NOT_TOLD, OBSERVED, TWIN, kind_of, weather_file_path
 from data_processing.cube import cube_name, describe
 from data_processing.errors import UserError
-from data_processing.files import PROJECT, checksum, remove_half_written, replacing
+from data_processing.files import PROJECT, checksum, lock_folder, remove_half_written, replacing, unlock_folder
 from data_processing.splits import asked_lead_times, audit_rows, format_audit, write_audit
 from data_processing.twin import cube_path
 from utils.precision import BFLOAT16, choose_precision, describe_precision, has_bfloat16
@@ -23,9 +23,13 @@ from utils.processes import all_processes, by_first, first_before_others, from_f
 from utils.where_it_helps import read_regions
 
 PACKAGES = ("torch", "numpy", "xarray", "netCDF4", "scipy", "matplotlib", "cartopy", "tyro")
+OTHER_NAME = "give the new run another --name"  # what a second process may do while one works in a folder
 # Settings that may be spelt otherwise when a run is resumed or reused; of files the checksums must agree.
 HOW_SETTINGS = ("resume", "results", "device", "regions", "cube", "source_cube", "pretrained", "name",
                 "seeds", "coming_weather")
+# Settings that name files or folders, or (WORDS) what stands for one
+PATH_SETTINGS = ("cube", "source_cube", "further_cubes", "pretrained", "coming_weather", "results")
+WORDS = (None, TWIN, NOT_TOLD, OBSERVED)
 
 
 class CubeFile(NamedTuple):
@@ -98,7 +102,7 @@ class Run:
     def record_pretrained(self, path, model):
         """Write into `settings.json` what the run starts from; a resumed run must start from the same weights."""
         settings = read_json(self.path("settings.json"))
-        start = {"path": str(path), "sha256": checksum(path), "label": model["label"], "cube_sha256": model["cube_sha256"]}
+        start = {"path": str(Path(path).absolute()), "sha256": checksum(path), "label": model["label"], "cube_sha256": model["cube_sha256"]}
         found = settings.setdefault("pretrained", start)
         if self.resume and found["sha256"] != start["sha256"]:
             raise UserError(f"{self.folder} was started from the weights {found['path']} ({found['label']}), not from "
@@ -109,8 +113,7 @@ class Run:
     def save_checkpoint(self, state):
         """Write `checkpoint.pt`: a dict of tensors and plain values."""
         if is_first():
-            with replacing(self.path("checkpoint.pt")) as temporary:
-                torch.save(state, temporary)
+            save_tensors(self.path("checkpoint.pt"), state)
         self.resume = True  # what comes next in this process goes on from here
 
     def read_share(self):
@@ -161,16 +164,17 @@ def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
     read_regions(settings.regions, cube["lat"].values, cube["lon"].values)  # refused before anything is trained
     folder = run_folder(settings, experiment, model, run_name(settings, cube_file, until))
     path = folder / "settings.json"
-    if is_finished(folder):
-        raise UserError(f"{folder} holds a finished run and is not overwritten. Look at its files, give the new run "
-                        "another --name, or remove the folder.")
+    claim_run(folder)
     started = (folder / "checkpoint.pt").exists()
     if started and not settings.resume:
         raise UserError(f"{folder} holds an unfinished run. Go on with --resume, give the new run another --name, or "
                         "remove the folder.")
-    wanted = {"settings": plain(settings),
+    wanted = {"script": f"{experiment}/{model}.py", "settings": plain(settings),
               "cube": {"path": str(cube_file.path), "sha256": checksum(cube_file.path),
                        "title": cube.attrs.get("title"), "source": cube.attrs.get("source")}}
+    further = [find_cube(each, "era5_land").path for each in getattr(settings, "further_cubes", ()) if experiment == "ERA5test"]
+    if further:
+        wanted["further_cubes"] = [{"path": str(each), "sha256": checksum(each)} for each in further]
     wanted["precision"] = choose_precision(settings)
     weather = weather_source(settings, cube)
     if weather:
@@ -181,9 +185,9 @@ def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
         if differences:
             raise UserError(f"{folder} was started otherwise: {'; '.join(differences)}. Resume with the same settings, "
                             "or give the new run another --name.")
-        if is_first():
-            remove_half_written(folder)
-    elif is_first():
+    if is_first():
+        remove_half_written(folder)
+    if is_first() and not started:
         write_json(path, wanted | provenance())
     label = run_label(cube, cube_file.name, settings)
     days = cube["time"].values
@@ -194,6 +198,28 @@ def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
         write_audit(folder / "splits.csv", rows)
     print(f"{format_audit(rows)}\n{describe_precision(settings)}", flush=True)
     return Run(folder, resume=settings.resume, label=label)
+
+
+def claim_run(folder, what="run"):
+    """Keep a run's folder for this process until `utils.reporting.evaluate_run` has finished it, or the process ends.
+
+    Raises
+    ------
+    UserError
+        The run (or other `what`) is finished; another process works there.
+    """
+    refuse_finished(folder, what)
+    if is_first():
+        lock_folder(folder, OTHER_NAME)
+        refuse_finished(folder, what)  # by another process, just now
+
+
+def refuse_finished(folder, what="run"):
+    """Raise a UserError where a folder holds a finished run, or other `what`."""
+    if is_finished(folder):
+        unlock_folder(folder)
+        raise UserError(f"{folder} holds a finished {what} and is not overwritten. Look at its files, give the new run "
+                        "another --name, or remove the folder.")
 
 
 def run_differences(folder, settings, cube_file):
@@ -305,8 +331,19 @@ def is_finished(folder):
 
 
 def plain(settings):
-    """Settings as a dict of plain values, as they stand in `settings.json`."""
-    return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+    """Settings as a dict of plain values, as they stand in `settings.json`; paths are absolute."""
+    values = json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+    for name in PATH_SETTINGS:
+        if name in values:
+            several = isinstance(values[name], list)
+            values[name] = [_absolute(each) for each in values[name]] if several else _absolute(values[name])
+    if "regions" in values:
+        values["regions"] = [_absolute(each) if each.endswith(".nc") else each for each in values["regions"]]
+    return values
+
+
+def _absolute(path):
+    return path if path in WORDS else str(Path(path).expanduser().absolute())
 
 
 def setting_differences(found, wanted, names=None):
@@ -325,6 +362,12 @@ def write_json(path, content):
     """Write a dict as readable JSON."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def save_tensors(path, content):
+    """Write a dict of tensors and plain values that `torch.load(weights_only=True)` reads; equal contents give equal bytes."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:  # by name, torch would write the temporary name into it
+        torch.save(content, file)
 
 
 def provenance():

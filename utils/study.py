@@ -5,10 +5,10 @@ import runpy
 
 from data_processing.coming_weather import NOT_TOLD, source_weather
 from data_processing.errors import UserError
-from data_processing.files import PROJECT
+from data_processing.files import PROJECT, lock_folder, remove_half_written
 from data_processing.splits import split_cube
 from utils.models.settings import complete
-from utils.runs import find_cube, is_finished, read_json, run_differences, run_folder, run_name
+from utils.runs import OTHER_NAME, find_cube, is_finished, read_json, run_differences, run_folder, run_name
 
 DOMAIN_OF = {"ERA5test": "era5_land", "SMAPtest": "smap_l4", "finetune-SMAPtest": "smap_l4"}
 
@@ -17,6 +17,12 @@ DOMAIN_OF = {"ERA5test": "era5_land", "SMAPtest": "smap_l4", "finetune-SMAPtest"
 def load_script(experiment, model):
     """Names of a script, `Settings` and `main` among them, and of its network's module, such as `make_convlstm`."""
     return vars(importlib.import_module(f"utils.models.{model}")) | runpy.run_path(str(PROJECT / experiment / f"{model}.py"))
+
+
+def claim_study(folder):
+    """Make a study's folder where it does not exist, and keep it for this process until that ends."""
+    lock_folder(folder, OTHER_NAME)
+    remove_half_written(folder)
 
 
 def study_folder(experiment, model, settings):

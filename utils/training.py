@@ -33,9 +33,10 @@ SMALL_MAP, PATCH = 2 ** 14, 64
 VALIDATION_WINDOWS = 73  # every fifth day of a year: neighbouring days tell the same
 VALIDATION_CELLS = 512  # evenly spread: neighbouring cells tell the same, too
 REFIT_BELOW = 2 * 365  # days: a shorter record cannot spare its validation days
-FORECAST_WINDOWS, FORECAST_CELLS = 2, 4096  # at a time: more no longer fit a processor's cache
+FORECAST_WINDOWS, TILE = 2, 64  # at a time: more no longer fit a processor's cache
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way from the pre-trained to the fine-tuned weights, to choose from
 YEAR = 365  # days
+SHOWN_DAYS = 8  # of a batch that is named
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h of the GNU C library
 # Largest block that is kept (the library's own limit), bytes that are kept, and that are taken at a time
 KEPT_BLOCK, KEPT_BYTES, TAKEN_BYTES = 2 ** 25, 2 ** 30, 2 ** 26
@@ -382,10 +383,9 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
                 bar.update()
             progress["step"] += len(losses)
             progress["epoch"] += 1
-            train_loss = float(mean_over_processes(torch.stack(losses).mean()))
-            if not math.isfinite(train_loss):
-                raise UserError(f"the loss is no longer a number in epoch {progress['epoch']}: lower learning_rate "
-                                f"(now {settings.learning_rate:g}).")
+            losses = mean_over_processes(torch.stack(losses))
+            check_finite(losses, network, sources, batches, progress["epoch"], settings.learning_rate, run)
+            train_loss = float(losses.mean())
             validation_loss = validate(network, *validation, device) if validation else math.nan
             if validation and validation_loss < progress["best_loss"]:
                 progress |= {"best_loss": validation_loss, "best_epoch": progress["epoch"],
@@ -405,6 +405,47 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
     progress = progress | {"best": None}
     save()
     return phases[phase]
+
+
+def check_finite(losses, network, sources, batches, epoch, learning_rate, run):
+    """Stop where a loss or a weight is no longer a number; looked at once an epoch, so that no step waits for a GPU.
+
+    Parameters
+    ----------
+    losses : Tensor [steps]
+        Of the epoch.
+    network : nn.Module
+    sources : list of (Record, int ndarray)
+    batches : list of (int, int ndarray)
+        Number of the source and last input days of each step.
+    epoch : int
+        From 1.
+    learning_rate : float
+    run : Run
+        Its checkpoint is left as it is.
+
+    Raises
+    ------
+    UserError
+        Names the first such batch and the one before, whose step may have spoilt the weights.
+    """
+    wrong = torch.nonzero(~torch.isfinite(losses)).flatten().tolist()
+    if not wrong and all(bool(torch.isfinite(value).all()) for value in network.state_dict().values()):
+        return
+    step = wrong[0] if wrong else len(losses) - 1
+    what = "loss" if wrong else "weights"
+
+    def described(number):
+        source, init_days = batches[number]
+        record = sources[source][0]
+        return f"{record.name}, last input days {', '.join(str(record.time[0] + day) for day in np.sort(init_days)[:SHOWN_DAYS])}" + (
+            f" and {len(init_days) - SHOWN_DAYS} more" if len(init_days) > SHOWN_DAYS else "")
+
+    before = f" (step before: {described(step - 1)})" if step and wrong else ""
+    kept = (f"{run.path('checkpoint.pt')} keeps the weights of an epoch before" if run.path("checkpoint.pt").exists()
+            else "no epoch before has weights to keep")
+    raise UserError(f"the {what} {'is' if wrong else 'are'} no longer a number after step {step + 1} of epoch {epoch}: "
+                    f"{described(step)}{before}. Look at these days of the cube, or lower learning_rate (now {learning_rate:g}); {kept}.")
 
 
 @functools.cache
@@ -774,9 +815,7 @@ def forecast_pieces(network, record, targets, device, cells, tell, progress):
     network.to(device).eval()
     wanted = np.asarray(targets)[:, None] - record.lead_times  # [N, L] init days
     init_days = np.unique(wanted)
-    tiles = [cells[start:start + FORECAST_CELLS] for start in range(0, len(cells), FORECAST_CELLS)]
-    if not network.every_day:  # it forecasts whole maps
-        tiles = [cells]
+    tiles = tiles_of(cells, record.land.shape[1]) if network.every_day else [cells]  # the paper's forecast whole maps
     with torch.no_grad(), tqdm(total=len(init_days) * len(tiles), desc="forecast", unit="window", disable=not progress,
                                dynamic_ncols=True) as bar:
         for start in range(0, len(init_days), FORECAST_WINDOWS):
@@ -790,6 +829,16 @@ def forecast_pieces(network, record, targets, device, cells, tell, progress):
                 physical = physical[None] if tell is None else physical
                 yield Piece(places, tile), physical if network.every_day else physical[..., tile]
                 bar.update(len(days))
+
+
+def tiles_of(cells, columns):
+    """Parts of some cells (int ndarray, of the flat map) to be forecast one after another: squares of TILE x TILE cells."""
+    if len(cells) <= TILE ** 2:
+        return [cells]
+    row, column = np.divmod(cells, columns)
+    tile = row // TILE * -(-columns // TILE) + column // TILE
+    order = np.argsort(tile, kind="stable")
+    return np.split(cells[order], np.flatnonzero(np.diff(tile[order])) + 1)
 
 
 def check_frozen(network, frozen):

@@ -1,5 +1,4 @@
 """Save a trained network, find or make a pre-trained one, and start from its weights."""
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +8,12 @@ import torch
 from data_processing.coming_weather import NOT_TOLD, kind_of, source_weather
 from data_processing.cube import cube_days, open_cube
 from data_processing.errors import UserError
-from data_processing.files import checksum, replacing
+from data_processing.files import checksum
 from data_processing.scaling import Scaler
 from data_processing.splits import parse_date
 from utils.models.settings import ARCHITECTURE
 from utils.processes import by_first
-from utils.runs import find_cube, is_finished, plain, read_json, run_folder, run_name, setting_differences
+from utils.runs import (find_cube, is_finished, plain, read_json, run_folder, run_name, save_tensors, setting_differences)
 from utils.study import script_settings
 
 MODEL_FORMAT = 3
@@ -32,12 +31,12 @@ def save_model(run, network, record, settings, splits):
     scaler = {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
               for name, value in record.scaler.to_state().items()}
     weights = {name: value.cpu() for name, value in network.state_dict().items()}
-    with replacing(run.path("model.pt")) as temporary:
-        torch.save({"format": MODEL_FORMAT, "model": run.model, "weights": weights, "scaler": scaler, "settings": plain(settings),
-                    "label": run.label.removesuffix(kind_of(settings.coming_weather).label), "cube_sha256": read_json(run.path("settings.json"))["cube"]["sha256"],
-                    "further_sha256": [checksum(path) for path in further],
-                    "learned_until": str(max([splits.train_until, *last_days])), "lat": torch.tensor(record.lat),
-                    "lon": torch.tensor(record.lon), "static": torch.from_numpy(record.static)}, temporary)
+    save_tensors(run.path("model.pt"), {
+        "format": MODEL_FORMAT, "model": run.model, "weights": weights, "scaler": scaler, "settings": plain(settings),
+        "label": run.label.removesuffix(kind_of(settings.coming_weather).label),
+        "cube_sha256": read_json(run.path("settings.json"))["cube"]["sha256"],
+        "further_sha256": [checksum(path) for path in further], "learned_until": str(max([splits.train_until, *last_days])),
+        "lat": torch.tensor(record.lat), "lon": torch.tensor(record.lon), "static": torch.from_numpy(record.static)})
 
 
 def load_model(path):
@@ -103,7 +102,8 @@ def pretrained_model(settings, model, architecture, splits, record):
         No source is named; the run that exists was made with other settings, from another cube, for another grid, or
         has seen the target's validation.
     """
-    shared = {name: getattr(settings, name) for name in (*architecture, *SHARED)}
+    asked = plain(settings)
+    shared = {name: asked[name] for name in (*architecture, *SHARED)}
     if settings.pretrained:
         if settings.source_cube or settings.source_until:
             raise UserError("pretrained and a source to pre-train on are both given; give one of them.")
@@ -117,14 +117,14 @@ def pretrained_model(settings, model, architecture, splits, record):
         raise UserError(f"{path} holds the weights of {found['model']}, not of {model}. Name a run of ERA5test/{model}.py.")
     differences = []
     if not settings.pretrained:
-        shared |= {name: getattr(settings, name) for name in OF_SOURCE}
+        shared |= {name: asked[name] for name in OF_SOURCE}
         if found["further_sha256"] != [checksum(find_cube(cube, "era5_land").path) for cube in settings.further_cubes]:
             differences.append("a further cube had other content")
     told = found["settings"].get("coming_weather", NOT_TOLD)
     if (told == NOT_TOLD) != (settings.coming_weather == NOT_TOLD):
         differences.append(f"coming_weather is {told} there, {settings.coming_weather} was asked: both or none must know of "
                            "coming weather")
-    differences += setting_differences(found["settings"], json.loads(json.dumps(shared)), names=list(shared))
+    differences += setting_differences(found["settings"], shared, names=list(shared))
     if source_sha256 not in (None, found["cube_sha256"]):
         differences.append("its cube had other content")
     if np.datetime64(found["learned_until"]) >= splits.validation_from:

@@ -60,7 +60,7 @@ def forecast_day(cube, tiles, arrays):
     _, settings = script_settings("SMAPtest", "convlstm", cube=cube, test_days=5)
     kept.FOLDER = Path(arrays)
     if not tiles:
-        training.FORECAST_CELLS = MAP[0] * MAP[1]
+        training.TILE = max(MAP)
     seconds, start = {}, time.perf_counter()
 
     def lap(part):

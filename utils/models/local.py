@@ -126,7 +126,8 @@ class LocalNetwork(nn.Module):
         day = [values.permute(1, 0, 3, 2) for values in (batch.inputs, batch.freshness, batch.antecedent)] + [season]
         if self.looks_around:
             means = areas(batch.around)
-            day += [at_cells(self.encoder[look](means, batch.around), batch.around) for look in ("around", "upstream")]
+            seen = torch.cat([self.encoder[look](means, batch.around) for look in ("around", "upstream")], -1)
+            day.append(at_cells(seen, batch.around.weight))
         place = self.encoder["place"](batch.static.T)
         x = torch.relu(self.encoder["day"](torch.cat(day, -1)) + place).flatten(1, 2)  # [D, N x cells, width]
         past = self.recurrent(x) if "recurrent" in self._modules else self.encoder["past"](x)
@@ -232,12 +233,16 @@ def upstream_in_cells(spacing):
     return [1 + 2 * round(width / sum(spacing)) for width in UPSTREAM_WIDTHS]
 
 
-def at_cells(values, around):
-    """Values [..., cells, channels] of cells from those [..., blocks, channels] of the blocks about them."""
-    if around.index is None:
+def at_cells(values, weight):
+    """Values [D, N, cells, channels] of cells from those [D, N, blocks, channels] of the blocks about them.
+
+    weight : Tensor [cells, blocks], or None where blocks are cells.
+    """
+    if weight is None:
         return values
-    return sum(values.index_select(-2, blocks) * weight[:, None].to(values)
-               for blocks, weight in zip(around.index.T.contiguous(), around.weight.T))
+    days, windows, blocks, channels = values.shape
+    values = values.permute(2, 0, 1, 3).reshape(blocks, -1).to(weight.dtype)  # one product for all days
+    return (weight @ values).view(-1, days, windows, channels).permute(1, 2, 0, 3)
 
 
 def areas(around):
