@@ -4,6 +4,8 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from data_processing.cube import FILL_VALUE, HUGE, ROLES, _open_file
+from data_processing.errors import UserError
+from data_processing.files import unreadable
 
 
 class FileField(BackendArray):
@@ -29,14 +31,19 @@ class FileField(BackendArray):
             wanted, position = np.unique(days[present], return_inverse=True)
             if wanted[-1] - wanted[0] + 1 == wanted.size:
                 wanted = slice(int(wanted[0]), int(wanted[-1]) + 1)
-            with _open_file(self.path) as file:
-                field = file[self.name].isel({self.dims[0]: wanted})
-                field = field.squeeze([dim for dim in field.dims if dim not in self.dims])
-                raw = field.transpose(*self.dims).values
+            try:
+                with _open_file(self.path) as file:
+                    field = file[self.name].isel({self.dims[0]: wanted})
+                    field = field.squeeze([dim for dim in field.dims if dim not in self.dims])
+                    raw = field.transpose(*self.dims).values
+            except (RuntimeError, OSError) as error:  # the library's words for a chunk that cannot be unpacked
+                raise unreadable(self.path, error) from None
             values[present] = self._convert(raw[position][:, rows][:, :, columns])
         return values[tuple(0 if np.ndim(k) == 0 and not isinstance(k, slice) else slice(None) for k in key)]
 
     def _convert(self, raw):
+        if raw.dtype.kind not in "iuf":  # rows of any length, which the library calls numbers
+            raise UserError(f"{self.path}: {self.name} holds no numbers. Convert it to float32.")
         missing = ~np.isfinite(raw) | (raw == FILL_VALUE) | (np.abs(raw) >= HUGE)
         if (self.factor, self.offset) != (1.0, 0.0):
             raw = raw * np.float64(self.factor) + self.offset

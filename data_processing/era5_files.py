@@ -17,11 +17,10 @@ from typing import NamedTuple
 
 import netCDF4
 import numpy as np
-from scipy.io import netcdf_file
 
 from data_processing.cube import HUGE, PACKING, check_packing
 from data_processing.errors import UserError
-from data_processing.files import format_bytes, free_bytes, unreadable
+from data_processing.files import check_length, format_bytes, free_bytes, unreadable
 
 # expver of ERA5 and ERA5T: https://confluence.ecmwf.int/pages/viewpage.action?pageId=173385064
 FINAL, PRELIMINARY = 1, 5
@@ -218,23 +217,11 @@ def _opened(path, member):
         raise unreadable(path, error) from None
     with file:
         file.set_auto_maskandscale(False)
-        if file.data_model.startswith("NETCDF3"):
-            check_length(path, member, file.data_model)
+        check_length(member, called=path)
         try:
             yield file
         except RuntimeError as error:  # the library's word for a chunk that cannot be unpacked
             raise unreadable(path, error) from None
-
-
-def check_length(path, member, layout):
-    """Raise where a NetCDF-3 file is cut off, for the library would read the rest as zeros."""
-    if layout == "NETCDF3_64BIT_DATA":
-        raise UserError(f"{path}: NetCDF in layout CDF-5, which the service never sent. Convert it: nccopy -k nc4.")
-    try:
-        with netcdf_file(member, "r", mmap=True):  # maps every variable, reads none
-            pass
-    except (ValueError, IndexError, TypeError):
-        raise unreadable(path, "it ends before the last value that its header announces") from None
 
 
 def _fields_of(file, path):

@@ -108,6 +108,8 @@ def _record(path, fields):
         if not (np.array_equal(field.lat, some.lat) and np.array_equal(field.lon, some.lon)):
             raise UserError(f"{path}: {field.name} and {some.name} stand on different latitudes or longitudes; "
                             "expected one box a file.")
+    if (some.rows.size > 1 and np.unique(np.diff(some.rows)).tolist() not in ([1], [-1])):
+        raise UserError(f"{path}: the latitudes are in no order from south to north or north to south.")
     turned = int(some.columns[0])
     if not np.array_equal(some.columns, (np.arange(some.lon.size) + turned) % some.lon.size):
         raise UserError(f"{path}: the longitudes are in no order from west to east.")

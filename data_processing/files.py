@@ -300,6 +300,38 @@ def unreadable(path, error, wanted="NetCDF nor HDF5"):
                      "download it again.")
 
 
+def check_length(path, called=None):
+    """Raise where a NetCDF-3 file is cut off, for the library would read the rest as zeros; others are left alone.
+
+    Parameters
+    ----------
+    path : str or Path
+    called : str or Path, optional
+        What to call it, where it was unpacked from that file.
+
+    Raises
+    ------
+    UserError
+        Cut off; or CDF-5, whose length cannot be checked.
+    """
+    from scipy.io import netcdf_file  # slow to import, and hardly ever needed
+    called = called or path
+    try:
+        with open(path, "rb") as file:
+            signature = file.read(4)
+    except OSError as error:
+        raise unreadable(called, error) from None
+    if signature == b"CDF\x05":
+        raise UserError(f"{called}: NetCDF in layout CDF-5, which no service sends. Convert it: nccopy -k nc4.")
+    if signature not in (b"CDF\x01", b"CDF\x02"):
+        return
+    try:
+        with netcdf_file(path, "r", mmap=True):  # maps every variable, reads none
+            pass
+    except Exception:  # of whatever kind: what stands there is no header, or more than the file holds
+        raise unreadable(called, "it ends before the last value that its header announces") from None
+
+
 def _first_words(raw):
     return " ".join(raw.decode("utf-8", "replace").split())[:120]
 

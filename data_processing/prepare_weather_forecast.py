@@ -159,7 +159,8 @@ def scan_files(paths, pieces):
     lacking = [name for number, name in enumerate(("total precipitation (tp)", "temperature of 2 m (2t)"))
                if number not in fields["variable"]]
     if lacking:
-        raise UserError(f"the files hold no {lacking[0]}; name the files of both at once.")
+        raise UserError(f"{paths[0]}{f' and {len(paths) - 1} more files' if len(paths) > 1 else ''}: no {lacking[0]}; name the files "
+                        "of both at once.")
     return fields, list(grids), known[0] if known else ""
 
 

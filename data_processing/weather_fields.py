@@ -12,10 +12,10 @@ from typing import NamedTuple
 import netCDF4
 import numpy as np
 
-from data_processing.cube import HUGE
-from data_processing.era5_files import check_length
+from data_processing.cube import HUGE, PACKING, check_packing
+from data_processing.era5_files import NUMBERS
 from data_processing.errors import UserError
-from data_processing.files import HDF5_SIGNATURE, replacing, unreadable
+from data_processing.files import HDF5_SIGNATURE, check_length, replacing, unreadable
 from data_processing.grib import eccodes
 
 ENDINGS = (".grib2", ".grb2", ".grib", ".grb", ".nc", ".nc4")
@@ -34,6 +34,7 @@ ROLES = {"lat": ("latitude", "lat"), "lon": ("longitude", "lon"),
 PER_HOUR = {"d": 1 / 24, "h": 1, "m": 60, "s": 3600, "n": 3600e9}  # days, hours, minutes, seconds, nanoseconds
 MOST_POINTS = 2 ** 28  # of a map; one of 0.1 degrees around the globe has 6.5 million
 FIRST_YEAR = 1900
+MOST_HOURS = 100_000  # from the start of a forecast
 NO_MEMBER = -1  # a forecast without a number: HRES, or the control forecast
 WANTED = "GRIB, NetCDF nor HDF5"
 
@@ -281,8 +282,7 @@ def _variables(file):
 def _scan_netcdf(path):
     try:
         with netCDF4.Dataset(path) as file:
-            if file.data_model.startswith("NETCDF3"):
-                check_length(path, path, file.data_model)
+            check_length(path)
             found, grids, origin = [], [], ""
             for number, variable in _variables(file).items():
                 found.append(_netcdf_fields(file, variable, number, grids, path))
@@ -302,6 +302,9 @@ def _netcdf_fields(file, variable, number, grids, path):
         raise UserError(f"{path}: {variable.name} has no axes of latitude and longitude. Take the GRIB.")
     if not hasattr(variable, "units"):
         raise UserError(f"{path}: {variable.name} states no unit. Put it right, or take the file out.")
+    if any(axis.dtype not in NUMBERS for axis in (variable, *axes.values()) if axis is not None):
+        raise UserError(f"{path}: {variable.name} or one of its axes holds no numbers. Download it again.")
+    check_packing({key: variable.getncattr(key) for key in PACKING if key in variable.ncattrs()}, variable.name, path)
     factor, offset = _conversion(number, variable.units, path)
     shape, of_role = [], {}
     for name, size in zip(variable.dimensions, variable.shape):
@@ -323,7 +326,7 @@ def _netcdf_fields(file, variable, number, grids, path):
     fields["begin"] = 0 if number == RAIN else fields["end"]
     fields["variable"], fields["place"] = number, np.arange(count)
     fields["factor"], fields["offset"] = factor, offset
-    fields["grid"] = _grid_number(tuple(tuple(axes[role][...].astype(float).tolist()) for role in ("lat", "lon")), grids, path)
+    fields["grid"] = _grid_number(tuple(tuple(_filled(axes[role]).tolist()) for role in ("lat", "lon")), grids, path)
     return fields if number == TEMPERATURE else fields[fields["end"] > 0]
 
 
@@ -335,11 +338,18 @@ def _axis(file, variable, role):
     return None
 
 
+def _filled(axis):
+    """Numbers of an axis, float64 [n], NaN = missing."""
+    return np.ma.filled(np.ma.atleast_1d(axis[...]).astype(np.float64), np.nan)
+
+
 def _hours_since_1970(axis, path):
     try:
+        if not np.isfinite(_filled(axis)).all():
+            raise ValueError("one is not a number")
         dates = netCDF4.num2date(np.atleast_1d(axis[...]), axis.units, getattr(axis, "calendar", "standard"),
                                  only_use_cftime_datetimes=False, only_use_python_datetimes=True)
-    except (ValueError, AttributeError, OverflowError) as error:
+    except (ValueError, AttributeError, OverflowError, TypeError) as error:
         raise UserError(f"{path}: {axis.name} cannot be read as dates ({error}).") from None
     return np.array(dates, "datetime64[h]").astype(int)
 
@@ -349,7 +359,7 @@ def _hours(axis, path):
     if unit[:1] not in PER_HOUR or unit.startswith("month") or "since" in unit:
         raise UserError(f"{path}: {axis.name} has the unit {getattr(axis, 'units', None)!r}; it must be hours, days or seconds "
                         "since the start of the forecast.")
-    hours = np.atleast_1d(axis[...]).astype(np.float64) / PER_HOUR[unit[:1]]
-    if np.abs(hours - np.round(hours)).max() > 1e-3:
-        raise UserError(f"{path}: {axis.name} is no number of whole hours.")
+    hours = _filled(axis) / PER_HOUR[unit[:1]]
+    if not (np.abs(hours - np.round(hours)) <= 1e-3).all() or not (np.abs(hours) < MOST_HOURS).all():
+        raise UserError(f"{path}: {axis.name} is no number of whole hours from the start of the forecast.")
     return np.round(hours).astype(int)

@@ -13,7 +13,7 @@ import numpy as np
 
 from data_processing.cube import FILL_VALUE, HUGE, QUANTITIES, check_numbers, conversion
 from data_processing.errors import UserError
-from data_processing.files import replacing, unreadable
+from data_processing.files import check_length, replacing, unreadable
 
 DIMENSIONS = ("init_time", "lead_time", "member", "lat", "lon")
 TEMPERATURES = ("air_temperature", "soil_temperature")
@@ -132,6 +132,7 @@ def open_weather_file(path, lat, lon):
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such file.")
+    check_length(path)
     try:
         dataset = xr.open_dataset(path, decode_times=xr.coders.CFDatetimeCoder(use_cftime=False), decode_timedelta=False,
                                   mask_and_scale=True)
@@ -189,7 +190,13 @@ def read_weather(file, init_time, members=slice(None)):
         for number, name in enumerate(("precipitation", file.temperature)):
             field = file.dataset[name].isel(init_time=order)
             field = field.isel(member=members) if file.members else field.expand_dims(member=1, axis=2)
-            values[held, :, :, number] = np.swapaxes(_physical(field.values, *file.factors[name]), 1, 2)[back]
+            try:
+                raw = field.values
+            except (RuntimeError, OSError) as error:  # the library's words for a chunk that cannot be unpacked
+                raise unreadable(file.path, error) from None
+            if raw.dtype.kind not in "iuf":
+                raise UserError(f"{file.path}: {name} holds no numbers. {PREPARE}.")
+            values[held, :, :, number] = np.swapaxes(_physical(raw, *file.factors[name]), 1, 2)[back]
     return values
 
 

@@ -4,28 +4,40 @@ A `Family` writes good files into a folder and reads them as a script does; a `M
 random: the same mutants are made each time. `READERS` says what is attacked, `mutants()` gives all of them.
 """
 import gzip
+import hashlib
 import io
 import json
 import pickle
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import h5py
 import netCDF4
 import numpy as np
+import torch
 import xarray as xr
-from conftest import ROOT, day_axis, known_values
+from conftest import ROOT, Experiment, day_axis, known_values, weather_values
 from grib_writer import ecmwf_forecast
 
 from data_processing import prepare_era5_land, prepare_smap_l4, prepare_weather_forecast
 from data_processing.cube import cube_days, cube_values, open_cube, write_cube
+from data_processing.era5_files import field_values, open_fields
+from data_processing.record import open_record, scale_record
+from data_processing.splits import split_cube
 from data_processing.twin_files import granule_name, write_era5_month, write_granule, write_regridded_granule
 from data_processing.weather_file import new_weather_file, open_weather_file, read_weather
+from utils.models.convlstm import PAPER_HIDDEN, make_convlstm
+from utils.models.settings import ARCHITECTURE, complete
+from utils.runs import Run, write_json
+from utils.transfer import load_weights, pretrained_model, save_model
+from utils.where_it_helps import read_regions
 
 SAME, CHANGED, REFUSED, EITHER = "same values", "changed but right", "refused", "same values or refused"
+UNGUARDED = "values or refused"  # a byte that no checksum guards: nobody can tell, but nothing may break
 SAMPLES = ROOT.parent / "shared" / "samples"
 TITLE = "Synthetic values of the tests"
 
@@ -210,15 +222,96 @@ def copy_real_era5(name):
     return write
 
 
-def read_rain(product):
-    def read(folder):
-        prepare_era5_land.main(prepare_era5_land.Settings(
-            files=(str(folder / "era5.nc"),), output=str(folder / "out" / "cube.nc"), workers=1, product=product,
-            variables=("precipitation",)))
-        cube = open_cube(folder / "out" / "cube.nc", variables=("precipitation",))
-        return {"days": cube_days(cube).astype(int), "lat": cube["lat"].values, "lon": cube["lon"].values,
-                "precipitation": cube["precipitation"].values}
-    return read
+def read_fields(folder):
+    """Of samples that make no cube."""
+    with open_fields(folder / "era5.nc", folder) as fields:
+        found = {name: field_values(field) for name, field in fields.items()}
+        return found | {f"stamps of {name}": field.stamps.astype(int) for name, field in fields.items()}
+
+
+# ---- a network's weights
+@dataclass(frozen=True)
+class Task(Experiment):
+    """Settings of a small fine-tuning from given weights."""
+
+    hidden: tuple = (4,)
+    scaling: str = "cell"
+    scaling_from: str = "target"
+    pretrained: str = ""
+    source_cube: None = None
+    source_until: None = None
+    further_cubes: tuple = ()
+    worlds: int = 0
+    regions: tuple = ()
+
+
+def open_task(folder, name, first, seed=0, **changes):
+    """Settings, record (scaled) and splits of a small cube in a folder."""
+    path = folder / f"{name}.nc"
+    if not path.exists():
+        write_cube(path, weather_values(400, 4, 5, seed), day_axis(first, 400), 30.0 + np.arange(4), 100.0 + np.arange(5),
+                   {"title": TITLE, "source": "tests"})
+    settings = complete(Task(**changes), learning_rate=1e-3, paper_hidden=PAPER_HIDDEN)
+    cube, splits = split_cube(path, settings)
+    record = open_record(cube, name, splits, max_gap_days=10)
+    return settings, scale_record(record, splits.fit_days, scaling=settings.scaling), splits
+
+
+def write_model(folder):
+    settings, record, splits = open_task(folder, "source", "2010-01-01")
+    torch.manual_seed(0)
+    run = Run(folder / "run" / "ERA5test" / "convlstm" / "source" / "lead3", resume=False, label="source")
+    write_json(run.path("settings.json"), {"cube": {"sha256": "0" * 64}})
+    save_model(run, make_convlstm(settings, record), record, settings, splits)
+    run.path("model.pt").rename(folder / "model.pt")
+    open_task(folder, "target", "2015-01-01", seed=1)
+
+
+def read_model(folder):
+    settings, record, splits = open_task(folder, "target", "2015-01-01", pretrained=str(folder / "model.pt"))
+    _, model = pretrained_model(settings, "convlstm", ARCHITECTURE, splits, record)
+    network = make_convlstm(settings, record)
+    load_weights(network, model)
+    values = {name: value.numpy() for name, value in network.state_dict().items()}
+    return values | {"mean": model["scaler"].mean, "spread": model["scaler"].spread, "static": model["static"].numpy()}
+
+
+# ---- regions to score apart
+def write_regions(folder):
+    mask = np.arange(12).reshape(3, 4) % 3 == 0
+    xr.Dataset({"north": (("lat", "lon"), mask.astype(np.int8)), "south": (("lat", "lon"), (~mask).astype(np.int8))},
+               {"lat": 30.0 + np.arange(3), "lon": 100.0 + np.arange(4)}).to_netcdf(folder / "regions.nc")
+
+
+def read_region_masks(folder):
+    return read_regions((str(folder / "regions.nc"),), 30.0 + np.arange(3), 100.0 + np.arange(4))
+
+
+# ---- what was kept of an earlier start, beside the output
+def write_kept_era5(folder):
+    """A preparation that is done, and another output is asked for: the pieces are used again."""
+    write_era5(folder)
+    read_era5(folder)
+    (folder / "out" / "cube.nc").unlink()
+
+
+def write_kept_forecast(folder):
+    """Of a preparation of forecasts: what was found in the file is kept."""
+    write_grib(folder)
+    read_forecast(folder)
+    (folder / "out" / "weather.nc").unlink()
+    scan, = (folder / "out" / "pieces").glob("scan.*.npz")
+    scan.rename(folder / "out" / "pieces" / "scan.npz")
+
+
+def read_kept_forecast(folder):
+    """The file is another after it was copied: what is kept gets the name that is looked for."""
+    pieces = folder / "out" / "pieces"
+    path = folder / "forecast.grib2"
+    stat = path.stat()
+    key = hashlib.sha256(f"{path} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
+    (pieces / "scan.npz").rename(pieces / f"scan.{key}.npz")
+    return read_forecast(folder)
 
 
 FAMILIES = {
@@ -236,11 +329,17 @@ FAMILIES = {
     "packed weather file": Family("weather.nc", write_weather_file, read_weather_file),
     "GRIB": Family("forecast.grib2", write_grib, read_forecast),
     "forecast NetCDF": Family("forecast.nc", write_forecast_netcdf, read_forecast),
+    "model": Family("model.pt", write_model, read_model),
+    "regions": Family("regions.nc", write_regions, read_region_masks),
+    "kept catalogue": Family("out/pieces/catalogue.json", write_kept_era5, read_era5),
+    "kept scan": Family("out/pieces/scan.npz", write_kept_forecast, read_kept_forecast),
 }
 REAL = {
     "real cube": Family("cube.nc", copy_real_cube, read_cube),
-    "real ERA5": Family("era5.nc", copy_real_era5("era5_land_tp_mixed_expver_2025.nc"), read_rain("era5-land")),
-    "real old ERA5": Family("era5.nc", copy_real_era5("legacy_packed_tp.nc"), read_rain("era5")),
+    "real ERA5": Family("era5.nc", copy_real_era5("era5_land_tp_mixed_expver_2025.nc"), read_fields),
+    "real ERA5 ZIP": Family("era5.nc", copy_real_era5("zip_instant_and_accum.nc"), read_fields),
+    "real old ERA5": Family("era5.nc", copy_real_era5("legacy_packed_tp.nc"), read_fields),
+    "real old ERA5 with expver": Family("era5.nc", copy_real_era5("legacy_expver_dimension.nc"), read_fields),
 }
 """Of real files, where the samples are here."""
 
@@ -303,16 +402,17 @@ def byte_mutants(family, file, write, folder):
     def put(data):
         return lambda folder: (folder / file).write_bytes(data)
 
-    cuts = sorted({1, 7, 100, size // 4, size // 2, 3 * size // 4, size - 100, size - 1})
+    cuts = sorted({1, 7, 100, size // 4, size // 2 + 7, 3 * size // 4, size - 100})
     yield from (Mutant(family, "truncated", f"at byte {cut} of {size}", put(content[:cut]), REFUSED) for cut in cuts)
+    yield Mutant(family, "truncated", "of its last byte", put(content[:-1]), EITHER)  # NetCDF-3 ends in bytes that fill up
     random = np.random.default_rng(size)
     for place in sorted(random.choice(packed, 6, replace=False)) if len(packed) else ():
-        yield Mutant(family, "bits flipped", f"packed values, byte {place}", put(flipped(content, place, random)), REFUSED)
+        yield Mutant(family, "bits flipped", f"packed values, byte {place}", put(flipped(content, place, random)), EITHER)
     for place in sorted(random.integers(0, size, 8)):
-        yield Mutant(family, "bits flipped", f"byte {place}", put(flipped(content, place, random)), EITHER)
+        yield Mutant(family, "bits flipped", f"byte {place}", put(flipped(content, place, random)), UNGUARDED)
     hole = bytearray(content)
     hole[size // 3:2 * size // 3] = bytes(2 * size // 3 - size // 3)
-    yield Mutant(family, "bits flipped", "a third is zeros", put(bytes(hole)), REFUSED)
+    yield Mutant(family, "bits flipped", "a third is zeros", put(bytes(hole)), EITHER if len(packed) else UNGUARDED)
     for name, data in OTHER_CONTENT.items():
         yield Mutant(family, "another file", name, put(data), REFUSED)
     yield Mutant(family, "another file", "compressed by gzip", put(gzip.compress(content, mtime=0)), REFUSED)
@@ -516,8 +616,8 @@ def structure_changes(names):
         ("latitudes", "shuffled", lambda d: d.isel({y: [1, *range(2, d.sizes[y]), 0]})),
         ("latitudes", "not a number", with_values(y, put(1, np.nan))),
         ("latitudes", "infinite", with_values(y, put(1, np.inf))),
-        ("latitudes", "twice the same", with_values(y, put(1, 30.0) if y == "lat" else put(1, 10.2))),
-        ("latitudes", "beyond the pole", with_values(y, lambda a: a + 70)),
+        ("latitudes", "twice the same", with_values(y, lambda a: put(1, a[0])(a))),
+        ("latitudes", "beyond the pole", with_values(y, lambda a: a + 85)),
         ("latitudes", "text", with_values(y, lambda a: np.array([f"{each} N" for each in a], object))),
         ("latitudes", "float32", with_values(y, lambda a: a.astype(np.float32))),
         ("values", "all not a number", with_values(v, lambda a: a.astype(np.float32) * np.nan)),
@@ -760,10 +860,9 @@ GRANULE_CHANGES = [
         ("longitudes", "x is shifted by a cell", lambda file: file["x"].__setitem__(slice(None), file["x"][:] + 9008.055210146), R),
         ("longitudes", "x twice the same", lambda file: file["x"].__setitem__(1, file["x"][0]), R),
         ("longitudes", "x backwards", lambda file: file["x"].__setitem__(slice(None), file["x"][:][::-1]), R),
-        ("latitudes", "y backwards", lambda file: file["y"].__setitem__(slice(None), file["y"][:][::-1]), E),
         ("latitudes", "y shuffled", lambda file: file["y"].__setitem__(slice(None), file["y"][:][[1, 0, 2, 3, 4]]), R))),
 ]
-"""Of one of the day's granules; that y is backwards is other data, which only its neighbours would tell."""
+"""Of one of the day's granules."""
 GRANULE_NAMES = {"no date": "SMAP_L4_SM_gph_20170231T043000_Vv7032_001.h5", "another version": "SMAP_L4_SM_gph_20170801T103000_Vv8011_001.h5",
                  "another hour": "SMAP_L4_SM_gph_20170801T110000_Vv7032_001.h5", "letters": "SMAP_L4_SM_gph_2017080xT103000_Vv7032_001.h5",
                  "year 0": "SMAP_L4_SM_gph_00000801T103000_Vv7032_001.h5", "a later month": "SMAP_L4_SM_gph_20171301T103000_Vv7032_001.h5"}
@@ -912,6 +1011,145 @@ def grib_changes():
     yield "latitudes", "beyond the pole", with_bytes(83, (120_000_000).to_bytes(4, "big")), R
 
 
+# -------------------------------------------------------------------------------------------------------------- model.pt
+def model_changes():
+    """Of a model.pt: kind, name, change of the dict that it holds, what is right."""
+    def without(*keys):
+        def change(model):
+            *way, last = keys
+            for key in way:
+                model = model[key]
+            del model[last]
+        return change
+
+    def other(value, *keys):
+        def change(model):
+            *way, last = keys
+            for key in way:
+                model = model[key]
+            model[last] = value(model[last]) if callable(value) else value
+        return change
+
+    def weight(change):
+        """Change of the first tensor of the weights."""
+        def changed(model):
+            name = next(iter(model["weights"]))
+            model["weights"][name] = change(model["weights"][name])
+        return changed
+
+    for key in ("format", "model", "weights", "scaler", "settings", "label", "cube_sha256", "further_sha256", "learned_until", "lat",
+                "lon", "static"):
+        yield "attribute gone", key, without(key), R
+        yield "attribute of another type", f"{key} is a list of numbers", other([1, 2], key), R
+        yield "attribute of another type", f"{key} is nothing", other(None, key), R
+    for key in ("variables", "kind", "mean", "spread", "source", "first_day", "last_day"):
+        yield "attribute gone", f"{key} of the scaler", without("scaler", key), R
+    yield "another version", "format 1", other(1, "format"), R
+    yield "another version", "format 3 as text", other("3", "format"), R
+    yield "another version", "a format to come", other(99, "format"), R
+    yield "another model", "lstm", other("lstm", "model"), R
+    yield "another model", "a path", other("../../../convlstm", "model"), R
+    yield "another order", "of the scaler's variables", other(lambda names: names[::-1], "scaler", "variables"), R
+    yield "another order", "one variable only", other(["soil_moisture"], "scaler", "variables"), R
+    yield "scaler", "another kind", other("by month", "scaler", "kind"), R
+    yield "scaler", "mean is not a number", other(lambda mean: mean * np.nan, "scaler", "mean"), R
+    yield "scaler", "spread is 0", other(lambda spread: spread * 0, "scaler", "spread"), R
+    yield "scaler", "spread is negative", other(lambda spread: -spread, "scaler", "spread"), R
+    yield "scaler", "of another grid than its maps", other(lambda mean: mean[..., :-1], "scaler", "mean"), R
+    yield "scaler", "one pair, called each cell's", other(lambda mean: mean[:, 0, 0], "scaler", "mean"), R
+    yield "scaler", "double precision", other(lambda mean: mean.double(), "scaler", "mean"), S
+    yield "another grid", "fewer latitudes", other(lambda lat: lat[:-1], "lat"), R
+    yield "another grid", "latitudes are not numbers", other(lambda lat: lat * np.nan, "lat"), R
+    yield "another grid", "static maps of another grid", other(lambda static: static[..., :-1], "static"), R
+    yield "weights", "one gone", lambda model: model["weights"].pop(next(iter(model["weights"]))), R
+    yield "weights", "one more", lambda model: model["weights"].update(more=torch.zeros(3)), R
+    yield "weights", "another shape", weight(lambda value: value.flatten()[:-1]), R
+    yield "weights", "of length 0", weight(lambda value: value[:0]), R
+    yield "weights", "transposed", weight(lambda value: value.flatten()[None]), R
+    yield "weights", "not a number", weight(lambda value: value * np.nan), R
+    yield "weights", "infinite", weight(lambda value: value + np.inf), R
+    yield "weights", "double precision", weight(lambda value: value.double()), S
+    yield "weights", "a list", weight(lambda value: value.tolist()), R
+    yield "weights", "text", weight(lambda value: "weights"), R
+    yield "settings", "another lead time", other(5, "settings", "lead_time"), R
+    yield "settings", "no lead time", without("settings", "lead_time"), R
+    yield "settings", "another size", other([8], "settings", "hidden"), R
+    yield "settings", "another head", other("dense", "settings", "head"), R
+    yield "settings", "more input days", other(60, "settings", "input_days"), R
+    yield "settings", "inputs dropped", other(["season"], "settings", "drop_inputs"), R
+    yield "settings", "scaled otherwise", other("global", "settings", "scaling"), R
+    yield "settings", "told of coming weather", other("observed", "settings", "coming_weather"), R
+    yield "settings", "more than there are", lambda model: model["settings"].update(colour="red"), S
+    yield "dates", "learned from the target's test", other("2016-01-01", "learned_until"), R
+    yield "dates", "learned until no day", other("yesterday", "learned_until"), R
+    yield "dates", "learned until NaT", other("NaT", "learned_until"), R
+
+
+def model_files():
+    """What else a file called model.pt may be: name, what writes it."""
+    def saved(value):
+        return lambda path: torch.save(value, path)
+
+    def zipped(name):
+        """A file of tensors whose instructions are a pickle that executes."""
+        def write(path):
+            torch.save({"format": 3}, path)
+            with zipfile.ZipFile(path) as archive:
+                members = {each: archive.read(each) for each in archive.namelist()}
+            with zipfile.ZipFile(path, "w") as archive:
+                for each, content in members.items():
+                    archive.writestr(each, executing_pickle(str(path.parent / "executed")) if each.endswith(name) else content)
+        return write
+
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        yield f"a pickle that executes, protocol {protocol}", lambda path, protocol=protocol: path.write_bytes(
+            pickle.dumps(_Executes(str(path.parent / "executed")), protocol))
+    yield "a pickle that executes, in a file of tensors", zipped("data.pkl")
+    yield "a pickle that executes, before tensors as of old", lambda path: path.write_bytes(
+        pickle.dumps(0x1950a86a20f9469cfc6c, 2) + pickle.dumps(1001, 2) + executing_pickle(str(path.parent / "executed")))
+    yield "tensors and an object that executes", lambda path: torch.save(
+        {"format": 3, "weights": _Executes(str(path.parent / "executed"))}, path)
+    yield "a whole network", saved(torch.nn.Linear(2, 2))
+    yield "weights alone", saved(torch.nn.Linear(2, 2).state_dict())
+    yield "one tensor", saved(torch.zeros(3))
+    yield "a number", saved(3)
+    yield "a list", saved([1, 2, 3])
+    yield "nothing", saved({})
+    yield "a set", saved({1, 2})
+    yield "tensors as of old", lambda path: torch.save({"format": 3}, path, _use_new_zipfile_serialization=False)
+    yield "a ZIP of something else", lambda path: path.write_bytes(zip_bytes({"data.nc": b"CDF"}))
+    yield "a tensor of 4e15 values in no room", saved({"format": 3, "weights": {"a": torch.zeros(1).expand(10**8, 10**7)}})
+
+
+# ------------------------------------------------------------------------------------------------------ regions, kept
+def region_changes():
+    """Of a NetCDF file of masks."""
+    yield "dimensions permuted", "longitude first", lambda d: d.transpose("lon", "lat"), S
+    yield "dimensions renamed", "latitude", lambda d: d.rename(lat="latitude"), R
+    yield "dimensions gone", "longitude", lambda d: d.isel(lon=0, drop=True), R
+    yield "length 0", "latitude", lambda d: d.isel(lat=[]), R
+    yield "length 1", "latitude", lambda d: d.isel(lat=[0]), R
+    yield "length 2", "a further dimension", lambda d: d.expand_dims(time=2), R
+    yield "longitudes", "a turn further east", lambda d: d.assign_coords(lon=d.lon + 360), S
+    yield "longitudes", "not a number", lambda d: d.assign_coords(lon=d.lon * np.nan), R
+    yield "longitudes", "text", lambda d: d.assign_coords(lon=[f"{each} E" for each in d.lon.values]), R
+    yield "latitudes", "backwards", lambda d: d.isel(lat=slice(None, None, -1)), S
+    yield "latitudes", "half a cell off", lambda d: d.assign_coords(lat=d.lat + 0.5), R
+    yield "values", "text", lambda d: d.assign(north=(("lat", "lon"), np.full((3, 4), "yes", object))), R
+    yield "values", "all not a number", lambda d: d.assign(north=d.north * np.nan), R
+    yield "values", "nowhere", lambda d: d.assign(north=d.north * 0), R
+    yield "variable gone", "all", lambda d: d.drop_vars(["north", "south"]), R
+    yield "attribute of another type", "scale_factor is text", with_attributes("north", scale_factor="one"), R
+    yield "attribute of another type", "units of latitude are nonsense", with_attributes("lat", units="days since yesterday"), E
+
+
+def kept_contents():
+    """What may stand where a catalogue was kept: it is made again."""
+    for name, content in (("a list", []), ("a number", 3), ("nothing", None), ("text", "catalogue"), ("no files", {"version": 1}),
+                          ("files are a list", {"version": 1, "files": []}), ("another version", {"version": 99, "files": {}})):
+        yield name, json.dumps(content)
+
+
 # ---------------------------------------------------------------------------------------------------------- all of them
 def specific_mutants():
     """What only one family can suffer."""
@@ -930,6 +1168,21 @@ def specific_mutants():
         yield Mutant("ERA5 ZIP", kind, name, make, right)
     for kind, name, make, right in grib_changes():
         yield Mutant("GRIB", kind, name, make, right)
+    for kind, name, change, right in model_changes():
+        yield Mutant("model", kind, name, lambda folder, change=change: edit_model(folder / "model.pt", change), right)
+    for name, write in model_files():
+        yield Mutant("model", "another file", name, lambda folder, write=write: write(folder / "model.pt"), R)
+    for kind, name, change, right in region_changes():
+        yield Mutant("regions", kind, name, lambda folder, change=change: rewrite(folder / "regions.nc", change), right)
+    for name, text in kept_contents():
+        yield Mutant("kept catalogue", "another file", name,
+                     lambda folder, text=text: (folder / "out/pieces/catalogue.json").write_text(text), S)
+
+
+def edit_model(path, change):
+    model = torch.load(path, weights_only=True)
+    change(model)
+    torch.save(model, path)
 
 
 def make_folder(name):
