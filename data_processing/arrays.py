@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_processing.errors import UserError
 from data_processing.files import NO_ROOM, PROJECT, replacing
 
 FOLDER = PROJECT / "data" / "arrays"
@@ -130,25 +131,34 @@ def kept_arrays(key, arrays, fill):
     dict name -> numpy.memmap
     """
     folder = FOLDER / key
-    if not folder.exists():
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        with _locked(FOLDER / f".{key}.lock"):
-            if not folder.exists():
-                _make_folder(folder, arrays, fill)
-        _remove_oldest(but=folder)
-    with contextlib.suppress(OSError):  # of another user: it stays as old as it looks
-        os.utime(folder)
-    return {name: open_array(folder / f"{name}.npy") for name in arrays}
+    while True:
+        if not folder.exists():
+            FOLDER.mkdir(parents=True, exist_ok=True)
+            with _locked(FOLDER / f".{key}.lock"):
+                if not folder.exists():
+                    _make_folder(folder, arrays, fill)
+            _remove_oldest()
+        with contextlib.suppress(FileNotFoundError):  # another process has removed it meanwhile
+            os.utime(folder)
+            kept = {name: open_array(folder / f"{name}.npy") for name in arrays}
+            break
+    for name, (shape, dtype) in arrays.items():
+        if kept[name].shape != tuple(shape) or kept[name].dtype != dtype:
+            raise UserError(f"{folder} holds {name} of shape {kept[name].shape}, expected is {tuple(shape)}: remove the folder, it is "
+                            "made again.")
+    return kept
 
 
 def _make_folder(folder, arrays, fill):
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process of the same number that was killed
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        temporary.mkdir()
+        temporary.chmod(0o755)
         fill({name: create_array(temporary / f"{name}.npy", *what) for name, what in arrays.items()})
-        with contextlib.suppress(OSError):  # another process was faster
+        try:
             os.replace(temporary, folder)
+        except OSError:
+            if not folder.exists():  # else another process was faster
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -169,11 +179,12 @@ def _locked(path):
 def kept_text(key, make):
     """Text that `make()` gives, worked out once: data/arrays/<key>.txt."""
     path = FOLDER / f"{key}.txt"
-    if not path.exists():
-        text = make()
-        with replacing(path) as temporary:
-            temporary.write_text(text)
-    return path.read_text()
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text()
+    text = make()
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+    return text
 
 
 def short_key(*parts):
@@ -185,16 +196,21 @@ def short_key(*parts):
     return digest.hexdigest()[:12]
 
 
-def _remove_oldest(but):
-    """Keep the KEPT_ENTRIES that were used last, `but` whatever the clock says, and nothing half made from days ago."""
-    entries = sorted(FOLDER.iterdir(), key=lambda entry: entry.stat().st_mtime)
-    made = [entry for entry in entries if not entry.name.startswith(".") and entry != but]
-    old = [entry for entry in entries if entry.name.startswith(".") and time.time() - entry.stat().st_mtime > ABANDONED]
-    for entry in made[:1 - KEPT_ENTRIES] + old:
+def _remove_oldest():
+    """Keep the KEPT_ENTRIES that were used last, and nothing half made from days ago."""
+    stamps = {}
+    for entry in FOLDER.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process has removed it
+            stamps[entry] = entry.stat().st_mtime_ns
+    entries = sorted(stamps, key=stamps.get)
+    made = [entry for entry in entries if not entry.name.startswith(".")]
+    old = [entry for entry in entries if entry.name.startswith(".") and time.time() - stamps[entry] / 1e9 > ABANDONED]
+    for entry in made[:-KEPT_ENTRIES] + old:
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
         else:
             entry.unlink(missing_ok=True)
+
 
 
 

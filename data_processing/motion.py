@@ -22,7 +22,7 @@ USUAL = (230.0, 10.0)
 USUAL_SPREAD = 180.0
 EVIDENCE = 24.0  # gain in log-probability from no resemblance to a perfect one
 KEPT_EVIDENCE = 0.5  # of a day's evidence, on the day after
-MOTION_VERSION = 1  # of the maps that are kept
+MOTION_VERSION = 2  # of the maps that are kept
 FLAT = 1e-6  # product of mean squares, log(1 + mm d-1)^4, below which there is nothing to compare
 
 

@@ -17,7 +17,7 @@ from data_processing.motion import MOTION_VERSION, RainMotion, motion_block, rai
 from data_processing.scaling import Scaler, fit_scaler
 from data_processing.splits import cut_record
 from data_processing.static_maps import CHANNELS, static_maps
-from data_processing.surroundings import surroundings
+from data_processing.surroundings import block_scaler, surroundings
 
 ARRAYS_VERSION, STATISTICS_VERSION = 1, 1  # of what is kept
 LARGE_BYTES = 1_000_000_000  # of a record whose statistics are kept as well
@@ -49,7 +49,8 @@ class Record:
     static: np.ndarray | None = None  # float32 [S, H, W]
     hidden: tuple[str, ...] = ()  # inputs that networks are not shown
     coming: ComingWeather | None = None  # what networks are told of the days after the last input day; None: nothing
-    copies: dict = field(default_factory=dict)  # of the arrays on a GPU (`utils.batches.resident`)
+    around_scaler: Callable | None = None  # () -> Scaler of the surroundings, worked out when first asked for
+    copies: dict = field(default_factory=dict)  # what is remembered of the arrays: those on a GPU, bytes read (`utils.batches`)
 
     def observed(self, days=slice(None)):
         """Observed soil moisture of some days of the record.
@@ -104,7 +105,7 @@ def with_arrays(record, key, carried, age, antecedent):
     """A record of other values, and what follows from them: its surroundings and the motion of its rain."""
     @cache
     def around():
-        return surroundings(key, carried, age, record.land, record.lat, record.lon)
+        return surroundings(key, carried, age, record.land, record.lat, record.lon, record.input_days - 1)
 
     @cache
     def motion():
@@ -114,7 +115,7 @@ def with_arrays(record, key, carried, age, antecedent):
         rain = carried[:, PRECIPITATION]
         rows, columns = motion_block(record.lat, record.lon)
         shape = len(rain), 2, -(-len(record.lat) // rows), -(-len(record.lon) // columns)
-        return RainMotion(kept_arrays(f"{key}-motion-{short_key(MOTION_VERSION, record.land, len(rain))}",
+        return RainMotion(kept_arrays(f"{key}-motion-{short_key(MOTION_VERSION, record.land, record.input_days, len(rain))}",
                                       {"maps": (shape, np.float32)}, fill)["maps"], rows, columns)
 
     return replace(record, key=key, carried=carried, age=age, antecedent=antecedent, around=around, motion=motion, copies={})
@@ -290,4 +291,10 @@ def scale_record(record, days, *, scaling, scaler=None):
     if scaler is None:
         scaler = of_cells if scaling == "cell" else fitted(scaling)
     record.release()
-    return replace(record, scaler=scaler, static=found["static"])
+    return with_scaler(record, scaler, found["static"])
+
+
+def with_scaler(record, scaler, static):
+    """The record with a Scaler and static maps, float32 [S, H, W]."""
+    return replace(record, scaler=scaler, static=static,
+                   around_scaler=cache(lambda: block_scaler(scaler, record.land, record.around())))

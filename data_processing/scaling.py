@@ -111,7 +111,13 @@ class Scaler:
                             "another grid use scaling_from = 'target' or scaling = 'global'.")
         if isinstance(x, np.ndarray):
             return mean.astype(x.dtype), spread.astype(x.dtype)
-        return x.new_tensor(mean), x.new_tensor(spread)
+        return tuple(torch_like(each, x) for each in (mean, spread))
+
+
+def torch_like(values, x):
+    """An array as a Tensor of the kind and device of x, without waiting for a GPU."""
+    import torch
+    return torch.as_tensor(values, dtype=x.dtype).to(x.device, non_blocking=True)
 
 
 def fit_scaler(values, land, days, time, *, kind, source):

@@ -169,7 +169,7 @@ def _token(folder):
 def _code():
     """Key of the project's modules: workers live on when they are changed."""
     digest = hashlib.sha256()
-    for path in sorted(PROJECT.glob("*/**/*.py")):
+    for path in sorted(PROJECT.glob("[A-Za-z]*/**/*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -15,7 +15,7 @@ from data_processing.motion import spacing_km
 from data_processing.scaling import LOGARITHMIC
 
 BLOCK_KM = 80.0
-VERSION = 1  # of the arrays that are kept
+VERSION = 2  # of the arrays that are kept
 FRESHNESS = np.append(1.0 / (1.0 + np.arange(NO_VALUE)), 0.0).astype(np.float32)  # by age: 1 = observed that day, 0 = missing
 LOGARITHMIC_CHANNELS = [VARIABLES.index(name) for name in LOGARITHMIC]
 
@@ -27,7 +27,7 @@ class Surroundings(NamedTuple):
         Mean of the known values of the block's land cells, fresh ones counting more (of rain: of its logarithm); NaN where
         there is none.
     freshness : float32 [P + T, 3, h, w], or None where blocks are cells: then it follows from the record's age
-        Mean over the block of 1 / (1 + age in days); sea and what is missing count 0.
+        Mean over the block of 1 / (1 + age in days); sea, what is missing and what a block has beyond the map count 0.
     land : bool [h, w]
         Blocks with any land.
     spacing_km : (float, float)
@@ -47,7 +47,7 @@ def block_shape(lat, lon):
     return tuple(max(1, round(BLOCK_KM / km)) for km in spacing_km(lat, lon))
 
 
-def surroundings(key, carried, age, land, lat, lon):
+def surroundings(key, carried, age, land, lat, lon, days_before):
     """What lies around each cell of a record.
 
     Parameters
@@ -59,6 +59,8 @@ def surroundings(key, carried, age, land, lat, lon):
     land : bool [H, W]
     lat, lon : float [H], [W]
         Degrees.
+    days_before : int
+        P, missing days before the record.
 
     Returns
     -------
@@ -78,7 +80,7 @@ def surroundings(key, carried, age, land, lat, lon):
             arrays["carried"][days], arrays["freshness"][days] = block_values(carried[days], age[days], land, rows, columns)
             release(carried, age, *arrays.values())
 
-    key = f"{key}-around-{short_key(VERSION, land, len(carried))}"
+    key = f"{key}-around-{short_key(VERSION, BLOCK_KM, land, days_before, len(carried))}"
     kept = kept_arrays(key, {"carried": (shape, np.float32), "freshness": (shape, np.float32)}, fill)
     return Surroundings(kept["carried"], kept["freshness"], land_share > 0, rows, columns, spacing)
 

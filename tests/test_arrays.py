@@ -5,6 +5,7 @@ import pytest
 from data_processing import arrays
 from data_processing.arrays import create_array, kept_arrays, kept_text, open_array, release
 from data_processing.cube import open_cube
+from data_processing.errors import UserError
 from data_processing.gaps import antecedent_means, carry_forward
 from data_processing.record import open_record, whole_record
 from data_processing.splits import split_cube
@@ -96,3 +97,20 @@ def test_a_cube_cut_at_its_end_has_the_same_arrays_and_one_cut_at_its_start_othe
 def test_a_changed_cube_has_arrays_of_its_own(weather_cube):
     keys = {opened(weather_cube(days=400, seed=seed))[0].key for seed in (1, 2)}
     assert len(keys) == 2
+
+
+def test_surroundings_of_records_of_one_length_but_other_windows_are_their_own(small_cube):
+    """An array cut for a window of 10 days until later days was once taken for one of 30 days until earlier ones."""
+    path = small_cube(values=weather_values(100, 4, 5), step=0.2)
+    for input_days, until in ((10, "2015-06-30"), (30, "2015-06-10")):
+        cube, splits = split_cube(path, complete(Experiment(input_days=input_days), learning_rate=1e-3, paper_hidden=(8, 4)))
+        record = whole_record(cube, "small", splits, 3, until=until)
+        assert record.around().rows == 4
+        means = record.around().carried[:, 1, 0, 0]
+        np.testing.assert_allclose(means[input_days - 1:], record.carried[input_days - 1:, 1, :4, :4].mean((1, 2)), rtol=1e-5)
+
+
+def test_kept_arrays_of_another_shape_are_refused(folder):
+    kept_arrays("key", {"a": ((2,), np.float32)}, lambda found: None)
+    with pytest.raises(UserError, match="remove the folder"):
+        kept_arrays("key", {"a": ((3,), np.float32)}, lambda found: None)

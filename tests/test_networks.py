@@ -208,3 +208,25 @@ def test_forecast_in_tiles_is_that_of_the_whole_map(weather_cube, monkeypatch):
     tiles = forecast_days(network, record, targets, "cpu", progress=False)
     np.testing.assert_allclose(tiles, whole, rtol=1e-5, atol=1e-6)
     assert np.isfinite(whole).all() and whole.std() > 0.01
+
+
+def test_areas_of_a_large_map_are_as_exact_as_those_of_a_small_one():
+    """Sums of known ones: where nothing is known, nothing is left of the rest of the map."""
+    values, known = torch.ones(1, 1, 3, 250, 500), torch.ones(1, 1, 3, 250, 500)
+    values[..., -20:, -20:] = known[..., -20:, -20:] = 0.0
+    means = areas(Around(values, known, None, None, None, None, (120.0, 120.0)))[3][0, 0, :-1].unflatten(0, (250, 500))
+    assert not means[-10:, -10:].any() and (means[:200, :200] == 1).all()
+
+
+@pytest.mark.parametrize("patch", [1, 3, 8, 100])
+def test_cells_of_a_patch_are_land_and_lie_together(patch):
+    land = np.random.default_rng(0).random((20, 30)) < 0.5
+    torch.manual_seed(0)
+    for _ in range(50):
+        row, column = np.divmod(training.random_cells(land, patch), 30)
+        assert land[row, column].all() and len(row) > 0
+        assert np.ptp(row) < patch and np.ptp(column) < patch
+
+
+def test_maps_that_are_small_are_learned_from_as_a_whole():
+    assert training.usual_patch(grid(52, 65)) is None and training.usual_patch(grid(200, 300)) == 64

@@ -7,12 +7,11 @@ import torch
 from data_processing.cube import VARIABLES
 from data_processing.gaps import NO_VALUE
 from data_processing.season import season_terms
-from data_processing.surroundings import block_scaler
 from data_processing.windows import gather, window_view
 
 RELEASE_BYTES = 32_000_000  # of mapped arrays that batches may have touched, before the memory is given back
 GPU_SHARE = 0.5  # of the free memory of a GPU that one array may take
-_touched = 0
+TOUCHED = "bytes touched"
 
 
 @dataclass(frozen=True)
@@ -136,11 +135,12 @@ def make_batch(record, init_days, device, cells=None, shown=(-1,), tell=None, ar
 
 def _release_some(record, windows):
     """Give back the memory of a record's arrays now and then: too often would cost more time than it saves memory."""
-    global _touched
-    _touched += windows * record.input_days * sum(array[0].nbytes for array in (record.carried, record.age, record.antecedent))
-    if _touched > RELEASE_BYTES:
+    touched = windows * record.input_days * sum(array[0].nbytes for array in (record.carried, record.age, record.antecedent))
+    touched += record.copies.get(TOUCHED, 0)
+    if touched > RELEASE_BYTES:
         record.release()
-        _touched = 0
+        touched = 0
+    record.copies[TOUCHED] = touched
 
 
 def look_around(record, init_days, device, cells):
@@ -153,7 +153,7 @@ def look_around(record, init_days, device, cells):
     land = to_device(around.land.astype(np.float32), device)
     freshness.mul_(land)
     values = windows(record, "around.carried", init_days, device)
-    values = block_scaler(record.scaler, record.land, around).scale_in_place(values).nan_to_num_(0.0).mul_(land)
+    values = record.around_scaler().scale_in_place(values).nan_to_num_(0.0).mul_(land)
     blocks, weight = blocks_about(cells, record.land.shape, around)
     row, column = np.divmod(blocks, around.land.shape[1])
     of_motion = [np.minimum(place * size + size // 2, cells_across - 1) // of_block for place, size, cells_across, of_block in zip(
@@ -228,10 +228,18 @@ def resident(record, name, device):
     return torch.from_numpy(array) if copy is None else copy
 
 
+def chosen_device(name):
+    """The torch.device of a setting: of "cuda" the GPU that this process has chosen, by its number, for all its threads."""
+    device = torch.device(name)
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
 def to_device(values, device):
     """A tensor of an array or tensor on the device; from pinned memory and without waiting where it has to travel to a GPU."""
     values = torch.as_tensor(values)
-    if device.type != "cuda" or values.device == device:
+    if device.type != "cuda" or values.device.type == "cuda":
         return values
     return values.pin_memory().to(device, non_blocking=True)
 

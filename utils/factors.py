@@ -18,7 +18,7 @@ from data_processing.coming_weather import CHANNELS_OF, TWIN, own_weather
 from data_processing.cube import VARIABLES
 from data_processing.errors import UserError
 from data_processing.files import checksum, write_csv
-from data_processing.record import INPUTS, Record, open_record
+from data_processing.record import INPUTS, Record, open_record, with_scaler
 from data_processing.splits import Splits, split_cube
 from utils.baselines import cell_mean
 from utils.batches import make_batch
@@ -95,7 +95,7 @@ def open_run(folder):
     record = open_record(cube, cube_file.name, splits, max_gap_days=settings.max_gap_days, hidden=settings.drop_inputs,
                          coming_weather=settings.coming_weather)
     saved = load_model(folder)
-    record = replace(record, scaler=saved["scaler"], static=saved["static"].numpy())
+    record = with_scaler(record, saved["scaler"], saved["static"].numpy())
     network = script[f"make_{model}"](settings, record)
     load_weights(network, saved)
     return OpenedRun(experiment, model, folder, settings, network.eval(), record, splits,

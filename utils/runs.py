@@ -316,13 +316,18 @@ def check_settings(settings):
              "worlds": (getattr(settings, "worlds", 0) >= 0, "0 or more"),
              "pull": (getattr(settings, "pull", 0.0) >= 0, "0 or more"),
              "dropout": (0 <= settings.dropout < 1, "in 0..1, below 1"),
-             "device": (settings.device == "cpu" or settings.device.startswith("cuda") and torch.cuda.is_available(),
+             "device": (settings.device == "cpu" or settings.device in _gpus(),
                         "cpu, or cuda where there is a GPU that torch can use"),
              "precision": (settings.precision != BFLOAT16 or has_bfloat16(settings.device),
                            f"auto or float32: {settings.device} does not multiply in bfloat16 here")}
     for name, (good, expected) in rules.items():
         if not good:
             raise UserError(f"{name} is {getattr(settings, name)!r}; it must be {expected}.")
+
+
+def _gpus():
+    """Names of the GPUs that torch can use here; empty without one."""
+    return ["cuda", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))] if torch.cuda.is_available() else []
 
 
 def is_finished(folder):

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data_processing.arrays import scratch_array
+from data_processing.arrays import pieces, release, scratch_array
 from data_processing.coming_weather import degraded_weather, kept_weather, observed_weather, own_weather
 from data_processing.errors import UserError
 from data_processing.files import write_csv
 from data_processing.record import scale_record
-from utils.baselines import baseline_forecasts
-from utils.batches import Batch, input_day_indices, make_batch, observed_targets, to_device
+from utils.baselines import cell_mean, damped_persistence
+from utils.batches import Batch, chosen_device, input_day_indices, make_batch, observed_targets, to_device
 from utils.ensembles import write_validation
 from utils.processes import batch_share, by_first, count, is_first, mean_over_processes, own_random, rank, shared_network
 
@@ -174,9 +174,8 @@ def train(new_network, record, splits, settings, run, scaler=None, further=()):
 
     scaled, network = prepare(splits.fit_days)
     days = validation_days(splits.validation)
-    damped = baseline_forecasts(scaled, days, splits.fit_days)["damped_persistence"]
     cells = spread_cells(record.land)
-    damped = root_mean_square(damped.reshape(*damped.shape[:2], -1)[..., cells], scaled, days, cells)
+    damped = root_mean_square(damped_at(scaled, days, splits.fit_days, cells), scaled, days, cells)
     if not math.isfinite(damped):
         raise UserError(f"{record.name} has no observed soil moisture on any of the {len(days)} validation days that are "
                         f"scored, {record.time[days[0]]} to {record.time[days[-1]]}. Choose other dates.")
@@ -211,6 +210,14 @@ def train(new_network, record, splits, settings, run, scaler=None, further=()):
         move_weights(network, start, share)
         print(f"fine-tuned weights: {share:.2f} of the way from the pre-trained ones", flush=True)
     return network, scaled
+
+
+def damped_at(record, targets, history_days, cells):
+    """Forecasts of damped persistence at some cells (int ndarray [C]), float32 [N, L, C], m3 m-3."""
+    observed, carried = record.observed_maps, record.carried_soil_moisture
+    mean = cell_mean(observed, history_days)
+    maps = (damped_persistence(carried, observed, history_days, targets, lead_time, mean) for lead_time in record.lead_times)
+    return np.stack([of_lead.reshape(len(targets), -1)[:, cells] for of_lead in maps], axis=1)
 
 
 @by_first
@@ -313,7 +320,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
         Number of steps after which the weights were taken.
     """
     keep_freed_memory()
-    device = torch.device(settings.device)
+    device = chosen_device(settings.device)
     network.to(device)
     groups = parameter_groups(network, settings)
     frozen = {name: value.clone() for name, value in network.named_parameters() if not value.requires_grad}
@@ -345,7 +352,8 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
             optimizer.load_state_dict(state["optimizer"])
             schedule.load_state_dict(state["schedule"])
             torch.set_rng_state(state["random_state"].cpu())
-            torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda_random_states"]])
+            if device.type == "cuda" and state["cuda_random_states"]:
+                torch.cuda.set_rng_state(state["cuda_random_states"][0].cpu(), device)
             progress = state["progress"]
 
     def save():
@@ -355,7 +363,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
         run.save_checkpoint({"phase": phase, "phases": phases, "share": share, "log": log, "progress": progress,
                              "network": network.state_dict(), "optimizer": optimizer.state_dict(),
                              "schedule": schedule.state_dict(), "random_state": torch.get_rng_state(),
-                             "cuda_random_states": torch.cuda.get_rng_state_all()})
+                             "cuda_random_states": [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []})
         saved_at = clock.monotonic()
         saving_seconds = saved_at - started
 
@@ -744,10 +752,15 @@ def bound_and_members(record):
 
 
 def told_forecast(bound, members):
-    """The forecast that coming weather is there for: the mean of the members [M, N, L, H, W], or without any the bound."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # the sea has no mean
-        return np.nanmean(members, axis=0) if len(members) else bound
+    """The forecast that coming weather is there for: the mean of the members [M, N, L, ...], or without any the bound."""
+    if not len(members):
+        return bound
+    mean = scratch_array(bound.shape)
+    for days in pieces(mean, *members):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # the sea has no mean
+            mean[days] = np.nanmean([member[days] for member in members], axis=0)
+    return mean
 
 
 def on_maps(network, record, targets, device, progress, tell):
@@ -758,10 +771,13 @@ def on_maps(network, record, targets, device, progress, tell):
     for piece, forecast in forecast_pieces(network, record, targets, device, land, tell, progress):
         if maps is None:
             maps = scratch_array((len(forecast), *shape))
-            maps[:] = np.nan
+            flat = maps.reshape(-1, record.land.size)
+            for rows in pieces(flat):
+                flat[rows] = np.nan
         place = maps.reshape(*maps.shape[:3], -1)
         for number, (rows, leads) in enumerate(piece.places):
             place[:, rows[:, None], leads[:, None], piece.cells] = forecast[:, number, leads]
+        release(maps)
     return maps
 
 
@@ -804,7 +820,7 @@ class Piece(NamedTuple):
 
 def forecast_pieces(network, record, targets, device, cells, tell, progress):
     """Yield (Piece, float32 ndarray [M, windows, L, c]), m3 m-3: memory does not grow with the days or the map."""
-    device = torch.device(device)
+    device = chosen_device(device)
     network.to(device).eval()
     wanted = np.asarray(targets)[:, None] - record.lead_times  # [N, L] init days
     init_days = np.unique(wanted)

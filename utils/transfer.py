@@ -13,7 +13,7 @@ from data_processing.motion import spacing_km
 from data_processing.scaling import Scaler
 from data_processing.splits import parse_date
 from utils.models.settings import ARCHITECTURE
-from utils.processes import by_first
+from utils.processes import by_first, from_first
 from utils.runs import (find_cube, is_finished, plain, read_json, run_folder, run_name, save_tensors, setting_differences)
 from utils.study import script_settings
 
@@ -195,7 +195,7 @@ def _source_model(settings, model, splits, record):
         raise UserError(f"{source_file.path} has {_grid_text(grid)}, the target {_grid_text(vars(record))}: "
                         f"{ANY_GRID}.")
     folder, asked = source_run(settings, model, splits)
-    if not is_finished(folder):
+    if not from_first(lambda: is_finished(folder)):
         print(f"no pre-trained run in {folder}: ERA5test/{model}.py makes it first", flush=True)
         script, source_settings = script_settings("ERA5test", model, **asked, resume=settings.resume)
         script["train_and_test"](source_settings)

@@ -264,8 +264,11 @@ def areas(around):
 
 
 def running_sums(maps, margin):
-    """Sums of maps [..., h, w] over all rows and columns up to each, beyond the map as well, by `margin` cells."""
-    return nn.functional.pad(maps, (margin + 1, margin) * 2).cumsum(-1).cumsum(-2)
+    """Sums of maps [..., h, w] over all rows and columns up to each, beyond the map as well, by `margin` cells.
+
+    In float64: what is left of their differences must be small against one value, however large the map.
+    """
+    return nn.functional.pad(maps, (margin + 1, margin) * 2).cumsum(-1, dtype=torch.float64).cumsum(-2)
 
 
 def square_sums(running, margin, width):
@@ -273,7 +276,7 @@ def square_sums(running, margin, width):
     height, columns = (size - 2 * margin - 1 for size in running.shape[-2:])
     below, above = margin - width // 2, margin + width // 2 + 1
     rows = running[..., above:above + height, :] - running[..., below:below + height, :]
-    return rows[..., above:above + columns] - rows[..., below:below + columns]
+    return (rows[..., above:above + columns] - rows[..., below:below + columns]).float()
 
 
 def values_at(maps, map_shape, rows, columns):
