@@ -91,6 +91,7 @@ def test_lock_does_not_live_on_in_processes_that_were_started_meanwhile(tmp_path
     (RuntimeError("[enforce fail at alloc_cpu.cpp:1] . DefaultCPUAllocator: can't allocate memory: you tried to\nallocate 8 bytes"),
      ["not enough memory ([enforce fail", "go on"]),
     (RuntimeError("can't start new thread"), ["not enough memory"]),
+    (RuntimeError("could not create a primitive"), ["not enough memory"]),
 ])
 def test_faults_of_the_machine_are_told_in_one_line(error, words):
     line = fault_line(error, "go on")
@@ -311,7 +312,7 @@ def test_full_disk_that_then_has_room(make, kilobytes, tmp_path):
                 room = "free" if "free. Choose fewer days" in last else "no room is left on this disk"  # told before a download
                 check_fault(code, last, errors, room)
                 check_whole(place / case.folder)
-            remount(place, "size=500m")
+            remount(place, "size=3g")
             check_goes_on(case, tmp_path, place)
 
 
@@ -331,7 +332,7 @@ def test_folder_that_may_not_be_written_to(make, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make, megabytes", [(training, (600, 800, 900, 1000, 1100, 1200, 1300, 1500, 2000)),
+@pytest.mark.parametrize("make, megabytes", [(training, (500, 700, 800, 900, 1000, 1050, 1200)),
                                              (smap_preparation, (300, 500, 700, 1000))], ids=["training", "smap_preparation"])
 def test_limit_of_memory(make, megabytes, tmp_path):
     """It ends in one line, or well."""
@@ -342,6 +343,8 @@ def test_limit_of_memory(make, megabytes, tmp_path):
             code, last, errors = run_limited(case, place, resume=True, AS=size * 2 ** 20)
             if code == 0:
                 break
+            if code == 1 and last.startswith("OpenBLAS error: Memory allocation"):
+                continue  # it ends the process itself
             check_fault(code, last, errors, "memory")
             check_whole(place / case.folder)
         else:

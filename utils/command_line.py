@@ -16,7 +16,8 @@ OTHER_FOLDER = "give another --folder"  # what a second process may do while one
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 # What libraries say, besides MemoryError, where the system gives no more memory
 NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory", "can't start new thread", "bad_alloc",
-             "memory allocation (malloc) failure", "resource temporarily unavailable", "failed to map segment")
+             "memory allocation (malloc) failure", "resource temporarily unavailable", "failed to map segment",
+             "could not create a primitive")  # oneDNN, for want of memory for its code
 SETTINGS_HELP = """
 With --settings FILE, the settings.json of a run, it is made again: its settings are the defaults of the others, and the files
 that it was made from must be the same.
