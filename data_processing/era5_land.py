@@ -72,7 +72,7 @@ def catalogue(paths, folder):
         kept = json.loads(store.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         kept = {}
-    if kept.get("version") != CATALOGUE_VERSION:
+    if not (isinstance(kept, dict) and kept.get("version") == CATALOGUE_VERSION and isinstance(kept.get("files"), dict)):
         kept = {"version": CATALOGUE_VERSION, "files": {}}
     keys = {path: _key(path) for path in paths}
     new = [path for path in paths if keys[path] not in kept["files"]]

@@ -10,6 +10,7 @@ from data_processing.cube import SOIL_MOISTURE, UNITS, VARIABLES
 from data_processing.errors import UserError
 
 KINDS = ("global", "cell")
+STATE = ("variables", "kind", "mean", "spread", "source", "first_day", "last_day")  # of a scaler that was saved
 # Rain is skewed: most days have none, a few have 100 mm; its logarithm log(1 + rain) is what is scaled.
 LOGARITHMIC = ("precipitation",)
 # Smallest spread: keeps constant cells (desert rain, soil under snow) from blowing noise up. In the unit of
@@ -91,13 +92,21 @@ class Scaler:
     @classmethod
     def from_state(cls, state):
         """Scaler of a dict that `to_state` made; arrays may be numpy arrays, lists or tensors."""
+        lacking = [name for name in STATE if name not in state]
+        if lacking:
+            raise UserError(f"the scaler lacks {', '.join(lacking)}; train again.")
         units = tuple(UNITS.values())
         saved = tuple(state["variables"]), tuple(state.get("units", units))  # without units: before they were saved
         if saved != (VARIABLES, units):
             raise UserError(f"the scaler was saved for {' in '.join(map(str, saved))}, this version has {VARIABLES} in {units}; "
                             "train again.")
-        return cls(kind=state["kind"], mean=np.asarray(state["mean"], np.float32),
-                   spread=np.asarray(state["spread"], np.float32), source=state["source"],
+        mean, spread = (np.asarray(state[name], np.float32) for name in ("mean", "spread"))
+        dimensions = {"global": 1, "cell": 3}.get(state["kind"])
+        if not (mean.shape == spread.shape and mean.ndim == dimensions and len(mean) == len(VARIABLES)
+                and np.isfinite(mean).all() and np.isfinite(spread).all() and (spread > 0).all()):
+            raise UserError(f"the scaler (kind {state['kind']!r}) has means {mean.shape} and spreads {spread.shape} that are no "
+                            "numbers to scale with; train again.")
+        return cls(kind=state["kind"], mean=mean, spread=spread, source=state["source"],
                    first_day=state["first_day"], last_day=state["last_day"])
 
     def _pair(self, x, channel=slice(None)):

@@ -7,6 +7,8 @@ message, for what it holds and where; a field is read when it is needed. Units a
 Layouts: https://confluence.ecmwf.int "ECMWF open data: real-time forecasts" and "TIGGE"; GEFS: the stepRange of its messages.
 """
 import json
+import zipfile
+import zlib
 from typing import NamedTuple
 
 import netCDF4
@@ -100,9 +102,9 @@ def stored_scan(path):
         with np.load(path) as kept:
             fields = kept["fields"]
             grids, origin = json.loads(str(kept["rest"]))
-    except (OSError, ValueError, KeyError):
+            return Scan(fields, [tuple(map(tuple, grid)) for grid in grids], origin)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
-    return Scan(fields, [tuple(map(tuple, grid)) for grid in grids], origin)
 
 
 class FieldReader:

@@ -393,7 +393,8 @@ def missing_at(name, place):
 
 # ------------------------------------------------------------------------------------------------------------ bytes
 def byte_mutants(family, file, write, folder):
-    """Cut, flipped, and something else under the file's name."""
+    """Cut, flipped, and something else under the file's name. What was only kept is made again."""
+    refused, flipped_right = (SAME, EITHER) if "/" in file else (REFUSED, EITHER if guarded(family) else UNGUARDED)
     write(folder)
     content = (folder / file).read_bytes()
     packed = packed_bytes(folder / file)
@@ -403,20 +404,25 @@ def byte_mutants(family, file, write, folder):
         return lambda folder: (folder / file).write_bytes(data)
 
     cuts = sorted({1, 7, 100, size // 4, size // 2 + 7, 3 * size // 4, size - 100})
-    yield from (Mutant(family, "truncated", f"at byte {cut} of {size}", put(content[:cut]), REFUSED) for cut in cuts)
+    yield from (Mutant(family, "truncated", f"at byte {cut} of {size}", put(content[:cut]), refused) for cut in cuts)
     yield Mutant(family, "truncated", "of its last byte", put(content[:-1]), EITHER)  # NetCDF-3 ends in bytes that fill up
     random = np.random.default_rng(size)
     for place in sorted(random.choice(packed, 6, replace=False)) if len(packed) else ():
         yield Mutant(family, "bits flipped", f"packed values, byte {place}", put(flipped(content, place, random)), EITHER)
     for place in sorted(random.integers(0, size, 8)):
-        yield Mutant(family, "bits flipped", f"byte {place}", put(flipped(content, place, random)), UNGUARDED)
+        yield Mutant(family, "bits flipped", f"byte {place}", put(flipped(content, place, random)), flipped_right)
     hole = bytearray(content)
     hole[size // 3:2 * size // 3] = bytes(2 * size // 3 - size // 3)
-    yield Mutant(family, "bits flipped", "a third is zeros", put(bytes(hole)), EITHER if len(packed) else UNGUARDED)
+    yield Mutant(family, "bits flipped", "a third is zeros", put(bytes(hole)), EITHER if len(packed) else flipped_right)
     for name, data in OTHER_CONTENT.items():
-        yield Mutant(family, "another file", name, put(data), REFUSED)
-    yield Mutant(family, "another file", "compressed by gzip", put(gzip.compress(content, mtime=0)), REFUSED)
+        yield Mutant(family, "another file", name, put(data), refused)
+    yield Mutant(family, "another file", "compressed by gzip", put(gzip.compress(content, mtime=0)), refused)
     yield Mutant(family, "another file", "two files, one behind the other", put(content + content), EITHER)
+
+
+def guarded(family):
+    """Whether a checksum guards each byte of a family's file: those of a ZIP."""
+    return family in ("ERA5 ZIP", "real ERA5 ZIP", "model", "kept scan")
 
 
 def flipped(content, place, random):

@@ -20,6 +20,7 @@ from data_processing.splits import asked_lead_times, audit_rows, format_audit, w
 from data_processing.twin import cube_path
 from utils.precision import BFLOAT16, choose_precision, describe_precision, has_bfloat16
 from utils.processes import all_processes, by_first, first_before_others, from_first, is_first
+from utils.tensor_files import load_tensors
 from utils.where_it_helps import read_regions
 
 PACKAGES = ("torch", "numpy", "xarray", "netCDF4", "scipy", "matplotlib", "cartopy", "tyro")
@@ -128,7 +129,7 @@ class Run:
         path = self.path("checkpoint.pt")
         if not (self.resume and path.exists()):
             return None
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return load_tensors(path)
 
 
 @first_before_others()

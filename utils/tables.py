@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import torch
 import xarray as xr
 
 from data_processing.coming_weather import NOT_TOLD, OBSERVED, kind_of, source_weather
@@ -20,7 +19,7 @@ from utils.models.forms import FORMS, HEAVY
 from utils.reporting import BOUND, forecaster_name
 from utils.runs import find_cube
 from utils.study import is_made, load_script, run_or_reuse, short_pretraining, test_days
-from utils.transfer import source_cut, source_of
+from utils.transfer import load_model, source_cut, source_of
 
 BOUND_TRAINING = kind_of(OBSERVED).training
 EXPERIMENT = {"scratch": "SMAPtest", "transferred": "finetune-SMAPtest", kind_of("file").training: "finetune-SMAPtest",
@@ -286,7 +285,7 @@ def metrics_of(folder, model, lead_time):
 def count_weights(run):
     """Number of weights of a run's network."""
     folder = run.folder if run.seeds == 1 else next(run.folder.glob("seed*"))
-    weights = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)["weights"]
+    weights = load_model(folder)["weights"]
     return sum(value.numel() for value in weights.values())
 
 

@@ -16,8 +16,11 @@ from utils.models.settings import ARCHITECTURE
 from utils.processes import by_first, from_first
 from utils.runs import (find_cube, is_finished, plain, read_json, run_folder, run_name, save_tensors, setting_differences)
 from utils.study import script_settings
+from utils.tensor_files import load_tensors
 
 MODEL_FORMAT = 3
+CONTENT = {"model": str, "weights": dict, "scaler": dict, "settings": dict, "label": str, "cube_sha256": str, "further_sha256": list,
+           "learned_until": str, "lat": torch.Tensor, "lon": torch.Tensor, "static": torch.Tensor}  # of a model.pt
 ANY_GRID = "only head = 'local' with scaling_from = 'target' (or scaling = 'global') goes from one grid to another"
 # settings of both runs, besides those of the architecture
 SHARED = ("lead_time", "lead_times", "input_days", "max_gap_days", "scaling", "drop_inputs")
@@ -54,7 +57,7 @@ def load_model(path):
     Returns
     -------
     dict
-        model (name of the script), weights, scaler (a Scaler), settings, label and cube_sha256 (of the cube), further_sha256
+        path, model (name of the script), weights, scaler (a Scaler), settings, label and cube_sha256 (of the cube), further_sha256
         (of further cubes), learned_until (last day of all cubes), lat, lon, static (maps).
 
     Raises
@@ -66,15 +69,29 @@ def load_model(path):
     path = path / "model.pt" if path.is_dir() else path
     if not path.exists():
         raise UserError(f"{path}: no such file; give a finished run's folder or its model.pt.")
-    try:
-        model = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a file that is not its own
-        raise UserError(f"{path}: not a model that can be read ({type(error).__name__}).") from None
+    model = load_tensors(path)
     if not isinstance(model, dict) or model.get("format") != MODEL_FORMAT:
         raise UserError(f"{path}: not a model of this version; train again.")
-    if not all(bool(torch.isfinite(value).all()) for value in model["weights"].values()):
-        raise UserError(f"{path}: some of its weights are no numbers; train again.")
-    return model | {"scaler": Scaler.from_state(model["scaler"])}
+    try:
+        _check_model(model)
+        return model | {"path": path, "scaler": Scaler.from_state(model["scaler"])}
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _check_model(model):
+    """Raise where the content of a model.pt is not what `save_model` writes."""
+    wrong = [name for name, kind in CONTENT.items() if not isinstance(model.get(name), kind)]
+    if wrong:
+        raise UserError(f"{', '.join(wrong)} lacks or is something else: no model of this project, or damaged; train again.")
+    parse_date(model["learned_until"], "learned_until")
+    spoilt = [name for name, value in model["weights"].items() if not isinstance(value, torch.Tensor) or not value.isfinite().all()]
+    if spoilt:
+        raise UserError(f"the weights {', '.join(spoilt[:3])} are not numbers everywhere; train again.")
+    cells = [len(model[axis]) for axis in ("lat", "lon") if model[axis].ndim == 1 and model[axis].isfinite().all()]
+    mean = torch.as_tensor(model["scaler"].get("mean", 0.0))
+    if any(list(maps.shape[-2:]) != cells for maps in (model["static"], mean) if maps.ndim > 1) or len(cells) < 2:
+        raise UserError("latitudes, longitudes and maps do not belong together; train again.")
 
 
 def pretrained_model(settings, model, architecture, splits, record):
@@ -278,8 +295,12 @@ def last_learned_day(path, until):
 
 
 def load_weights(network, model):
-    """Start a network from pre-trained weights (`load_model`)."""
-    network.load_state_dict(model["weights"])
+    """Start a network from pre-trained weights (`load_model`); a UserError where they are another network's."""
+    try:
+        network.load_state_dict(model["weights"])
+    except RuntimeError as error:
+        raise UserError(f"{model['path']}: the weights do not fit this network ({' '.join(str(error).split())[:200]}). Name a run of "
+                        "the same network and settings.") from None
 
 
 def _any_grid(settings):

@@ -9,7 +9,7 @@ from scipy.special import ndtr
 
 from data_processing.arrays import blocks, in_turn, pieces, read_rows, scratch_array
 from data_processing.errors import UserError
-from data_processing.files import write_csv
+from data_processing.files import unreadable, write_csv
 from utils.evaluation import MINIMUM_CELL_VALUES, MINIMUM_VALUES, cell_moments, pooled_scores
 
 SEASONS = {"DJF": (12, 1, 2), "MAM": (3, 4, 5), "JJA": (6, 7, 8), "SON": (9, 10, 11)}
@@ -48,9 +48,7 @@ def read_regions(regions, lat, lon):
     found = {}
     for region in regions:
         if region.endswith(".nc"):
-            with xr.open_dataset(region) as dataset:
-                for name, values in dataset.data_vars.items():
-                    found[str(name)] = mask_on_cells(values, lat, lon, f"{region}: {name}")
+            found |= read_masks(region, lat, lon)
             continue
         try:
             name, box = region.split(":")
@@ -62,11 +60,27 @@ def read_regions(regions, lat, lon):
     return found
 
 
+def read_masks(path, lat, lon):
+    """The masks of a NetCDF file: dict name -> bool [H, W]."""
+    try:
+        with xr.open_dataset(path) as dataset:
+            dataset.load()
+    except Exception as error:  # whatever the library raises for a file that is not its own
+        raise unreadable(path, error) from None
+    if not dataset.data_vars:
+        raise UserError(f"{path} holds no mask; give variables (lat, lon) that are not 0 where a region is.")
+    found = {str(name): mask_on_cells(values, lat, lon, f"{path}: {name}") for name, values in dataset.data_vars.items()}
+    empty = [name for name, mask in found.items() if not mask.any()]
+    if empty:
+        raise UserError(f"{path}: {', '.join(empty)} is 0 or missing in every cell; a mask is not 0 where its region is.")
+    return found
+
+
 def mask_on_cells(values, lat, lon, what):
     """Mask bool [H, W] of a DataArray (lat, lon), its rows and columns put in the order of the cells by their coordinates."""
     rows, columns = (nearest(values[axis].values if axis in values.coords else np.empty(0), wanted, period)
                      for axis, wanted, period in (("lat", lat, None), ("lon", lon, 360.0)))
-    if set(values.dims) != {"lat", "lon"} or rows is None or columns is None:
+    if set(values.dims) != {"lat", "lon"} or values.dtype.kind not in "iufb" or rows is None or columns is None:
         raise UserError(f"{what} has {dict(values.sizes)}; give the mask (lat, lon) on the cube's {len(lat)} x {len(lon)} cells, "
                         f"{lat[0]:.2f} to {lat[-1]:.2f} N, {lon[0]:.2f} to {lon[-1]:.2f} E.")
     return np.nan_to_num(values.transpose("lat", "lon").values[np.ix_(rows, columns)]) != 0
@@ -74,7 +88,7 @@ def mask_on_cells(values, lat, lon, what):
 
 def nearest(found, wanted, period=None):
     """Index of each wanted coordinate among those found, degrees; None where one of them is missing."""
-    if not found.size:
+    if not found.size or found.dtype.kind not in "iuf":
         return None
     distance = np.abs(found[None] - wanted[:, None])
     if period:
