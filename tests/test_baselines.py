@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+from conftest import Experiment
 
 from data_processing.cube import VARIABLES, cube_days, cube_values, open_cube
 from data_processing.gaps import carry_forward
+from data_processing.record import open_record
+from data_processing.splits import split_cube
 from utils import baselines
+from utils.water_balance import water_balance
 
 # Lead time: (RMSE, pooled R2) of persistence and of damped persistence, values without a recent observation.
 SAMPLE_SCORES = {1: ((0.0490, 0.838), (0.0445, 0.866), 38), 3: ((0.0565, 0.785), (0.0499, 0.833), 57),
@@ -102,6 +106,7 @@ def test_lead_time_zero_is_refused(record):
         baselines.persistence(observed, np.array([len(observed) + 1]), 1, mean)
 
 
+@np.errstate(all="raise")  # nothing is divided by a count of 0
 def test_cell_mean(record):
     _, observed, history_days = record
     mean = baselines.cell_mean(observed, history_days)
@@ -111,8 +116,42 @@ def test_cell_mean(record):
     assert mean[1, 2] == pytest.approx(own.mean())
     with pytest.raises(ValueError, match="No soil moisture is observed on the 0 history days"):
         baselines.cell_mean(observed, np.zeros(len(observed), bool))
-    with pytest.raises(ValueError, match="one true or false per day"):
-        baselines.cell_mean(observed, history_days[:-1])
+
+
+def test_cell_that_is_seen_once_has_a_mean_which_counts_for_the_others():
+    observed = np.full((4, 1, 3), np.nan, np.float32)
+    observed[:2, 0, 0], observed[1, 0, 1], observed[3, 0, 2] = (0.1, 0.2), 0.35, 0.9
+    mean = baselines.cell_mean(observed, np.arange(4) < 3)
+    np.testing.assert_allclose(mean, [[0.15, 0.35, 0.25]], rtol=1e-6)
+
+
+def test_history_days_of_another_length_are_refused(record):
+    time, observed, history_days = record
+    mean, short = baselines.cell_mean(observed, history_days), history_days[:-1]
+    for ask in (lambda: baselines.cell_mean(observed, short),
+                lambda: baselines.damping_factor(observed, observed, short, 1, mean),
+                lambda: baselines.climatology(observed, time, short, time[:1], mean)):
+        with pytest.raises(ValueError, match="one true or false per day"):
+            ask()
+
+
+def test_baseline_forecasts_are_those_of_each_lead_time(weather_cube):
+    cube, splits = split_cube(weather_cube(days=500), Experiment(lead_times=(2, 5), input_days=3, test_days=30))
+    record = open_record(cube, "small", splits, max_gap_days=10)
+    history, targets = splits.history_days, splits.test
+    forecasts = baselines.baseline_forecasts(record, targets, history)
+    carried, observed = record.carried_soil_moisture, record.observed_maps
+    mean = baselines.cell_mean(observed, history)
+    assert list(forecasts) == ["persistence", "damped_persistence", "climatology", "water_balance"]
+    usual = baselines.climatology(observed, record.time, history, record.time[targets], mean)
+    assert usual.std(axis=0).max() > 0  # a season
+    for lead, lead_time in enumerate((2, 5)):
+        expected = {"persistence": carried[targets - lead_time], "climatology": usual,
+                    "damped_persistence": baselines.damped_persistence(carried, observed, history, targets, lead_time, mean),
+                    "water_balance": water_balance(record, targets, lead_time, history, mean)}
+        for name, values in expected.items():
+            np.testing.assert_array_equal(forecasts[name][:, lead], values)
+            assert np.isfinite(values).all() and forecasts[name].dtype == np.float32
 
 
 def test_damping_factor_is_least_squares_on_history_pairs(record):
@@ -141,7 +180,13 @@ def test_cell_with_few_pairs_takes_the_shared_factor():
     factor = baselines.damping_factor(observed, observed, history_days, 1, mean)
     assert factor[0, 1] == pytest.approx(np.clip(shared, 0, 1))
     own = (before * after)[:, 0, 0].sum() / (before ** 2)[:, 0, 0].sum()
-    assert factor[0, 0] == pytest.approx(np.clip(own, 0, 1))
+    assert factor[0, 0] == pytest.approx(np.clip(own, 0, 1)) != factor[0, 1]
+    enough = observed.copy()
+    enough[60, 0, 1] = enough[59, 0, 1]  # one pair more
+    mean = baselines.cell_mean(enough, history_days)
+    anomaly = (enough - mean.astype(float))[:61, 0, 1]
+    own = (anomaly[:-1] * anomaly[1:]).sum() / (anomaly[:-1] ** 2).sum()
+    assert baselines.damping_factor(enough, enough, history_days, 1, mean)[0, 1] == pytest.approx(np.clip(own, 0, 1))
 
 
 def test_damping_factor_stays_within_0_and_1():
@@ -184,7 +229,16 @@ def test_climatology_shrinks_by_the_ridge():
     observed = wave.astype(np.float32)[:, None, None]
     forecast = baselines.climatology(observed, time, np.ones(365, bool), time[:1],
                                      np.zeros((1, 1), np.float32))
-    assert forecast.item() == pytest.approx(182.5 / (182.5 + baselines.CLIMATOLOGY_RIDGE), rel=1e-5)
+    assert forecast.item() == pytest.approx(182.5 / (182.5 + 20), rel=1e-5)
+
+
+def test_climatology_has_an_annual_and_a_semiannual_wave_and_no_shorter_one():
+    time = np.arange("2013-01-01", "2014-01-01", dtype="datetime64[D]")
+    angle = 2 * np.pi * np.arange(365) / 365
+    for waves in (1, 2, 3):
+        observed = np.cos(waves * angle).astype(np.float32)[:, None, None]
+        forecast = baselines.climatology(observed, time, np.ones(365, bool), time[:1], np.zeros((1, 1), np.float32))
+        assert forecast.item() == pytest.approx(0.0 if waves == 3 else 182.5 / 202.5, abs=1e-5)
 
 
 def test_climatology_of_less_than_a_year_is_the_mean(record):
@@ -193,6 +247,7 @@ def test_climatology_of_less_than_a_year_is_the_mean(record):
     mean = baselines.cell_mean(observed, history_days)
     forecast = baselines.climatology(observed, time, history_days, time[-3:], mean)
     np.testing.assert_array_equal(forecast, np.stack([mean] * 3))
+    assert baselines.climatology(observed, time, history_days, time[-3:], mean.astype(float)).dtype == np.float32
 
 
 def test_climatology_has_no_hole_on_land(record):

@@ -1,5 +1,7 @@
 """Scaling: fitted on given days over land, named, reversible, the same for numpy and torch."""
 
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import data_processing.scaling as scaling
 from data_processing import arrays
 from data_processing.cube import VARIABLES
 from data_processing.errors import UserError
-from data_processing.scaling import SMALLEST_SPREAD, Scaler, fit_scaler
+from data_processing.scaling import Scaler, fit_scaler
 
 DAYS = day_axis("2015-04-01", 80)
 TRAINING = np.arange(80) < 50
@@ -104,7 +106,7 @@ def test_constant_field_has_the_smallest_spread():
         scaler = fit(values, kind)
         np.testing.assert_allclose(scaler.mean.reshape(3, -1)[:, 0], [np.log(2), 1, 1], rtol=1e-6)
         np.testing.assert_allclose(scaler.spread.reshape(3, -1)[:, 0],
-                                   [SMALLEST_SPREAD[name] for name in VARIABLES])
+                                   [0.1, 0.01, 1.0])  # log(1 + mm d-1), m3 m-3, K
 
 
 def test_cell_with_few_values_and_sea_have_the_global_pair(values):
@@ -115,6 +117,21 @@ def test_cell_with_few_values_and_sea_have_the_global_pair(values):
         assert one.mean[1, row, column] == all_cells.mean[1]
     assert one.spread[1, 0, 2] == all_cells.spread[1]
     assert one.mean[1, 1, 1] != all_cells.mean[1]
+    values[7, 1, 0, 0] = 0.5  # three have a mean of their own
+    assert fit(values, "cell").mean[1, 0, 0] == 0.5
+
+
+def test_spread_of_two_values_beside_cells_of_one():
+    values = np.ones((80, 3, 2, 3), np.float32)
+    values[1:, 1] = np.nan
+    values[1, 1, 0, 0] = 1.2  # departures of 0.1 from their mean: squares 0.02, one value more than cells
+    assert fit(values, "cell").spread[1, 0, 0] == pytest.approx(np.sqrt((0.02 + 5 * 0.02) / (2 + 5)), rel=1e-5)
+
+
+def test_one_day_is_enough_for_a_global_pair(values):
+    scaler = fit(values, days=np.arange(80) == 7)
+    assert scaler.first_day == scaler.last_day == "2015-04-08"
+    assert scaler.mean[1] == pytest.approx(np.nanmean(values[7, 1][LAND]), rel=1e-6)
 
 
 def test_few_values_have_a_spread_between_their_own_and_the_usual_one():
@@ -140,7 +157,21 @@ def test_state_is_plain_and_comes_back(values):
         Scaler.from_state(state | {"units": ["mm d-1", "%", "K"]})
 
 
+def test_a_scaler_cannot_be_changed(values):
+    with pytest.raises(FrozenInstanceError):
+        fit(values).kind = "cell"
+
+
+@pytest.mark.parametrize("wrong", [{"values": 79}, {"days": 79}, {"time": 79}])
+def test_lengths_that_differ_are_refused(values, wrong):
+    values, days, time = (array[:wrong.get(name, 80)] for name, array in (("values", values), ("days", TRAINING), ("time", DAYS)))
+    with pytest.raises(ValueError, match="values, days and time have lengths .*79"):
+        fit_scaler(values, LAND, days, time, kind="global", source="small")
+
+
 def test_mistakes_are_refused(values):
+    with pytest.raises(UserError, match="no day to fit the scaling on"):
+        fit(values, days=np.zeros(80, bool))
     with pytest.raises(UserError, match="scaling is 'minmax'"):
         fit(values, "minmax")
     with pytest.raises(UserError, match="20 x 20|2 x 3 cells; the values have 20 x 20"):

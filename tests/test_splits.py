@@ -1,12 +1,16 @@
 """Splits by target date: dates, embargo, validation, cuts, audit."""
 
+from dataclasses import FrozenInstanceError
+from datetime import date
+
 import numpy as np
 import pytest
-from conftest import day_axis
+from conftest import Experiment, day_axis
 
 from data_processing.cube import cube_days, cube_values, land_mask, open_cube
 from data_processing.errors import UserError
-from data_processing.splits import audit_rows, cut_record, format_audit, split_days, write_audit
+from data_processing.splits import (asked_lead_times, audit_rows, cut_record, format_audit, parse_date, split_cube, split_days,
+                                    write_audit)
 
 LONG = day_axis("2010-01-01", 2191)  # six years, to 2015-12-31
 CONUS = day_axis("2015-04-01", 549)
@@ -98,6 +102,10 @@ def test_source_until_drops_all_later_days(small_cube):
     assert cut_record(cube).sizes["time"] == 40
     with pytest.raises(UserError, match="no day left"):
         cut_record(cube, until="2010-01-01")
+    with pytest.raises(UserError, match="^until is 'soon'"):
+        cut_record(cube, until="soon")
+    with pytest.raises(UserError, match="^train_until is 'soon'"):
+        cut_record(cube, train_until="soon", train_days=3)
 
 
 @pytest.mark.parametrize("settings, message", [
@@ -110,6 +118,15 @@ def test_source_until_drops_all_later_days(small_cube):
     ({"test_days": 10, "test_from": "2015-01-01"}, "both given"),
     ({"test_from": "2020-01-01"}, "test_from 2020-01-01 lies outside the record, 2010-01-01 to 2015-12-31"),
     ({"test_from": "soon"}, "test_from is 'soon'; expected a date"),
+    ({"test_from": "2015"}, "test_from is '2015'; expected a date"),
+    ({"train_until": "soon"}, "train_until is 'soon'; expected a date"),
+    ({"train_until": "2010-01-01"}, "has 1 days"),  # the record's first day is inside it
+    ({"test_from": "2010-01-01"}, "begins 2010-01-01, 0 days after the record's first"),
+    ({"input_days": 2192}, "input_days is 2192, the record has 2191 days"),
+    ({"test_from": "2010-01-11", "embargo_days": 10}, "10 days after the record's first .2010-01-01., the embargo takes 10"),
+    ({"test_from": "2010-01-11", "embargo_days": 9}, "the training period, 2010-01-01 to 2010-01-01, has 1 days"),
+    ({"train_days": 0}, "train_days is 0; it must be 1 or more"),
+    ({"train_days": 1}, "has 1 days"),
     ({"train_until": "2009-01-01"}, "train_until 2009-01-01 lies outside"),
     ({"train_until": "2015-01-01", "test_from": "2015-01-01"}, "must lie before test_from"),
     ({"test_from": "2010-01-03"}, "no training day is left"),
@@ -120,6 +137,64 @@ def test_source_until_drops_all_later_days(small_cube):
 def test_mistakes_are_refused_with_numbers(settings, message):
     with pytest.raises(UserError, match=message):
         split(**settings)
+
+
+@pytest.mark.parametrize("time", [LONG[:0], LONG[[0, 1, 3]], LONG[::-1], LONG[[0, 0, 1]]])
+def test_a_record_with_holes_is_refused(time):
+    with pytest.raises(ValueError, match="every day from the first to the last"):
+        split(time)
+
+
+def test_the_largest_numbers_that_work():
+    assert split(input_days=LONG.size).input_days == LONG.size
+    assert split(train_days=1823).time[0] == LONG[0] < split(train_days=1822).time[0]
+    assert split(test_from=LONG[-1]).test.tolist() == [2190]
+    assert split(test_days=1).test.tolist() == [2190]
+
+
+def test_three_days_of_training_have_one_of_validation_and_two_have_none():
+    time = day_axis("2010-01-01", 7)
+    splits = split(time, lead_time=1, embargo_days=0, train_until="2010-01-03")
+    assert [part.tolist() for part in (splits.train, splits.validation, splits.test)] == [[1], [2], [6]]
+    with pytest.raises(UserError, match="has 2 days: 0 for validation, 0 of embargo and the first 1"):
+        split(time, lead_time=1, embargo_days=0, train_until="2010-01-02")
+
+
+def test_dates_are_text_or_dates():
+    assert parse_date(date(2016, 4, 1), "any") == parse_date("2016-04-01", "any") == np.datetime64("2016-04-01", "D")
+    assert parse_date(np.datetime64("2016-04-01T12"), "any").dtype == "M8[D]"
+    for wrong in (None, np.datetime64("NaT"), "2016-04", "2016-02-30"):
+        with pytest.raises(UserError, match="any is .*; expected a date such as 2016-04-01"):
+            parse_date(wrong, "any")
+
+
+def test_splits_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        split().train_until = LONG[-1]
+
+
+def test_lead_times_are_those_asked_for_in_ascending_order():
+    assert asked_lead_times(Experiment(lead_time=3)) == (3,)
+    assert asked_lead_times(Experiment(lead_time=3, lead_times=(7, 1))) == (1, 7)
+    with pytest.raises(UserError, match="lead_times names a day twice: 1, 7, 7"):
+        asked_lead_times(Experiment(lead_times=(7, 1, 7)))
+
+
+@pytest.mark.parametrize("changes", [{"test_days": 50}, {"test_from": "2016-03-01"}, {"train_until": "2016-01-01"},
+                                     {"train_days": 200}, {"embargo_days": 11}, {"lead_times": (2, 6)}])
+def test_a_cube_is_split_by_its_settings_after_it_is_cut(small_cube, changes):
+    settings = Experiment(input_days=4, **changes)
+    cube, splits = split_cube(small_cube(days=500), settings, until="2016-07-31")
+    time = day_axis("2015-04-01", 488)
+    expected = split_days(time, lead_times=asked_lead_times(settings), input_days=4, test_from=settings.test_from,
+                          test_days=settings.test_days, train_until=settings.train_until, train_days=settings.train_days,
+                          embargo_days=settings.embargo_days)
+    assert splits.lead_times == expected.lead_times and splits.input_days == 4
+    for name in ("time", "train", "validation", "test"):
+        np.testing.assert_array_equal(getattr(splits, name), getattr(expected, name))
+    np.testing.assert_array_equal(cube_days(cube), splits.time)
+    assert splits.train_until == expected.train_until
+    assert str(splits.time[-1]) == "2016-07-31"
 
 
 def test_shortest_record_that_works():
@@ -135,8 +210,11 @@ def test_fault_09_audit_prints_and_saves_the_dates(tmp_path):
     assert str(test["last_input"]) == "2015-12-26"
     assert str(test["first_input"]) == "2014-12-21"  # a test input may reach back before test_from
     assert test["windows"] == 365 and validation["windows"] == 365
-    text = format_audit(rows)
-    assert len(text.splitlines()) == 4 and "2014-12-21" in text
+    assert format_audit(rows).splitlines() == [
+        "split       first_input  last_input  first_target  last_target  windows  gap_days_before  after_last_input",
+        "train       2010-01-01   2013-12-16  2010-01-06    2013-12-21   1446                      nothing",
+        "validation  2013-12-16   2014-12-21  2013-12-27    2014-12-26   365      5                nothing",
+        "test        2014-12-21   2015-12-26  2015-01-01    2015-12-31   365      5                nothing"]
     write_audit(tmp_path / "splits.csv", rows)
     lines = (tmp_path / "splits.csv").read_text().splitlines()
     assert lines[0] == "split,first_input,last_input,first_target,last_target,windows,gap_days_before,after_last_input"
