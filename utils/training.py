@@ -755,7 +755,7 @@ def told_forecast(bound, members):
     """The forecast that coming weather is there for: the mean of the members [M, N, L, ...], or without any the bound."""
     if not len(members):
         return bound
-    mean = scratch_array(bound.shape)
+    mean = scratch_array(members[0].shape)
     for days in pieces(mean, *members):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # the sea has no mean
