@@ -233,9 +233,7 @@ def read_tensors(path):
     content = torch.load(path, map_location="cpu", weights_only=True)
     for row in content.get("log", ()):
         row.pop("seconds")
-    if isinstance(content.get("settings"), dict):
-        content["settings"].pop("resume", None)
-    return content
+    return content if path.name == "checkpoint.pt" else path.read_bytes()
 
 
 def read_picture(path):

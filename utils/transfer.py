@@ -38,8 +38,9 @@ def save_model(run, network, record, settings, splits):
     scaler = {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
               for name, value in record.scaler.to_state().items()}
     weights = {name: value.cpu() for name, value in network.state_dict().items()}
+    asked = {name: value for name, value in plain(settings).items() if name != "resume"}  # the weights are the same
     save_tensors(run.path("model.pt"), {
-        "format": MODEL_FORMAT, "model": run.model, "weights": weights, "scaler": scaler, "settings": plain(settings),
+        "format": MODEL_FORMAT, "model": run.model, "weights": weights, "scaler": scaler, "settings": asked,
         "label": run.label.removesuffix(kind_of(settings.coming_weather).label),
         "cube_sha256": read_json(run.path("settings.json"))["cube"]["sha256"],
         "further_sha256": [checksum(path) for path in further], "learned_until": str(max([splits.train_until, *last_days])),
