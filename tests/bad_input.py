@@ -1046,7 +1046,7 @@ def model_changes():
     for key in ("format", "model", "weights", "scaler", "settings", "label", "cube_sha256", "further_sha256", "learned_until", "lat",
                 "lon", "static"):
         yield "attribute gone", key, without(key), R
-        yield "attribute of another type", f"{key} is a list of numbers", other([1, 2], key), R
+        yield "attribute of another type", f"{key} is a list of numbers", other([1, 2], key), R if key != "further_sha256" else E
         yield "attribute of another type", f"{key} is nothing", other(None, key), R
     for key in ("variables", "kind", "mean", "spread", "source", "first_day", "last_day"):
         yield "attribute gone", f"{key} of the scaler", without("scaler", key), R
@@ -1120,7 +1120,7 @@ def model_files():
     yield "one tensor", saved(torch.zeros(3))
     yield "a number", saved(3)
     yield "a list", saved([1, 2, 3])
-    yield "nothing", saved({})
+    yield "an empty dict", saved({})
     yield "a set", saved({1, 2})
     yield "tensors as of old", lambda path: torch.save({"format": 3}, path, _use_new_zipfile_serialization=False)
     yield "a ZIP of something else", lambda path: path.write_bytes(zip_bytes({"data.nc": b"CDF"}))
@@ -1181,7 +1181,7 @@ def specific_mutants():
     for kind, name, change, right in region_changes():
         yield Mutant("regions", kind, name, lambda folder, change=change: rewrite(folder / "regions.nc", change), right)
     for name, text in kept_contents():
-        yield Mutant("kept catalogue", "another file", name,
+        yield Mutant("kept catalogue", "another content", name,
                      lambda folder, text=text: (folder / "out/pieces/catalogue.json").write_text(text), S)
 
 
@@ -1212,3 +1212,69 @@ def mutants(folder):
         here = folder / name
         here.mkdir()
         yield from byte_mutants(name, family.file, family.write, here)
+
+
+# ------------------------------------------------------------------------------------------------------------ settings
+TRAINING = ("SMAPtest/lstm.py", "ERA5test/convlstm.py", "finetune-SMAPtest/cnn.py")
+# words of the command line, and what the message must name
+TRAINING_SETTINGS = [
+    ("--lead-time 0", "lead_time"), ("--lead-time 31", "lead_time"), ("--lead-time -3", "lead_time"), ("--lead-times 1 1", "lead_times"),
+    ("--lead-times 3 0", "lead_time"), ("--input-days 0", "input_days"), ("--input-days -1", "input_days"),
+    ("--epochs 0", "epochs"), ("--epochs -5", "epochs"), ("--steps 0", "steps"), ("--patience 0", "patience"),
+    ("--batch-size 0", "batch_size"), ("--learning-rate 0", "learning_rate"), ("--learning-rate -1", "learning_rate"),
+    ("--learning-rate nan", "learning_rate"), ("--learning-rate inf", "learning_rate"), ("--weight-decay -1", "weight_decay"),
+    ("--weight-decay nan", "weight_decay"), ("--weight-decay inf", "weight_decay"), ("--dropout 1", "dropout"),
+    ("--dropout -0.1", "dropout"), ("--dropout nan", "dropout"), ("--seed -1", "seed"), ("--seed 99999999999999999999", "seed"),
+    ("--seeds 0", "seeds"), ("--hidden 0", "hidden"), ("--hidden -4", "hidden"), ("--hidden 4 4", "hidden"), ("--patch 0", "patch"),
+    ("--device gpu", "device"), ("--device cuda:99", "device"), ("--test-days 0", "test_days"), ("--test-days 99999", "test_days"),
+    ("--test-days -5", "test_days"), ("--test-from 2015-02-31", "test_from"), ("--test-from tomorrow", "test_from"),
+    ("--test-from 1900-01-01", "test_from"), ("--train-until 2099-01-01", "train_until"), ("--train-until NaT", "train_until"),
+    ("--train-days 0", "train_days"), ("--train-days 10000", "train_days"), ("--embargo-days -1", "embargo_days"),
+    ("--embargo-days 100000", "embargo"), ("--max-gap-days -1", "max_gap_days"), ("--max-gap-days 1000", "max_gap_days"),
+    ("--drop-inputs rain", "drop_inputs"), ("--coming-weather tomorrow.nc", "coming_weather"), ("--regions china", "region"),
+    ("--regions a:1,2,3", "region"), ("--regions a:x,y,z,w", "region"), ("--regions absent.nc", "absent.nc"),
+    ("--regions a:nan,1,2,3", "region"), ("--regions a:80,85,0,1", "region"), ("--name ../../elsewhere", "name"),
+    ("--name /tmp/elsewhere", "name"), ("--name ..", "name"), ("--cube absent.nc", "absent.nc"), ("--cube .", "."),
+    ("--test-from 2016-01-01 --test-days 5", "test_days"),
+]
+FINE_TUNING_SETTINGS = [
+    ("--source-cube absent.nc", "absent.nc"), ("--pretrained absent", "absent"), ("--freeze legs", "legs"), ("--pull -1", "pull"),
+    ("--pull nan", "pull"), ("--pull inf", "pull"), ("--source-until someday", "source_until"), ("--worlds -1", "worlds"),
+    ("--further-cubes absent.nc", "absent.nc"), ("--learning-rate-scale encoder -1", "learning_rate_scale"),
+    ("--learning-rate-scale encoder nan", "learning_rate_scale"), ("--learning-rate-scale legs 1", "legs"),
+]
+PREPARING_SETTINGS = [
+    ("--min-valid-fraction 0", "min_valid_fraction"), ("--min-valid-fraction 1.1", "min_valid_fraction"),
+    ("--min-valid-fraction nan", "min_valid_fraction"), ("--workers 0", "workers"), ("--workers -1", "workers"),
+    ("--output cube.txt", "output"), ("--grid 0", "grid"), ("--grid -1", "grid"), ("--grid nan", "grid"), ("--grid inf", "grid"),
+    ("--grid coarse", "grid"), ("--grid 1e-9", "grid"), ("--grid 1/0", "grid"), ("--box 1 2 3 4", "box"), ("--box nan 0 0 1", "box"),
+    ("--box 200 0 100 1", "box"), ("--box inf 0 -inf 1", "box"), ("--like absent.nc", "absent.nc"), ("--like .", "like"),
+    ("--scheduler nonsense", "scheduler"),
+]
+OTHER_SETTINGS = [
+    ("data_processing/prepare_smap_l4.py", "--min-fields-per-day 0", "min_fields_per_day"),
+    ("data_processing/prepare_smap_l4.py", "--min-fields-per-day 9", "min_fields_per_day"),
+    ("data_processing/prepare_era5_land.py", "--min-hours-per-day 0", "min_hours_per_day"),
+    ("data_processing/prepare_era5_land.py", "--min-hours-per-day 25", "min_hours_per_day"),
+    ("data_processing/prepare_era5_land.py", "--land-sea-mask absent.nc", "absent.nc"),
+    ("data_processing/prepare_era5_land.py", "--daily-statistics absent.nc", "absent.nc"),
+    ("data_processing/prepare_weather_forecast.py", "--days 0", "days"),
+    ("data_processing/prepare_weather_forecast.py", "--min-steps-per-day 25", "min_steps_per_day"),
+    *((f"data_processing/download_{which}.py", words, name) for which in ("smap_l4", "era5_land") for words, name in (
+        ("--first-day 2015-02-31", "2015-02-31"), ("--first-day soon", "soon"), ("--first-day 2020-01-02 --last-day 2020-01-01", "2020-01-01"),
+        ("--box 10 20 30 40", "box"), ("--box nan 0 0 1", "box"), ("--box 99 0 0 1", "box"))),
+]
+MISSPELT = [("--lead-tme 3", "lead-t"), ("--epoch five", "epoch"), ("--epochs five", "epochs"), ("--epochs 1.5", "epochs"),
+            ("--learning-rate fast", "learning-rate"), ("--head clever", "head"), ("--scaling no", "scaling"), ("--seeds", "seeds"),
+            ("--precision double", "precision"), ("surprise", "surprise")]
+
+
+def setting_mutants():
+    """(script, words of the command line, what the message must name); all are to be refused, before anything is made."""
+    for number, (words, name) in enumerate(TRAINING_SETTINGS + MISSPELT):
+        yield TRAINING[number % len(TRAINING)], words, name
+    for words, name in FINE_TUNING_SETTINGS:
+        yield "finetune-SMAPtest/convlstm.py", words, name
+    for number, (words, name) in enumerate(PREPARING_SETTINGS):
+        yield f"data_processing/prepare_{('smap_l4', 'era5_land')[number % 2]}.py", words, name
+    yield from OTHER_SETTINGS

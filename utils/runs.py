@@ -1,8 +1,10 @@
 """Run folders: where a run stands, what made it, and how it is resumed or reused."""
 import dataclasses
 import json
+import math
 import os
 import platform
+import re
 import subprocess
 from datetime import datetime, timezone
 from importlib import metadata
@@ -307,18 +309,20 @@ def check_settings(settings):
     """
     rules = {"epochs": (settings.epochs is None or settings.epochs >= 1, "1 or more"),
              "steps": (settings.steps >= 1, "1 or more"), "patience": (settings.patience >= 1, "1 or more"),
-             "batch_size": (settings.batch_size >= 1, "1 or more"), "seed": (settings.seed >= 0, "0 or more"),
-             "learning_rate": (settings.learning_rate > 0, "above 0"),
-             "weight_decay": (settings.weight_decay >= 0, "0 or more"),
+             "batch_size": (settings.batch_size >= 1, "1 or more"), "seed": (0 <= settings.seed < 2 ** 63, "0 to 2^63"),
+             "learning_rate": (0 < settings.learning_rate < math.inf, "above 0"),
+             "weight_decay": (0 <= settings.weight_decay < math.inf, "0 or more"),
              "hidden": (settings.hidden is None or len(settings.hidden) > 0 and min(settings.hidden) >= 1,
                         "one or more numbers of 1 or more"),
              "patch": (getattr(settings, "patch", None) is None or settings.patch >= 1, "1 or more"),
              "seeds": (settings.seeds >= 1, "1 or more"),
              "worlds": (getattr(settings, "worlds", 0) >= 0, "0 or more"),
-             "pull": (getattr(settings, "pull", 0.0) >= 0, "0 or more"),
+             "pull": (0 <= getattr(settings, "pull", 0.0) < math.inf, "0 or more"),
              "dropout": (0 <= settings.dropout < 1, "in 0..1, below 1"),
              "device": (settings.device == "cpu" or settings.device in _gpus(),
                         "cpu, or cuda where there is a GPU that torch can use"),
+             "name": (getattr(settings, "name", None) is None or re.fullmatch(r"[^./\\:\0][^/\\:\0]*", settings.name),
+                      "the name of a folder in results: without a separator of folders, a colon or a dot in front"),
              "precision": (settings.precision != BFLOAT16 or has_bfloat16(settings.device),
                            f"auto or float32: {settings.device} does not multiply in bfloat16 here")}
     for name, (good, expected) in rules.items():

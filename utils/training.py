@@ -121,7 +121,7 @@ def parameter_groups(network, settings):
         trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
         if trained:
             scale = (usual_scale | learning_rate_scale).get(name, 1.0)
-            if scale <= 0:
+            if not 0 < scale < math.inf:
                 raise UserError(f"learning_rate_scale of {name} is {scale}; it must be above 0. To keep a "
                                 "part as it is, name it in freeze.")
             groups.append({"params": trained, "lr": settings.learning_rate * scale})

@@ -57,6 +57,9 @@ def read_regions(regions, lat, lon):
             raise UserError(f"region is {region!r}; it must be name:south,north,west,east in degrees, or a NetCDF file.") from None
         columns = (lon - west) % 360 <= (east - west) % 360
         found[name] = ((lat >= south) & (lat <= north))[:, None] & columns
+        if not found[name].any():
+            raise UserError(f"region {region!r} holds no cell centre of the cube, which reaches from {lat[0]:.2f} to {lat[-1]:.2f} N, "
+                            f"{lon[0]:.2f} to {lon[-1]:.2f} E; give name:south,north,west,east in degrees.")
     return found
 
 
