@@ -86,8 +86,8 @@ class Scaler:
 
     def to_state(self):
         """Dict of plain values and two float32 numpy arrays, to be saved beside the weights."""
-        return {"variables": list(VARIABLES), "units": list(UNITS.values()), "kind": self.kind, "mean": self.mean, "spread": self.spread,
-                "source": self.source, "first_day": self.first_day, "last_day": self.last_day}
+        return {"variables": list(VARIABLES), "units": list(UNITS.values()), "kind": self.kind, "mean": self.mean,
+                "spread": self.spread, "source": self.source, "first_day": self.first_day, "last_day": self.last_day}
 
     @classmethod
     def from_state(cls, state):

@@ -99,8 +99,8 @@ def test_run_is_made_again_from_its_settings_alone(target, tmp_path, begin, monk
     assert code == 0
     same_numbers(first, folder_of(elsewhere / "again", script, "first", lead))
     line, = [line for line in said.splitlines() if line.startswith("settings of ")]
-    assert line == (f"settings of {first / 'settings.json'}: results is '{tmp_path / 'results'}' there, '{elsewhere / 'again'}' was "
-                    "asked")
+    assert line == (f"settings of {first / 'settings.json'}: results is '{tmp_path / 'results'}' there, "
+                    f"'{elsewhere / 'again'}' was asked")
     code, said, _ = begin(script, "--settings", first, "--name", "other", "--seed", 4, "--lead-times", 1)
     assert code == 0 and "seed is 3 there, 4 was asked" in said and "lead_times is [1, 5] there, [1] was asked" in said
     changed = json.loads((folder_of(tmp_path / "results", script, "other", "lead1") / "settings.json").read_text())["settings"]
@@ -150,7 +150,8 @@ def test_fine_tuning_is_made_again_and_changed_inputs_are_refused(fine_tuned, so
             assert error.startswith(f"error: {what} {path}") and words in error and option in error
         path.write_bytes(content)
     assert not (tmp_path / "refused").exists()
-    code, said, error = begin(script, "--settings", fine_tuned, "--source-cube", source, "--source-until", "1999-01-01", "--name", "new")
+    code, said, error = begin(script, "--settings", fine_tuned, "--source-cube", source, "--source-until", "1999-01-01",
+                              "--name", "new")
     assert code == 2 and "pretrained is" in said and "the source begins 2013-01-01" in error
 
 
@@ -162,6 +163,7 @@ def test_changed_cube_is_taken_when_it_is_named(weather_cube, target, tmp_path, 
     assert code == 0 and "settings.json: the cube has other content; name is 'run' there, 'other' was asked" in said
 
 
+@pytest.mark.slow
 def test_member_and_ensemble_are_made_again(target, tmp_path, begin):  # noqa: F811
     script = "SMAPtest/lstm.py"
     call(script, cube=str(target), results=str(tmp_path), name="run", seeds=2, **QUICK)
@@ -182,7 +184,8 @@ def settings_json(tmp_path):
     def write(text=None, script="SMAPtest/lstm.py", **changes):
         settings = {"cube": "x.nc", "lead_time": 3, "hidden": [48], "learning_rate": 0.003, "resume": True} | changes
         path = tmp_path / "settings.json"
-        path.write_text(text or json.dumps({"script": script, "settings": settings, "cube": {"path": "/data/x.nc", "sha256": "0"}}))
+        cube = {"path": "/data/x.nc", "sha256": "0"}
+        path.write_text(text or json.dumps({"script": script, "settings": settings, "cube": cube}))
         return path
     return write
 
@@ -191,6 +194,9 @@ BAD = {
     "web page": ({"text": "<html>"}, "not the settings.json of a run"),
     "list": ({"text": "[1]"}, "not the settings.json of a run"),
     "no settings": ({"text": "{}"}, "not the settings.json of a run"),
+    "no checksum": ({"text": '{"settings": {"cube": "x.nc"}, "cube": {"path": "x.nc"}}'}, "not the settings.json of a run"),
+    "host is a list": ({"text": '{"settings": {"cube": "x.nc"}, "cube": {"path": "x.nc", "sha256": ""}, "host": [1]}'},
+                       "not the settings.json of a run"),
     "another script": ({"script": "SMAPtest/cnn.py"}, "holds the settings of SMAPtest/cnn.py, not of SMAPtest/lstm.py"),
     "unknown name": ({"heads": 3}, "names heads, which SMAPtest/lstm.py lacks"),
     "number as text": ({"lead_time": "3"}, "names lead_time = '3'"),
@@ -208,7 +214,8 @@ def test_bad_settings_are_refused_in_one_line(changes, words, settings_json, beg
 
 
 def test_missing_settings_file_is_refused(tmp_path, begin):
-    for words, said in ((["--settings"], "--settings is given without a file"), (["--settings", tmp_path / "x.json"], "No such file")):
+    for words, said in ((["--settings"], "--settings is given without a file"),
+                        (["--settings", tmp_path / "x.json"], "No such file")):
         code, _, error = begin("SMAPtest/lstm.py", *words)
         assert code == 2 and said in error and error.count("\n") == 1
 

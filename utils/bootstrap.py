@@ -75,7 +75,10 @@ def interval(replicates):
 
 
 def mean_square(series, chosen=slice(None)):
-    """Mean squared error, (m3 m-3)^2, of the chosen days ([days] or [replicates, days]); NaN of fewer than MINIMUM_VALUES values."""
+    """Mean squared error, (m3 m-3)^2, of the chosen days ([days] or [replicates, days]).
+
+    NaN of fewer than MINIMUM_VALUES values.
+    """
     return series["squared_error"][chosen].sum(-1) / _enough(series["n"][chosen].sum(-1))
 
 

@@ -57,7 +57,8 @@ def run_script(main, settings_class, resume=RESUME_RUN):
                 from utils.recreate import read_recorded
                 recorded = read_recorded(path, name, settings_class)
         import tyro
-        settings = tyro.cli(settings_class, args=words, description=description, **{"default": recorded.settings} if recorded else {})
+        defaults = {"default": recorded.settings} if recorded else {}
+        settings = tyro.cli(settings_class, args=words, description=description, **defaults)
         print(name, "starts", flush=True)  # before its main imports what takes seconds
         return settings
 

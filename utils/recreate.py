@@ -1,4 +1,4 @@
-"""A run made again from its settings.json: what is written there becomes the defaults of the script, if its inputs are the same."""
+"""A run made again from its settings.json: what stands there becomes the defaults of the script, if its inputs are the same."""
 import dataclasses
 import types
 import typing
@@ -16,8 +16,8 @@ START = ("pretrained", "source_cube", "source_until")  # settings that say what 
 class RecordedRun(typing.NamedTuple):
     """What a settings.json says.
 
-    path : Path. script : str, folder and name. found : dict, its content. settings : the script's Settings that make the run again. new : tuple of str,
-    settings that it lacks, which have their defaults.
+    path : Path. script : str, folder and name. found : dict, its content. settings : the script's Settings that make the run
+    again. new : tuple of str, settings that it lacks, which have their defaults.
     """
 
     path: Path
@@ -52,10 +52,11 @@ def read_recorded(path, script, settings_class):
     path = path / "settings.json" if path.is_dir() else path
     try:
         found = read_json(path)
-        recorded, cube = dict(found["settings"]), found["cube"]["path"]
+        recorded = dict(found["settings"])
+        _check_form(found)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}). Give the settings.json of a run, or its folder.") from None
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise UserError(f"{path}: not the settings.json of a run. Give that of a run, or its folder.") from None
     if found.get("script", script) != script:
         raise UserError(f"{path} holds the settings of {found['script']}, not of {script}. Start that script with it.")
@@ -65,8 +66,8 @@ def read_recorded(path, script, settings_class):
     if wrong:
         raise UserError(f"{path} names {'; '.join(wrong)}: these are not settings of this version of {script}.")
     recorded = {name: tuple(value) if isinstance(value, list) else value for name, value in recorded.items()}
-    if recorded["cube"] != TWIN:
-        recorded["cube"] = cube
+    if recorded.get("cube") != TWIN:
+        recorded["cube"] = found["cube"]["path"]
     if "members" not in found:
         recorded["seeds"] = 1
         if "pretrained" in found:
@@ -74,6 +75,16 @@ def read_recorded(path, script, settings_class):
     recorded["resume"] = False
     new = tuple(name for name in hints if name not in recorded)
     return RecordedRun(path, script, found, settings_class(**recorded), new)
+
+
+def _check_form(found):
+    """Raise one of the errors of a wrong type or a key that lacks where a settings.json is not as `utils.runs` writes it."""
+    files = [found["cube"], *found.get("further_cubes", ())]
+    files += [found[name] for name in ("coming_weather", "pretrained") if name in found]
+    texts = [file[name] for file in files for name in ("path", "sha256")] + list(found.get("members", ()))
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError
+    found.get("host", {}).keys(), found.get("packages", {}).keys()
 
 
 def _fits(value, hint):
@@ -128,8 +139,8 @@ def check_recorded(run, settings, given):
         option = " or ".join(f"--{name.replace('_', '-')}" for name in names[:2])
         if not exists:
             raise UserError(f"{what} {path}, which {run.path} names, is not there: put it back, or name another with {option}.")
-        raise UserError(f"{what} {path} has changed since the run of {run.path} (SHA-256 {checksum(path)[:12]} now, {sha256[:12]} "
-                        f"then): put it back, or name it with {option} to take it as it is now.")
+        raise UserError(f"{what} {path} has changed since the run of {run.path} (SHA-256 {checksum(path)[:12]} now, "
+                        f"{sha256[:12]} then): put it back, or name it with {option} to take it as it is now.")
     changed += setting_differences(plain(run.settings), plain(settings), [name for name in plain(settings) if name != "resume"])
     changed += [f"{name} is new, with its default {getattr(settings, name)!r}" for name in run.new]
     changed += _other_surroundings(run.found, settings)
@@ -154,7 +165,7 @@ def _inputs(run, settings):
 
 def _members(run):
     """What the settings.json of the members say, where the run is that of an ensemble."""
-    paths = [run.path.parent / name / "settings.json" for name in run.found.get("members", ())]
+    paths = [run.path.parent / Path(name).name / "settings.json" for name in run.found.get("members", ())]
     return [read_json(path) for path in paths if path.exists()]
 
 

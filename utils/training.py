@@ -399,9 +399,9 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
             spoilt = spoilt_step(losses, network)
             validation_loss = validate(network, *validation, device) if validation and spoilt is None else math.nan
             if spoilt is not None or validation and not math.isfinite(validation_loss):
-                raise UserError(f"the network's numbers are no longer finite after {name_step(batches, sources, spoilt)} of epoch "
-                                f"{progress['epoch']} ({phase}). Look at these days of the cube, or lower learning_rate (now "
-                                f"{settings.learning_rate:g}). {run.path('checkpoint.pt')} {kept}.")
+                raise UserError(f"the network's numbers are no longer finite after {name_step(batches, sources, spoilt)} of "
+                                f"epoch {progress['epoch']} ({phase}). Look at these days of the cube, or lower learning_rate "
+                                f"(now {settings.learning_rate:g}). {run.path('checkpoint.pt')} {kept}.")
             train_loss = float(losses.mean())
             if validation and validation_loss < progress["best_loss"]:
                 progress |= {"best_loss": validation_loss, "best_epoch": progress["epoch"],
@@ -424,7 +424,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
 
 
 def spoilt_step(losses, network):
-    """Number of the first step of an epoch whose loss is not finite, of the last where only a weight is not; None: all are finite.
+    """Number of the first step of an epoch whose loss is not finite, of the last where only a weight is not; else None.
 
     Looked at once an epoch, so that no step waits for a GPU. losses : Tensor [steps].
     """
@@ -435,7 +435,7 @@ def spoilt_step(losses, network):
 
 
 def name_step(batches, sources, step):
-    """A step of an epoch in words, and the days that it and the step before it, which may have spoilt the weights, learned from."""
+    """A step of an epoch in words, and the last input days of it and of the step before, which may have spoilt the weights."""
     if step is None:
         return f"the last of {len(batches)} steps"
 

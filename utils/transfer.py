@@ -25,7 +25,7 @@ ANY_GRID = "only head = 'local' with scaling_from = 'target' (or scaling = 'glob
 # settings of both runs, besides those of the architecture
 SHARED = ("lead_time", "lead_times", "input_days", "max_gap_days", "scaling", "drop_inputs")
 OF_SOURCE = ("further_cubes", "worlds")  # of the pre-training, which fine-tuning hands on
-# Where a warning is due: means apart, in spreads of the pre-training's values (of rain: their ratio); width of the cells, a factor
+# Where a warning is due: means this many spreads of the pre-training's values apart, cells this many times as wide
 FAR_SPREADS, FAR_GRID = 2.0, 3.0
 LOOKED_AT = 64  # days, evenly spread
 
@@ -182,26 +182,28 @@ def what_is_new(model, record, splits):
     days = np.flatnonzero(splits.history_days)
     values = record.carried[record.input_days - 1 + days[::-(-len(days) // LOOKED_AT)]][:, :, record.land]
     values[:, PRECIPITATION] = np.log1p(values[:, PRECIPITATION])
-    here = np.nanmean(values.astype(np.float64), axis=(0, 2))
-    there, spread = (np.asarray(array, np.float64).reshape(len(VARIABLES), -1) for array in (model["scaler"].mean, model["scaler"].spread))
-    spread = np.sqrt((spread ** 2).mean(axis=1) + there.var(axis=1))
-    there = there.mean(axis=1)
-    said = []
-    for channel, name in enumerate(VARIABLES):
+    means = np.nanmean(values.astype(np.float64), axis=(0, 2))
+    scaler = model["scaler"]
+    of_model, spread = (np.asarray(each, np.float64).reshape(len(VARIABLES), -1) for each in (scaler.mean, scaler.spread))
+    spread = np.sqrt((spread ** 2).mean(axis=1) + of_model.var(axis=1))
+    said, learned_from = [], f"{model['label']}, which the network was pre-trained on,"
+    for channel, (name, here, there) in enumerate(zip(VARIABLES, means, of_model.mean(axis=1))):
+        unit, near = UNITS[name], abs(here - there) <= FAR_SPREADS * spread[channel]
         if channel == PRECIPITATION:
-            strange = not RAIN_FACTORS[0] <= here[channel] / max(there[channel], 1e-6) <= RAIN_FACTORS[1]
-        else:
-            strange = abs(here[channel] - there[channel]) > FAR_SPREADS * spread[channel]
-        if strange:
-            unit = f"log(1 + {UNITS[name]})" if channel == PRECIPITATION else UNITS[name]
-            said.append(f"the mean {name} of {record.name} is {here[channel]:.3g} {unit}, that of {model['label']}, which the network "
-                        f"was pre-trained on, {there[channel]:.3g}: see whether the units are right.")
-    of_model, own = (np.mean([km for km in spacing_km(np.asarray(grid["lat"]), np.asarray(grid["lon"])) if np.isfinite(km)] or [np.nan])
-                     for grid in (model, vars(record)))
-    if not 1 / FAR_GRID <= own / of_model <= FAR_GRID and np.isfinite(own / of_model):
-        said.append(f"the cells of {record.name} are {own:.3g} km wide, those of {model['label']}, which the network was pre-trained "
-                    f"on, {of_model:.3g} km: it has not seen such a grid.")
+            unit, near = f"log(1 + {unit})", RAIN_FACTORS[0] <= here / max(there, 1e-6) <= RAIN_FACTORS[1]
+        if not near:
+            said.append(f"the mean {name} of {record.name} is {here:.3g} {unit}, that of {learned_from} {there:.3g}: see whether "
+                        "the units are right.")
+    here, there = _cell_width(vars(record)), _cell_width(model)
+    if max(here, there) > FAR_GRID * min(here, there):
+        said.append(f"the cells of {record.name} are {here:.3g} km wide, those of {learned_from} {there:.3g} km: it has not "
+                    "seen such a grid.")
     return said
+
+
+def _cell_width(grid):
+    """Mean distance of neighbouring cells, km; NaN of a single cell."""
+    return np.mean([km for km in spacing_km(np.asarray(grid["lat"]), np.asarray(grid["lon"])) if np.isfinite(km)] or [np.nan])
 
 
 def _source_model(settings, model, splits, record):

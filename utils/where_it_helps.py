@@ -180,7 +180,7 @@ def _region_rows(moments, part, lead_time, reference):
         rows.append({
             "forecaster": name, "lead_time": lead_time, "region": part, "n": n, "mse": scores["mse"], "rmse": scores["rmse"],
             "r2": scores["r2"],
-            f"skill_{reference}": 1 - error.sum() / error_to_beat.sum() if error_to_beat.sum() > 0 and n >= MINIMUM_VALUES else np.nan,
+            f"skill_{reference}": 1 - _ratio_of(error.sum(), error_to_beat.sum(), n),
             "cells": int(enough.sum()), "cells_improved": _share(error[enough] < error_to_beat[enough]),
             "cells_explaining_more": _share(error[enough] < (1 - MORE_EXPLAINED) * error_to_beat[enough]),
             "cells_r2_up_20_percent": _share(r2 > r2_to_beat + MORE_EXPLAINED * np.abs(r2_to_beat))})
