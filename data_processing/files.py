@@ -124,7 +124,10 @@ def lock_folder(folder, instead):
     folder = Path(folder).resolve()
     if folder in _locks:
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{folder} is no folder: a file of that name stands there, or above it; {instead}.") from None
     while True:
         file = open(folder / LOCK, "a+", encoding="utf-8")
         try:

@@ -49,7 +49,7 @@ def download(archive, tmp_path):
     def run(first="2026-11-20", **more):
         main(Settings(**{"first_day": first, "days": 2, "members": 2, "source": archive.address, "folder": str(tmp_path / "in"),
                          **more}))
-        return {path.name: path for path in (tmp_path / "in").iterdir()}
+        return {path.name: path for path in (tmp_path / "in").glob("[!.]*")}
     return run
 
 
@@ -111,7 +111,7 @@ def test_single_forecast_alone(download, archive):
 def test_control_of_the_ensemble_before_cycle_50r1(tmp_path):
     with running_archive(["2024-06-01T00"], range(0, 25, 6), members=2, one_control=False) as archive:
         main(Settings(first_day="2024-06-01", days=1, members=2, source=archive.address, folder=str(tmp_path)))
-    path, = tmp_path.iterdir()
+    path, = tmp_path.glob("[!.]*")
     assert sorted(set(scan_file(path).fields["member"].tolist())) == [0, 1, 2]
 
 
@@ -121,7 +121,7 @@ def test_newest_forecast_that_is_complete(tmp_path, monkeypatch):
     with running_archive([yesterday], range(0, 25, 6), members=1) as archive:
         archive.add(today, 0, "enfo", "ef", [1])  # only its first step is there
         main(Settings(days=1, members=1, source=archive.address, folder=str(tmp_path)))
-    assert [path.name for path in tmp_path.iterdir()] == [f"ecmwf_{yesterday[:10]}_00utc_1_1d_6h.grib2"]
+    assert [path.name for path in tmp_path.glob("[!.]*")] == [f"ecmwf_{yesterday[:10]}_00utc_1_1d_6h.grib2"]
 
 
 def test_what_is_there_is_not_fetched_again(download, archive):
@@ -205,14 +205,14 @@ def test_transfer_that_always_breaks_off(download, archive, tmp_path):
     archive.cut = 1000
     with pytest.raises(UserError, match="did not deliver the forecast of 2026-11-20 00 UTC, step 0 h, whole .*goes on"):
         download()
-    assert not list((tmp_path / "in").iterdir())
+    assert not list((tmp_path / "in").glob("[!.]*"))
 
 
 def test_web_page_in_place_of_data(download, archive, tmp_path):
     archive.page = True
     with pytest.raises(UserError, match="did not deliver the forecast of 2026-11-20 00 UTC, step 0 h: not data but a web page"):
         download()
-    assert not list((tmp_path / "in").iterdir())
+    assert not list((tmp_path / "in").glob("[!.]*"))
 
 
 def test_field_that_lacks_is_said(download, archive, capsys):
