@@ -304,7 +304,7 @@ def test_forecast_shorter_than_a_day_is_refused(prepare):
 
 
 def test_rain_without_temperature_is_refused(prepare):
-    with pytest.raises(UserError, match=r"hold no temperature of 2 m \(2t\)"):
+    with pytest.raises(UserError, match=r"no temperature of 2 m \(2t\)"):
         prepare(rain(0.001, "2024-06-01T00", 0, 24))
 
 
