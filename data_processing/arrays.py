@@ -137,7 +137,7 @@ def kept_arrays(key, arrays, fill):
             with _locked(FOLDER / f".{key}.lock"):
                 if not folder.exists():
                     _make_folder(folder, arrays, fill)
-            _remove_oldest()
+            _remove_oldest(folder)
         with contextlib.suppress(FileNotFoundError):  # another process has removed it meanwhile
             os.utime(folder)
             kept = {name: open_array(folder / f"{name}.npy") for name in arrays}
@@ -196,22 +196,20 @@ def short_key(*parts):
     return digest.hexdigest()[:12]
 
 
-def _remove_oldest():
-    """Keep the KEPT_ENTRIES that were used last, and nothing half made from days ago."""
+def _remove_oldest(newest):
+    """Keep the one just made and those used last, KEPT_ENTRIES in all, and nothing half made from days ago."""
     stamps = {}
     for entry in FOLDER.iterdir():
         with contextlib.suppress(FileNotFoundError):  # another process has removed it
             stamps[entry] = entry.stat().st_mtime_ns
     entries = sorted(stamps, key=stamps.get)
-    made = [entry for entry in entries if not entry.name.startswith(".")]
+    made = [entry for entry in entries if not entry.name.startswith(".") and entry != newest]  # the clock may have been set back
     old = [entry for entry in entries if entry.name.startswith(".") and time.time() - stamps[entry] / 1e9 > ABANDONED]
-    for entry in made[:-KEPT_ENTRIES] + old:
+    for entry in made[:max(0, len(made) + 1 - KEPT_ENTRIES)] + old:
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
         else:
             entry.unlink(missing_ok=True)
-
-
 
 
 def pieces(*arrays, work=1):

@@ -34,8 +34,8 @@ from data_processing.windows import gather, window_view
 from utils import baselines
 from utils.batches import blocks_about
 from utils.bootstrap import daily_series, determination, mean_square
-from utils.evaluation import (CONSTANT_SPREAD, MINIMUM_CELL_VALUES, REFERENCES, by_init_time, cell_areas, cell_metrics, cell_moments,
-                              daily_scores, pooled_scores, score_forecasters, unwrap_longitudes)
+from utils.evaluation import (CONSTANT_SPREAD, MINIMUM_CELL_VALUES, MINIMUM_VALUES, REFERENCES, by_init_time, cell_areas,
+                              cell_metrics, cell_moments, daily_scores, pooled_scores, score_forecasters, unwrap_longitudes)
 
 seeds = st.integers(0, 2 ** 32 - 1).map(np.random.default_rng)
 shares = st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0])
@@ -319,13 +319,13 @@ def test_weights_of_the_blocks_about_a_cell_add_up_to_one_and_hold_its_place(row
     shape = -(-rows // block[0]), -(-columns // block[1])
     around = Surroundings(None, None, np.ones(shape, bool), *block, (80.0, 80.0))
     cells = random.permutation(rows * columns)
-    blocks, index, weight = blocks_about(cells, (rows, columns), around)
+    blocks, weight = blocks_about(cells, (rows, columns), around)
     assert np.unique(blocks).size == blocks.size and 0 <= blocks.min() <= blocks.max() < shape[0] * shape[1]
-    assert index.shape == weight.shape == (cells.size, 4) and (weight >= 0).all()
+    assert weight.shape == (cells.size, blocks.size) and (weight >= 0).all()
     np.testing.assert_allclose(weight.sum(axis=1), 1, rtol=1e-6)
     for place, size, count, of_block in zip(np.divmod(cells, columns), block, shape, np.divmod(blocks, shape[1])):
         centre = np.clip((place + 0.5) / size - 0.5, 0, count - 1)  # where the cell lies among the blocks
-        np.testing.assert_allclose((weight * of_block[index]).sum(axis=1), centre, atol=1e-5)
+        np.testing.assert_allclose(weight @ of_block, centre, atol=1e-5)
 
 
 # ---------------------------------------------------------------------------------------------------- regridding
@@ -432,6 +432,10 @@ def test_scores_are_those_of_scikit_learn_and_scipy_under_any_mask(case):
     weights = np.broadcast_to(cell_areas(case["lat"], case["lon"]), scored.shape)
     for lead, lead_time in enumerate(case["lead_times"]):
         where = scored[:, lead]
+        if where.sum() < MINIMUM_VALUES:
+            assert all(np.isnan(row[score]) for (_, of), row in rows.items() if of == lead_time for score in row if score.startswith(
+                ("rmse", "mse", "bias", "r2", "r_", "skill")))
+            continue
         observed, weight = case["observed"][:, lead][where].astype(float), weights[:, lead][where]
         errors = {name: mean_squared_error(observed, case["forecasts"][name][:, lead][where]) for name in case["forecasts"]}
         for name, values in case["forecasts"].items():
@@ -442,13 +446,11 @@ def test_scores_are_those_of_scikit_learn_and_scipy_under_any_mask(case):
             assert row["bias_pooled"] == pytest.approx((forecast - observed).mean(), rel=1e-6, abs=1e-9)
             assert row["rmse_area_weighted"] ** 2 == pytest.approx(
                 mean_squared_error(observed, forecast, sample_weight=weight), rel=1e-6)
-            if where.sum() > 1 and varies(observed):
+            if varies(observed):
                 assert row["r2_pooled"] == pytest.approx(r2_score(observed, forecast), rel=1e-6, abs=1e-6)
                 if varies(forecast):
                     assert row["r_pooled"] == pytest.approx(scipy.stats.pearsonr(observed, forecast).statistic, rel=1e-6, abs=1e-6)
-            elif where.sum() == 1:
-                assert np.isnan([row["r2_pooled"], row["r_pooled"], row["r2_area_weighted"]]).all()
-            if where.sum() > 1 and varies(observed, weight):
+            if varies(observed, weight):
                 assert row["r2_area_weighted"] == pytest.approx(r2_score(observed, forecast, sample_weight=weight),
                                                                 rel=1e-6, abs=1e-6)
             for reference in REFERENCES:
@@ -489,7 +491,7 @@ def test_weighted_scores_are_those_of_scikit_learn_for_any_weights(random, days,
     observed[random.random(observed.shape) < missing] = np.nan
     forecast, weight = random.uniform(0.05, 0.5, observed.shape), random.uniform(0.01, 3, (rows, columns))
     scored = np.isfinite(observed)
-    assume(scored.sum() > 1)
+    assume(scored.sum() >= MINIMUM_VALUES)
     scores = pooled_scores(cell_moments(observed, forecast, np.ones((rows, columns), bool)), weight)
     pair, share = (observed[scored], forecast[scored]), np.broadcast_to(weight, observed.shape)[scored]
     assert scores["mse"] == pytest.approx(mean_squared_error(*pair, sample_weight=share), rel=1e-9)
@@ -509,7 +511,7 @@ def test_scores_of_any_days_follow_from_their_daily_sums(case, random):
         observed, forecast = case["observed"][days, lead], case["forecasts"][name][days, lead]
         scored = np.isfinite(observed) & case["land"]
         assert sums["n"][days].sum() == scored.sum()
-        if scored.sum() > 1 and observed[scored].std() > 1e-3:
+        if scored.sum() >= MINIMUM_VALUES and observed[scored].std() > 1e-3:
             assert mean_square(sums, days) == pytest.approx(mean_squared_error(observed[scored], forecast[scored]), rel=1e-5)
             assert determination(sums, days) == pytest.approx(r2_score(observed[scored], forecast[scored]), rel=1e-4, abs=1e-4)
 
