@@ -29,7 +29,7 @@ EASE_CELL = {9: 9008.055210146, 36: 36032.220840584}  # m
 EASE_TOLERANCE = 10.0  # m; files store x, y to a metre and degrees in single precision
 DEGREE_TOLERANCE = 2e-5  # single precision at 180 degrees
 ROUNDING = 1e-9  # share of a cell, or degrees: nothing but rounding
-SPACINGS = (0.01, 10.0)  # degrees; whoever writes 36 means 36km
+SPACINGS = ("0.01", "10")  # degrees; whoever writes 36 means 36km
 
 
 class Grid(NamedTuple):
@@ -409,9 +409,9 @@ def _spacing(grid):
         spacing = Fraction(grid)
     except (ValueError, ZeroDivisionError):
         spacing = Fraction(0)
-    if not SPACINGS[0] <= spacing <= SPACINGS[1]:
+    if not Fraction(SPACINGS[0]) <= spacing <= Fraction(SPACINGS[1]):
         raise UserError(f"grid {grid!r}; expected native, 36km, 9km or a spacing in degrees such as 0.25 "
-                        f"({SPACINGS[0]:g} to {SPACINGS[1]:g}).")
+                        f"({SPACINGS[0]} to {SPACINGS[1]}).")
     return spacing
 
 

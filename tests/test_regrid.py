@@ -117,7 +117,7 @@ def test_metres_of_the_other_grid_are_refused():
 
 
 def test_metres_outside_the_grid_are_refused():
-    with pytest.raises(ValueError, match="cell 3856 to 3856 of 3856"):
+    with pytest.raises(ValueError, match="^x reaches beyond the 9 km EASE-Grid 2.0 .cell 3856 to 3856 of 3856"):
         ease_cells(9, np.array([1928.5 * 9008.055210146]), np.array([4504.027605073]))
 
 
@@ -169,9 +169,27 @@ def test_uneven_rows_have_edges_halfway_in_degrees():
     assert grid.lat_edges.tolist() == [9.5, 10.5, 12.5, 17, 23]
 
 
+@pytest.mark.parametrize("metres_off, in_metres", [(8, True), (20, False)])
+@pytest.mark.parametrize("rows", [3, 6])
+def test_rows_a_few_metres_off_are_even_and_others_are_not(rows, metres_off, in_metres):
+    y = np.arange(rows) * 500e3 + 2e6
+    y[1] += metres_off
+    lat = degrees_north(y)
+    edges = axes_grid(lat, [100, 107, 114]).lat_edges
+    expected = degrees_north((y[1:] + y[:-1]) / 2) if in_metres else (lat[1:] + lat[:-1]) / 2
+    np.testing.assert_allclose(edges[1:-1], expected, atol=1e-6)
+
+
+def test_columns_are_never_even_in_northing():
+    lon = degrees_north(np.arange(-2, 4) * 1e6)
+    np.testing.assert_allclose(axes_grid([0, 1], lon).lon_edges[1:-1], (lon[1:] + lon[:-1]) / 2)
+
+
 def test_a_single_row_is_as_high_as_the_columns_are_wide():
     grid = axes_grid([10], [0, 0.5, 1])
     assert grid.lat_edges.tolist() == [9.75, 10.25]
+    np.testing.assert_allclose(axes_grid([10.1], [0, 0.5, 1]).lat_edges, [9.85, 10.35])
+    np.testing.assert_allclose(axes_grid([0, 0.5, 1], [10.1]).lon_edges, [9.85, 10.35])
 
 
 def test_a_single_cell_of_unknown_size_is_refused():
@@ -180,8 +198,10 @@ def test_a_single_cell_of_unknown_size_is_refused():
 
 
 def test_descending_centres_are_refused():
-    with pytest.raises(ValueError, match="ascending"):
-        axes_grid([11, 10], [0, 1])
+    for wrong in ([11, 10], [10, 10], [10, np.nan], [[10, 11]], []):
+        for axes in ((wrong, [0, 1]), ([0, 1], wrong)):
+            with pytest.raises(ValueError, match="ascending"):
+                axes_grid(*axes)
 
 
 # ---------------------------------------------------------------------------------------------------- windows
@@ -223,9 +243,10 @@ def test_box_off_the_grid_names_both():
         box_window(even_grid(20, -100, 5, 10, 1.0), CHINA)
 
 
-@pytest.mark.parametrize("box", [(17, 73, 55, 136), (55, 73, 17, 73), (95, 73, 17, 136), (55, 73, np.nan, 136)])
+@pytest.mark.parametrize("box", [(17, 73, 55, 136), (55, 73, 17, 73), (90.5, 73, 17, 136), (55, 73, np.nan, 136),
+                                 (55, 73, -90.5, 136), (55, -541, 17, 136), (55, 73, 17, 541)])
 def test_box_in_a_wrong_order_is_refused(box):
-    with pytest.raises(UserError, match="expected north, west, south, east"):
+    with pytest.raises(UserError, match="^box .north .*, west .*, south .*, east .*.; expected north, west, south, east"):
         box_window(ease_grid(36), box)
 
 
@@ -262,6 +283,29 @@ def test_native_across_180_joins_both_ends():
     np.testing.assert_allclose(grid.lon_edges, 180 + np.arange(-3, 4) * 360 / 964, atol=1e-12)
 
 
+def test_native_from_both_ends_without_the_middle_is_refused():
+    with pytest.raises(UserError, match="both ends but not the middle of the grid, 19.5 to 24.5 N, 0 to 300 E"):
+        target_grid("native", source=even_grid(20, 0.5, 5, 300, 1.0), box=(24, 290, 20, 10))
+
+
+def test_farthest_longitudes_of_a_box():
+    source = even_grid(-89.5, 0.5, 180, 360, 1.0)
+    assert target_grid("native", source=source, box=(10, -540, 0, -530)).lon.tolist() == (180.5 + np.arange(10)).tolist()
+    assert target_grid("native", source=source, box=(10, 530, 0, 540)).lon.tolist() == (170.5 + np.arange(10)).tolist()
+
+
+@pytest.mark.parametrize("west, east, first", [(300, 340, 300), (-60, -20, 300), (10, 350, 10), (-350, -10, 10)])
+def test_target_lies_in_the_turn_of_the_source(west, east, first):
+    source = even_grid(-89.5, 0.5, 180, 360, 1.0)
+    for grid in ("native", "1"):
+        assert target_grid(grid, source=source, box=(10, west, 0, east)).lon_edges[0] == pytest.approx(first)
+
+
+def test_wide_box_over_the_end_of_a_source():
+    grid = target_grid("native", source=even_grid(20, 100.5, 5, 10, 1.0), box=(24, -235, 20, 105))
+    np.testing.assert_allclose(grid.lon_edges, np.arange(100, 106))
+
+
 def test_36_km_cells_over_the_box():
     grid = target_grid("36km", source=ease_grid(9), box=CHINA)
     assert same(grid, crop(ease_grid(36), box_window(ease_grid(36), CHINA)))
@@ -289,7 +333,13 @@ def test_target_follows_the_longitudes_of_the_source():
     assert (grid.lon_edges[0], grid.lon_edges[-1]) == (200, 208)
 
 
-@pytest.mark.parametrize("grid", ["36", "25km", "0", "-1", "nan", "1/0", "0.001"])
+def test_smallest_and_largest_spacing():
+    source = even_grid(20, 100, 5, 20, 1.0)
+    assert target_grid("0.01", source=source, box=(21, 101, 20.9, 101.1)).lat.size == 10
+    assert np.diff(target_grid("10", source=source, box=(30, 100, 20, 120)).lon_edges).tolist() == [10, 10]
+
+
+@pytest.mark.parametrize("grid", ["36", "25km", "0", "-1", "nan", "1/0", "0.009", "10.1"])
 def test_unknown_grid_is_refused(grid):
     with pytest.raises(UserError, match="expected native, 36km, 9km or a spacing in degrees"):
         target_grid(grid, source=ease_grid(36))
