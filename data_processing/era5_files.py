@@ -6,6 +6,7 @@ preliminary (5) data complete each other; the new one NetCDF-4 with float32, `va
 as a coordinate, often in a ZIP that is called .nc.
 """
 import contextlib
+import errno
 import lzma
 import os
 import shutil
@@ -163,8 +164,10 @@ def _unpacked(path, folder):
                     with archive.open(name) as packed, open(target, "wb") as unpacked:
                         shutil.copyfileobj(packed, unpacked, 2 ** 20)
                     members.append(target)
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError) as error:
-            if getattr(error, "errno", None):  # of the disk, not of the file
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError, OSError) as error:
+            if isinstance(error, UserError):
+                raise
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # of the disk, not of a place that is none
                 raise
             raise unreadable(path, error) from None
         yield members
@@ -213,7 +216,7 @@ def _opened(path, member):
     """A NetCDF file: the one at `path`, or a member of that ZIP."""
     try:
         file = netCDF4.Dataset(member)
-    except OSError as error:
+    except Exception as error:  # of many kinds where what the file says of itself does not agree
         raise unreadable(path, error) from None
     with file:
         file.set_auto_maskandscale(False)

@@ -289,7 +289,9 @@ def _scan_netcdf(path):
             for number, variable in _variables(file).items():
                 found.append(_netcdf_fields(file, variable, number, grids, path))
                 origin = str(getattr(variable, "GRIB_centre", getattr(file, "GRIB_centre", origin)))
-    except (OSError, RuntimeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # of many kinds where what the file says of itself does not agree
         raise unreadable(path, error, WANTED) from None
     return Scan(np.concatenate(found) if found else np.empty(0, FIELD), grids, origin)
 

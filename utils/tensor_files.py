@@ -29,7 +29,9 @@ def load_tensors(path):
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError):
+    except Exception as error:  # a damaged directory is told by many kinds
+        if isinstance(error, OSError) and error.filename:  # it cannot be opened
+            raise
         raise UserError(f"{path}: no whole file of tensors (.pt): damaged, cut off or something else. {AGAIN}") from None
     if damaged:
         raise UserError(f"{path}: {damaged} in it is damaged. {AGAIN}")
