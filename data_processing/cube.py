@@ -16,7 +16,7 @@ import numpy as np
 
 from data_processing.arrays import blocks, kept_text, release, short_key
 from data_processing.errors import UserError
-from data_processing.files import check_length, checksum, replacing
+from data_processing.files import check_netcdf, checksum, replacing
 
 VARIABLES = ("precipitation", "soil_moisture", "soil_temperature")
 PRECIPITATION, SOIL_MOISTURE, SOIL_TEMPERATURE = range(len(VARIABLES))
@@ -184,7 +184,7 @@ def _open_file(path):
 
     if not path.is_file():
         raise UserError(f"{path}: no such file. Give the path of a daily cube (NetCDF).")
-    check_length(path)
+    check_netcdf(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", xr.SerializationWarning)  # two fill values: both become NaN

@@ -37,6 +37,7 @@ from ecmwf.datastores.processing import DownloadError, LinkError, ProcessingFail
 from multiurl.base import NoBar
 from tqdm import tqdm
 
+from data_processing.era5_files import check_bomb
 from data_processing.errors import UserError
 from data_processing.files import HDF5_SIGNATURE, PROJECT, format_bytes, free_bytes, lock_folder, replacing
 from utils.command_line import OTHER_FOLDER, RESUME_FILES, run_script
@@ -357,10 +358,13 @@ def look_into(path):
     stamps, area = set(), None
     try:
         with zipfile.ZipFile(path) as archive:
+            check_bomb(archive, path, path.parent)
             for member in archive.namelist():
                 with NETCDF_LOCK, netCDF4.Dataset(member, memory=archive.read(member)) as data:
                     more, area = _coordinates(data)
                 stamps |= more
+    except UserError as error:
+        raise RequestFailed(f"what was delivered is refused ({error})") from None
     except zipfile.BadZipFile as error:
         raise OSError(f"{path}: {error}") from None
     if area is None:

@@ -21,7 +21,7 @@ import numpy as np
 
 from data_processing.cube import HUGE, PACKING, check_packing
 from data_processing.errors import UserError
-from data_processing.files import check_length, format_bytes, free_bytes, unreadable
+from data_processing.files import check_netcdf, format_bytes, free_bytes, unreadable
 
 # expver of ERA5 and ERA5T: https://confluence.ecmwf.int/pages/viewpage.action?pageId=173385064
 FINAL, PRELIMINARY = 1, 5
@@ -214,13 +214,13 @@ def remove_left_over(folder):
 @contextlib.contextmanager
 def _opened(path, member):
     """A NetCDF file: the one at `path`, or a member of that ZIP."""
+    check_netcdf(member, called=path)
     try:
         file = netCDF4.Dataset(member)
     except Exception as error:  # of many kinds where what the file says of itself does not agree
         raise unreadable(path, error) from None
     with file:
         file.set_auto_maskandscale(False)
-        check_length(member, called=path)
         try:
             yield file
         except RuntimeError as error:  # the library's word for a chunk that cannot be unpacked

@@ -20,6 +20,9 @@ PROJECT = Path(__file__).resolve().parents[1]
 PIECES = "pieces"
 """Folder beside a cube, of what was read for it."""
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+NETCDF_ATTRIBUTES = {"DIMENSION_LIST": "O", "REFERENCE_LIST": "V", "_Netcdf4Dimid": "i", "_Netcdf4Coordinates": "i", "CLASS": "SO",
+                     "NAME": "SO"}
+"""Attributes by which NetCDF-4 ties variables and dimensions together, and their kinds of numpy."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says where a file cannot grow: a full disk, a used quota, a limit of a file's size."""
 PROBED_BYTES = 2 ** 24  # that are written to see whether a file can grow
@@ -303,36 +306,67 @@ def unreadable(path, error, wanted="NetCDF nor HDF5"):
                      "download it again.")
 
 
-def check_length(path, called=None):
-    """Raise where a NetCDF-3 file is cut off, for the library would read the rest as zeros; others are left alone.
+def check_netcdf(path, called=None):
+    """Raise where a NetCDF file must not reach the library: it reads what is cut off a NetCDF-3 file as zeros, and an HDF5 file
+    that contradicts itself ends the process.
 
     Parameters
     ----------
     path : str or Path
+        A file of another kind is left alone.
     called : str or Path, optional
         What to call it, where it was unpacked from that file.
 
     Raises
     ------
     UserError
-        Cut off; or CDF-5, whose length cannot be checked.
+        Cut off, damaged; or CDF-5, whose length cannot be checked.
     """
-    from scipy.io import netcdf_file  # slow to import, and hardly ever needed
     called = called or path
     try:
-        with open(path, "rb") as file:
-            signature = file.read(4)
+        status = os.stat(path)
+        _check_netcdf(str(path), str(called), status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise unreadable(called, error) from None
-    if signature == b"CDF\x05":
+
+
+@functools.lru_cache(maxsize=64)
+def _check_netcdf(path, called, size, changed):
+    """Once for a file as it is: a cube is opened for each block that is read."""
+    with open(path, "rb") as file:
+        signature = file.read(len(HDF5_SIGNATURE))
+    if signature == HDF5_SIGNATURE:
+        _check_hdf5(path, called)
+    elif signature.startswith(b"CDF\x05"):
         raise UserError(f"{called}: NetCDF in layout CDF-5, which no service sends. Convert it: nccopy -k nc4.")
-    if signature not in (b"CDF\x01", b"CDF\x02"):
-        return
+    elif signature.startswith((b"CDF\x01", b"CDF\x02")):
+        from scipy.io import netcdf_file  # slow to import, and hardly ever needed
+        try:
+            with netcdf_file(path, "r", mmap=True):  # maps every variable, reads none
+                pass
+        except Exception:  # of whatever kind: what stands there is no header, or more than the file holds
+            raise unreadable(called, "it ends before the last value that its header announces") from None
+
+
+def _check_hdf5(path, called):
+    """Look at every attribute, and at the types of those that the NetCDF library takes for granted."""
+    import h5py  # slow to import
+
+    def look(name, item):
+        for key in item.attrs:
+            attribute = item.attrs.get_id(key)
+            expected = NETCDF_ATTRIBUTES.get(key)
+            kind = attribute.dtype.kind
+            rows = isinstance(item, h5py.Dataset) and key in ("DIMENSION_LIST", "_Netcdf4Coordinates")
+            if expected and (kind not in expected or rows and attribute.shape != (item.ndim,)):
+                raise ValueError(f"the attribute {key} of {name} is not what NetCDF writes")
+
     try:
-        with netcdf_file(path, "r", mmap=True):  # maps every variable, reads none
-            pass
-    except Exception:  # of whatever kind: what stands there is no header, or more than the file holds
-        raise unreadable(called, "it ends before the last value that its header announces") from None
+        with h5py.File(path) as file:
+            look("/", file)
+            file.visititems(look)
+    except Exception as error:  # of many kinds where what the file says of itself does not agree
+        raise unreadable(called, error) from None
 
 
 def _first_words(raw):

@@ -17,7 +17,7 @@ import numpy as np
 from data_processing.cube import HUGE, PACKING, check_packing
 from data_processing.era5_files import NUMBERS
 from data_processing.errors import UserError
-from data_processing.files import HDF5_SIGNATURE, check_length, replacing, unreadable
+from data_processing.files import HDF5_SIGNATURE, check_netcdf, replacing, unreadable
 from data_processing.grib import eccodes
 
 ENDINGS = (".grib2", ".grb2", ".grib", ".grb", ".nc", ".nc4")
@@ -282,9 +282,9 @@ def _variables(file):
 
 
 def _scan_netcdf(path):
+    check_netcdf(path)
     try:
         with netCDF4.Dataset(path) as file:
-            check_length(path)
             found, grids, origin = [], [], ""
             for number, variable in _variables(file).items():
                 found.append(_netcdf_fields(file, variable, number, grids, path))

@@ -13,7 +13,7 @@ import numpy as np
 
 from data_processing.cube import FILL_VALUE, HUGE, QUANTITIES, check_numbers, conversion
 from data_processing.errors import UserError
-from data_processing.files import check_length, replacing, unreadable
+from data_processing.files import check_netcdf, replacing, unreadable
 
 DIMENSIONS = ("init_time", "lead_time", "member", "lat", "lon")
 TEMPERATURES = ("air_temperature", "soil_temperature")
@@ -132,7 +132,7 @@ def open_weather_file(path, lat, lon):
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such file.")
-    check_length(path)
+    check_netcdf(path)
     try:
         dataset = xr.open_dataset(path, decode_times=xr.coders.CFDatetimeCoder(use_cftime=False), decode_timedelta=False,
                                   mask_and_scale=True)

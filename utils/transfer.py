@@ -88,7 +88,7 @@ def _check_model(model):
     parse_date(model["learned_until"], "learned_until")
     spoilt = [name for name, value in model["weights"].items() if not isinstance(value, torch.Tensor) or not value.isfinite().all()]
     if spoilt:
-        raise UserError(f"the weights {', '.join(spoilt[:3])} are not numbers everywhere; train again.")
+        raise UserError(f"some of its weights are no numbers ({', '.join(spoilt[:3])}); train again.")
     cells = [len(model[axis]) for axis in ("lat", "lon") if model[axis].ndim == 1 and model[axis].isfinite().all()]
     mean = torch.as_tensor(model["scaler"].get("mean", 0.0))
     if any(list(maps.shape[-2:]) != cells for maps in (model["static"], mean) if maps.ndim > 1) or len(cells) < 2:

@@ -9,7 +9,7 @@ from scipy.special import ndtr
 
 from data_processing.arrays import blocks, in_turn, pieces, read_rows, scratch_array
 from data_processing.errors import UserError
-from data_processing.files import unreadable, write_csv
+from data_processing.files import check_netcdf, unreadable, write_csv
 from utils.evaluation import MINIMUM_CELL_VALUES, MINIMUM_VALUES, cell_moments, pooled_scores
 
 SEASONS = {"DJF": (12, 1, 2), "MAM": (3, 4, 5), "JJA": (6, 7, 8), "SON": (9, 10, 11)}
@@ -65,6 +65,7 @@ def read_regions(regions, lat, lon):
 
 def read_masks(path, lat, lon):
     """The masks of a NetCDF file: dict name -> bool [H, W]."""
+    check_netcdf(path)
     try:
         with xr.open_dataset(path) as dataset:
             dataset.load()
