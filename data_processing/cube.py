@@ -381,8 +381,8 @@ def first_line(error):
 
 def check_numbers(field, variable, path):
     """Raise where a variable as it was opened (xarray.DataArray) does not hold numbers, or none can be got out of its packing."""
-    kind = field.encoding.get("dtype", field.dtype)
-    if field.dtype.kind not in "iuf" or (kind.metadata or {}).get("enum"):
+    kind = np.dtype(field.encoding.get("dtype", field.dtype))
+    if field.dtype.kind not in "iuf" or kind.kind not in "iuf" or (kind.metadata or {}).get("enum"):
         raise UserError(f"{path}: {field.name} ({variable}) holds no numbers but {kind}; expected float32.")
     check_packing({name: field.encoding[name] for name in PACKING if name in field.encoding}, field.name, path)
 

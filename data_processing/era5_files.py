@@ -87,7 +87,7 @@ def open_fields(path, folder):
         members = stack.enter_context(_unpacked(path, folder)) if is_zip(path) else [path]
         found = {}
         for member in members:
-            for name, field in _fields_of(stack.enter_context(_opened(path, member)), path).items():
+            for name, field in _looked_into(stack.enter_context(_opened(path, member)), path).items():
                 found[name] = _joined(found[name], field, path) if name in found else field
         if not found:
             raise UserError(f"{path}: no variable on latitude and longitude; expected a file of ERA5-Land or ERA5 from "
@@ -223,8 +223,18 @@ def _opened(path, member):
         file.set_auto_maskandscale(False)
         try:
             yield file
-        except RuntimeError as error:  # the library's word for a chunk that cannot be unpacked
+        except (RuntimeError, IndexError) as error:  # the library's words for a chunk that cannot be unpacked or found
             raise unreadable(path, error) from None
+
+
+def _looked_into(file, path):
+    """`_fields_of`, where nothing that the file says of itself can be trusted."""
+    try:
+        return _fields_of(file, path)
+    except UserError:
+        raise
+    except Exception as error:  # of many kinds
+        raise unreadable(path, error) from None
 
 
 def _fields_of(file, path):

@@ -3,6 +3,7 @@
 What a file holds (`era5_files`) is noted once in a catalogue; from the catalogue alone it is decided which stamps of
 which file make which day, so no stamp counts twice.
 """
+import hashlib
 import json
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -72,7 +73,7 @@ def catalogue(paths, folder):
         kept = json.loads(store.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         kept = {}
-    if not (isinstance(kept, dict) and kept.get("version") == CATALOGUE_VERSION and isinstance(kept.get("files"), dict)):
+    if not (isinstance(kept, dict) and kept.get("version") == CATALOGUE_VERSION and kept.get("sha256") == _digest(kept.get("files"))):
         kept = {"version": CATALOGUE_VERSION, "files": {}}
     keys = {path: _key(path) for path in paths}
     new = [path for path in paths if keys[path] not in kept["files"]]
@@ -98,7 +99,11 @@ def _key(path):
 
 def _store(kept, store):
     with replacing(store) as temporary:
-        temporary.write_text(json.dumps(kept), encoding="utf-8")
+        temporary.write_text(json.dumps(kept | {"sha256": _digest(kept["files"])}), encoding="utf-8")
+
+
+def _digest(files):
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def _record(path, fields):

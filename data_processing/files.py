@@ -353,6 +353,8 @@ def _check_hdf5(path, called):
     import h5py  # slow to import
 
     def look(name, item):
+        if isinstance(item, h5py.Dataset) and item.dtype.kind == "f" and item.dtype.itemsize not in (4, 8):
+            raise ValueError(f"{name} is {item.dtype}, which NetCDF does not know")
         for key in item.attrs:
             attribute = item.attrs.get_id(key)
             expected = NETCDF_ATTRIBUTES.get(key)

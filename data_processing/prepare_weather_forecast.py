@@ -159,9 +159,13 @@ def scan_files(paths, pieces):
     lacking = [name for number, name in enumerate(("total precipitation (tp)", "temperature of 2 m (2t)"))
                if number not in fields["variable"]]
     if lacking:
-        raise UserError(f"{paths[0]}{f' and {len(paths) - 1} more files' if len(paths) > 1 else ''}: no {lacking[0]}; name the files "
-                        "of both at once.")
+        raise UserError(f"{counted(paths)}: no {lacking[0]}; name the files of both at once.")
     return fields, list(grids), known[0] if known else ""
+
+
+def counted(paths):
+    """The first of some files, and how many more there are."""
+    return f"{paths[0]}{f' and {len(paths) - 1} more files' if len(paths) > 1 else ''}"
 
 
 def check_cells(settings, grids, target):
@@ -213,7 +217,9 @@ def choose(fields, paths, target, settings, earlier):
     if twice:
         notes.append(f"{twice} fields stand in several files; that of the first file is taken")
     if not forecasts and not earlier.forecasts:
-        raise UserError("\n".join([*notes, "the files hold no whole UTC day of rain or temperature."]))
+        print("\n".join(notes), flush=True)
+        raise UserError(f"{counted(paths)}: no whole UTC day of rain or temperature. Download forecasts from 00 UTC of a day to 00 UTC "
+                        "of the next one at least.")
     return forecasts, notes + _lacking(forecasts, earlier)
 
 

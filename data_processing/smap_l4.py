@@ -293,7 +293,8 @@ def _attribute(dataset, name):
 
 
 def _contents(file, group):
-    names = list(file.get(group, file))
+    held = file.get(group)
+    names = list(held if isinstance(held, h5py.Group) else file)
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "") if names else "nothing"
 
 

@@ -7,8 +7,6 @@ message, for what it holds and where; a field is read when it is needed. Units a
 Layouts: https://confluence.ecmwf.int "ECMWF open data: real-time forecasts" and "TIGGE"; GEFS: the stepRange of its messages.
 """
 import json
-import zipfile
-import zlib
 from typing import NamedTuple
 
 import netCDF4
@@ -103,7 +101,7 @@ def stored_scan(path):
             fields = kept["fields"]
             grids, origin = json.loads(str(kept["rest"]))
             return Scan(fields, [tuple(map(tuple, grid)) for grid in grids], origin)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+    except Exception:  # a damaged ZIP is told by many kinds; it is made again
         return None
 
 
@@ -133,7 +131,7 @@ class FieldReader:
             self._path = path
         try:
             values = self._grib_values(field) if field["length"] else self._netcdf_values(field)
-        except (eccodes.CodesInternalError, RuntimeError, OSError) as error:
+        except (eccodes.CodesInternalError, RuntimeError, OSError, ValueError, IndexError) as error:
             raise unreadable(path, error, WANTED) from None
         values[~(np.abs(values) < HUGE)] = np.nan
         return values * field["factor"] + field["offset"]
@@ -156,14 +154,14 @@ class FieldReader:
 
     def _netcdf_values(self, field):
         variable = _variables(self._file)[field["variable"]]
-        leading = [axis for axis, name in enumerate(variable.dimensions) if name not in ROLES["lat"] + ROLES["lon"]]
+        lat, lon = (_axis(self._file, variable, role).dimensions[0] for role in ("lat", "lon"))
+        leading = [axis for axis, name in enumerate(variable.dimensions) if name not in (lat, lon)]
         index = [slice(None)] * variable.ndim
         place = np.unravel_index(field["place"], [variable.shape[axis] for axis in leading])
         for axis, number in zip(leading, place):
             index[axis] = int(number)
         values = np.ma.filled(np.ma.asarray(variable[tuple(index)], np.float64), np.nan)
-        names = [name for name in variable.dimensions if name in ROLES["lat"] + ROLES["lon"]]
-        return values if names[0] in ROLES["lat"] else values.T
+        return values if variable.dimensions.index(lat) < variable.dimensions.index(lon) else values.T
 
 
 def _conversion(variable, unit, path):

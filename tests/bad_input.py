@@ -631,6 +631,7 @@ def structure_changes(names):
         ("values", "all huge", with_values(v, lambda a: np.full_like(a, 1e30, np.float32))),
         ("values", "a day of 1e10", with_values(v, put(-1, 1e10))),
         ("values", "all -5", with_values(v, lambda a: a * 0 - 5)),
+        ("values", "half precision", None),
         ("values", "text", with_values(v, lambda a: np.full(a.shape, "wet", object))),
         ("values", "double precision", with_values(v, lambda a: a.astype(np.float64))),
         ("values", "texts of one letter", with_values(v, lambda a: np.full(a.shape, b"x", "S1"))),
@@ -703,6 +704,15 @@ def first_init_day(known):
     return known | {"days": known["days"][:1]} | gone
 
 
+def in_half_precision(name):
+    """Change through h5py: to a type that HDF5 has and NetCDF has not, which ends the NetCDF library."""
+    return lambda file: replaced(name, stored_in_half)(file)
+
+
+def stored_in_half(file, name, values):
+    return file.create_dataset(name, data=values.astype(np.float16))
+
+
 def structure_mutants():
     """The changes of `structure_changes` in each NetCDF family, and in the members of a ZIP."""
     for number, family in enumerate(NAMES):
@@ -715,7 +725,10 @@ def structure_mutants():
                 expected = first_init_day if family == "weather file" else part(PARTS[family, name])
 
             def make(folder, family=family, change=change):
-                rewrite(folder / FAMILIES[family].file, change)
+                if change is None:
+                    edit(folder / FAMILIES[family].file, in_half_precision(NAMES[family].variable))
+                else:
+                    rewrite(folder / FAMILIES[family].file, change)
             yield Mutant(family, kind, name, make, CHANGED if expected else right, expected)
 
 
@@ -766,6 +779,11 @@ CUBE_CHANGES = [
     of_hdf5("variable of another type", "a group of that name", replaced("soil_moisture", lambda file, name, values: file.create_group(
         name)), R),
     of_hdf5("variable gone", "into a group", lambda file: file.move("soil_moisture", "fields/soil_moisture"), R),
+    *(of_hdf5("attribute of another type", f"{key} is a number", set_attribute("soil_moisture", key, 5.0), R)
+      for key in ("DIMENSION_LIST", "_Netcdf4Coordinates", "_Netcdf4Dimid")),
+    *(of_hdf5("attribute of another type", f"{key} of a dimension is a number", set_attribute("lat", key, 5.0), R)
+      for key in ("REFERENCE_LIST", "CLASS", "NAME", "_Netcdf4Dimid")),
+    of_hdf5("attribute gone", "DIMENSION_LIST", set_attribute("soil_moisture", "DIMENSION_LIST", None), E),
     of_hdf5("values", "never written", replaced("soil_moisture", lambda file, name, values: file.create_dataset(
         name, values.shape, "f4", chunks=(10, 3, 4), fillvalue=np.nan)), R),
 ]

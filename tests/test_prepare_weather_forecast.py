@@ -299,7 +299,7 @@ def test_impossible_temperature_is_refused(prepare):
 
 
 def test_forecast_shorter_than_a_day_is_refused(prepare):
-    with pytest.raises(UserError, match="hold no whole UTC day"):
+    with pytest.raises(UserError, match="a.grib2: no whole UTC day"):
         prepare(rain(0.001, "2024-06-01T12", 0, 24), temperature(280.0, "2024-06-01T12", 24))
 
 
