@@ -80,8 +80,9 @@ class Unbroken(NamedTuple):
     names: list
 
 
-def run_unbroken(case, place):
-    """Run a script to its end."""
+def run_unbroken(case, base):
+    """Run a script to its end, in the folder "place" of `base`, which is called "whole" then: paths stand in what is written."""
+    place = base / "place"
     place.mkdir(parents=True)
     process = start(case, place, resume=False)
     started, changes, before = time.monotonic(), 0, set()
@@ -91,7 +92,9 @@ def run_unbroken(case, place):
         time.sleep(LOOK_AGAIN)
     _, errors = process.communicate()
     assert process.returncode == 0, errors
-    return Unbroken(time.monotonic() - started, changes, relative_names(place / case.folder))
+    seconds = time.monotonic() - started
+    place.rename(base / "whole")
+    return Unbroken(seconds, changes, relative_names(base / "whole" / case.folder))
 
 
 def wait_for_moment(random, process, folder, seconds, changes):
@@ -134,13 +137,11 @@ def kill_once(random, case, place, resume, unbroken):
 
 def kill_and_resume(random, case, base, kills, most=5):
     """Kill a script `kills` times, `most` at most on its way to an end, and compare what it ends with; how often it was killed."""
-    whole = base / "whole"
-    unbroken = run_unbroken(case, whole)
+    unbroken = run_unbroken(case, base)
+    whole, broken = base / "whole", base / "place"
     check_whole(whole / case.folder)
-    done = number = 0
+    done = 0
     while done < kills:
-        number += 1
-        broken = base / f"broken{number}"
         broken.mkdir()
         on_the_way = min(int(random.integers(1, 6)), most)  # kills before it is left alone
         stamps, resume = {}, False
@@ -161,6 +162,7 @@ def kill_and_resume(random, case, base, kills, most=5):
         check_whole(broken / case.folder)
         check_equal(whole / case.folder, broken / case.folder)
         shutil.rmtree(broken)
+        print(f"{done} of {kills} kills", flush=True)
     return done
 
 
@@ -206,7 +208,7 @@ def read_settings(path):
     content.pop("host", None)
     content.pop("job", None)
     if "settings" in content:
-        content["settings"].pop("resume")
+        content["settings"].pop("resume", None)
     if "pretrained" in content:
         content["pretrained"]["path"] = os.path.basename(content["pretrained"]["path"])
     return content

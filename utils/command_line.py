@@ -12,6 +12,8 @@ from data_processing.files import NO_ROOM, unlock_folders
 
 RESUME_RUN = "the same command with --resume goes on from the last checkpoint"
 RESUME_FILES = "the same command goes on where it stopped"
+ENDINGS = {signal.SIGINT: "interrupted", signal.SIGTERM: "ended"}  # what a script says it was, by Ctrl-C and from outside
+LONGEST_END = 10  # s that an end in good order may take; nothing that stands under its own name is half made even without
 OTHER_FOLDER = "give another --folder"  # what a second process may do while one works in a folder
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 # What libraries say, besides MemoryError, where the system gives no more memory
@@ -22,10 +24,6 @@ SETTINGS_HELP = """
 With --settings FILE, the settings.json of a run, it is made again: its settings are the defaults of the others, and the files
 that it was made from must be the same.
 """
-
-
-class EndedFromOutside(KeyboardInterrupt):
-    """SIGTERM came: as Ctrl-C, from the system, a scheduler or another user."""
 
 
 def run_script(main, settings_class, resume=RESUME_RUN):
@@ -69,16 +67,12 @@ def run_script(main, settings_class, resume=RESUME_RUN):
         main(settings)
 
     try:
-        with signals_raise():
+        with ends_in_one_line(resume):
             if "TORCHELASTIC_RUN_ID" in os.environ:
                 from utils.processes import run_together
                 run_together(read_settings, work)
             else:
                 work(read_settings())
-    except KeyboardInterrupt as end:
-        from_outside = isinstance(end, EndedFromOutside)
-        print(f"\n{'ended' if from_outside else 'interrupted'}: {resume}", file=sys.stderr)
-        sys.exit(143 if from_outside else 130)
     except Exception as error:
         line = fault_line(error, resume)
         if line is None:
@@ -90,24 +84,64 @@ def run_script(main, settings_class, resume=RESUME_RUN):
 
 
 @contextlib.contextmanager
-def signals_raise():
-    """Ctrl-C and SIGTERM end this block by an exception, so that nothing is left half made; a second one ends the process."""
-    raised = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: EndedFromOutside}
+def ends_in_one_line(resume):
+    """Ctrl-C and SIGTERM end this block by an exception, and the process by a line and exit code 130 or 143.
+
+    Where the exception is lost (Python ignores one that is raised while an object is removed) or waits for something, the process
+    ends all the same; and at once when a second signal comes.
+
+    Parameters
+    ----------
+    resume : str
+        How to go on.
+    """
     usual = (signal.SIG_DFL, signal.default_int_handler)  # else they are to be ignored, as under nohup, or are someone else's
-    before = {number: signal.getsignal(number) for number in raised if signal.getsignal(number) in usual}
+    before = {number: signal.getsignal(number) for number in ENDINGS if signal.getsignal(number) in usual}
+    came, said, ignored = [], [], sys.unraisablehook
+
+    def line(number):
+        said.append(True)
+        return f"\n{ENDINGS[number]}: {resume}\n"
 
     def end(number, frame):
+        came.append(number)
         for each in before:
             signal.signal(each, signal.SIG_DFL)
-        raise raised[number]
+        if hasattr(signal, "alarm"):  # not on Windows
+            signal.signal(signal.SIGALRM, end_at_once)
+            signal.alarm(LONGEST_END)
+        raise KeyboardInterrupt
+
+    def end_at_once(*_):
+        if not said:
+            os.write(2, line(came[0]).encode())
+        os._exit(128 + came[0])
+
+    def not_lost(what):
+        if came and issubclass(what.exc_type, KeyboardInterrupt):
+            end_at_once()
+        ignored(what)
 
     for number in before:
         signal.signal(number, end)
+    sys.unraisablehook = not_lost
     try:
         yield
+    except SystemExit:
+        raise
+    except BaseException as error:
+        if not came and not isinstance(error, KeyboardInterrupt):
+            raise
+        number = came[0] if came else signal.SIGINT
+        sys.stderr.write(line(number))  # the alarm stays set: threads may keep the process
+        sys.exit(128 + number)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        sys.unraisablehook = ignored
+        if not came:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    if came and hasattr(signal, "alarm"):
+        signal.alarm(0)  # it was lost, and the work is done
 
 
 def fault_line(error, resume):
