@@ -120,16 +120,20 @@ def kept_arrays(key, arrays, fill):
 
     Parameters
     ----------
-    key : str
-        Names everything that the values depend on.
+    key : str, or None
+        Names everything that the values depend on. None: they are needed once and nothing is kept.
     arrays : dict name -> (shape, dtype)
     fill : function of (dict name -> numpy.memmap)
         Works the values out; called where the folder does not exist.
 
     Returns
     -------
-    dict name -> numpy.memmap
+    dict name -> numpy.memmap, or what `scratch_array` gives where nothing is kept
     """
+    if key is None:
+        made = {name: scratch_array(*what) for name, what in arrays.items()}
+        fill(made)
+        return made
     folder = FOLDER / key
     while True:
         if not folder.exists():

@@ -183,9 +183,8 @@ def judge(path, kept, wanted, record, last, cells):
 
     kept : float16 [n, M, K, 2, cells], made on the days `wanted` (int [n]); days after `last` are not looked at.
     """
-    lead_times = np.arange(1, record.lead_times[-1] + 1)
-    trust = FIRST_TRUST * (LAST_TRUST / FIRST_TRUST) ** ((lead_times - 1) / (TRUST_DAYS - 1))
-    temperature = np.stack([np.ones(record.land.shape, np.float32), np.zeros(record.land.shape, np.float32)])
+    trust, temperature = usual_trust(record), np.stack([np.ones(record.land.shape, np.float32),
+                                                        np.zeros(record.land.shape, np.float32)])
     trust[kept.shape[2]:] = 0.0
     spoken = np.isfinite(kept[:, :, 0, 0]).any(axis=(1, 2)) if len(kept) else np.zeros(0, bool)
     kept, wanted = kept[spoken], wanted[spoken]
@@ -206,6 +205,42 @@ def judge(path, kept, wanted, record, last, cells):
                                 "unit of one of them must be wrong: put the attributes right.")
             temperature.reshape(2, -1)[:, cells] = matched(forecast[:, 1] + 273.15, np.tile(observed_temperature, (members, 1)))
     return trust.astype(np.float32), temperature
+
+
+def usual_trust(record):
+    """Trust in forecast rain where no archive tells, float64 [L]."""
+    return FIRST_TRUST * (LAST_TRUST / FIRST_TRUST) ** (np.arange(record.lead_times[-1]) / (TRUST_DAYS - 1))
+
+
+def what_files_tell(coming):
+    """What a trained network has to know of a ComingWeather when it is told another file: dict of arrays; None without a file."""
+    if coming is None or coming.file is None:
+        return None
+    return {"trust": coming.trust, "temperature": coming.temperature}
+
+
+def newest_weather(path, record, known):
+    """Coming weather for forecasts in real use: nothing is judged anew.
+
+    Parameters
+    ----------
+    path : Path
+        Of a weather forecast file.
+    record : Record
+    known : dict, or None
+        From `what_files_tell` when the network was trained: how far the rain can be trusted, and the way from the file's
+        temperature to the cube's. None, of a network that has learned with observed weather only: the usual trust, and the
+        temperature as it is.
+
+    Returns
+    -------
+    ComingWeather
+    """
+    file = open_weather_file(path, record.lat, record.lon)
+    if known is None:
+        known = {"trust": usual_trust(record), "temperature": np.stack([np.ones(record.land.shape), np.zeros(record.land.shape)])}
+    trust, temperature = (np.asarray(known[name], np.float32) for name in ("trust", "temperature"))
+    return ComingWeather(max(file.members, 1), file, trust, temperature)
 
 
 def matched(values, others):

@@ -97,6 +97,8 @@ PLAIN_DEGREES = ("", "degrees", "degree", "deg")
 PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value")  # attributes that say how numbers are stored
 CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
 
+FILE_UNITS = "file_units"  # what an opened cube's variables keep of their file, besides their values
+
 FILL_VALUE = -9999.0  # missing in many products, declared or not
 HUGE = 1e20  # netCDF's default fill (9.97e36) and its kin
 LARGE_FILE = 20_000_000  # bytes
@@ -168,14 +170,14 @@ def open_cube(path, variables=VARIABLES, check_values=True):
                 if key in found_attributes}
         kept["units"] = UNITS[variable]
         kept["standard_name"] = found_attributes.get("standard_name", STANDARD_NAMES[variable])
-        cube[variable] = xr.Variable(ROLES, LazilyIndexedArray(field), kept)
-    units = {variable: attributes["units"] for variable, (*_, attributes) in fields.items()}
-    if check_values and path.stat().st_size > LARGE_FILE:  # read through once, not at each start
-        key = f"{path.stem}-checked-{short_key(checksum(path), sorted(units.items()), QUANTITIES)}"
-        kept_text(key, lambda: _check_values(cube, units, path))
-    elif check_values:
-        _check_values(cube, units, path)
+        cube[variable] = xr.Variable(ROLES, LazilyIndexedArray(field), kept, {FILE_UNITS: found_attributes["units"]})
     cube.encoding["source"] = str(path)
+    if check_values and path.stat().st_size > LARGE_FILE:  # read through once, not at each start
+        units = sorted((variable, cube[variable].encoding[FILE_UNITS]) for variable in fields)
+        key = f"{path.stem}-checked-{short_key(checksum(path), units, QUANTITIES)}"
+        kept_text(key, lambda: check_cube_values(cube))
+    elif check_values:
+        check_cube_values(cube)
     return cube
 
 
@@ -415,10 +417,21 @@ def conversion(field, variable, path):
     return known[unit]
 
 
-def _check_values(cube, units, path):
-    """Raise where a variable has no value or its values contradict the unit that the file states; "good" else."""
-    for variable, unit in units.items():
-        _check_variable(cube[variable], variable, unit, path)
+def check_cube_values(cube):
+    """Raise where a variable of a cube, or of some of its days, has no value or contradicts the unit that the file states.
+
+    Parameters
+    ----------
+    cube : xarray.Dataset
+        From `open_cube`; all its values are read.
+
+    Returns
+    -------
+    str
+        "good"
+    """
+    for variable, field in cube.data_vars.items():
+        _check_variable(field, variable, field.encoding[FILE_UNITS], cube.encoding["source"])
     return "good"
 
 

@@ -1,4 +1,5 @@
 """One cube made ready for networks: gaps carried, land known, scaled, windows as views."""
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -7,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data_processing.arrays import Observed, blocks, kept_arrays, release, short_key
+from data_processing.arrays import WORTH_TELLING, Observed, blocks, kept_arrays, release, short_key
 from data_processing.coming_weather import ComingWeather, open_coming_weather
 from data_processing.cube import PRECIPITATION, SOIL_MOISTURE, VARIABLES, cube_days, cube_values, land_mask, open_cube
 from data_processing.errors import UserError
 from data_processing.files import checksum
-from data_processing.gaps import NO_VALUE, antecedent_means, carry_forward, check_gap_days
-from data_processing.motion import MOTION_VERSION, RainMotion, motion_block, rain_motion
+from data_processing.gaps import MEMORY_DAYS, NO_VALUE, antecedent_means, carry_forward, check_gap_days
+from data_processing.motion import KEPT_EVIDENCE, MOTION_VERSION, RainMotion, motion_block, rain_motion
 from data_processing.scaling import Scaler, fit_scaler
 from data_processing.splits import cut_record
 from data_processing.static_maps import CHANNELS, static_maps
@@ -23,6 +24,12 @@ ARRAYS_VERSION, STATISTICS_VERSION = 1, 1  # of what is kept
 LARGE_BYTES = 1_000_000_000  # of a record whose statistics are kept as well
 PADDING = 64  # missing days before the record: windows of every usual length are then views on the same arrays
 INPUTS = (*VARIABLES, "season", "place")  # what a forecast may rest on
+# Of the last days of a cube: what is older counts less than the rounding of float32 in the means of the past and the motion of
+# the rain. Of large maps no more is read than PAST_BYTES of values, or what windows, gaps and motion need: the means of the past
+# then begin later, as they do in the first days of a record.
+ROUNDING = 2.0 ** -24
+MOTION_DAYS = math.ceil(math.log(ROUNDING) / math.log(KEPT_EVIDENCE)) + 1
+PAST_DAYS, PAST_BYTES = math.ceil(-MEMORY_DAYS * math.log(ROUNDING)), 250_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +40,7 @@ class Record:
     """
 
     name: str  # of the cube
-    key: str  # of the files of its arrays
+    key: str | None  # of the files of its arrays; None where they are not kept
     time: np.ndarray  # datetime64[D] [T]
     lat: np.ndarray  # [H], degrees north
     lon: np.ndarray  # [W], degrees east
@@ -115,8 +122,8 @@ def with_arrays(record, key, carried, age, antecedent):
         rain = carried[:, PRECIPITATION]
         rows, columns = motion_block(record.lat, record.lon)
         shape = len(rain), 2, -(-len(record.lat) // rows), -(-len(record.lon) // columns)
-        return RainMotion(kept_arrays(f"{key}-motion-{short_key(MOTION_VERSION, record.land, record.input_days, len(rain))}",
-                                      {"maps": (shape, np.float32)}, fill)["maps"], rows, columns)
+        kept = key and f"{key}-motion-{short_key(MOTION_VERSION, record.land, record.input_days, len(rain))}"
+        return RainMotion(kept_arrays(kept, {"maps": (shape, np.float32)}, fill)["maps"], rows, columns)
 
     return replace(record, key=key, carried=carried, age=age, antecedent=antecedent, around=around, motion=motion, copies={})
 
@@ -126,8 +133,8 @@ def build_arrays(key, source, shape, max_gap_days, days_before):
 
     Parameters
     ----------
-    key : str
-        Of the source and its days.
+    key : str, or None
+        Of the source and its days; None where the arrays are needed once and are not kept.
     source : function of a slice of days -> float32 [n, 3, H, W]
         The record's values, NaN = missing; asked for in order.
     shape : (int, int, int)
@@ -138,15 +145,16 @@ def build_arrays(key, source, shape, max_gap_days, days_before):
 
     Returns
     -------
-    str
+    str, or None
         Key of the arrays.
     carried : float32 [days_before + T, 3, H, W]
     age : uint8, the same shape
     antecedent : float32, the same shape
     """
     check_gap_days(max_gap_days)
-    padding = max(PADDING, days_before)
-    key = f"{key}-{short_key(ARRAYS_VERSION, max_gap_days, padding)}"
+    padding = max(PADDING, days_before) if key else days_before
+    key = key and f"{key}-{short_key(ARRAYS_VERSION, max_gap_days, padding)}"
+    said = f"reading {key.rsplit('-', 2)[0]}" if key else "reading"
     days, height, width = shape
     shape = padding + days, len(VARIABLES), height, width
 
@@ -154,8 +162,8 @@ def build_arrays(key, source, shape, max_gap_days, days_before):
         arrays["carried"][:padding] = arrays["antecedent"][:padding] = np.nan
         arrays["age"][:padding] = NO_VALUE
         last, sums = None, None
-        for block in tqdm(blocks(days, 4 * len(VARIABLES) * height * width), desc=f"reading {key.rsplit('-', 2)[0]}",
-                          unit="block", dynamic_ncols=True, leave=False):
+        for block in tqdm(blocks(days, 4 * len(VARIABLES) * height * width), desc=said, unit="block", dynamic_ncols=True,
+                          leave=False, delay=0 if key else WORTH_TELLING):
             rows = slice(padding + block.start, padding + block.stop)
             values = source(block)
             carried, age = carry_forward(values, max_gap_days, last)
@@ -168,8 +176,11 @@ def build_arrays(key, source, shape, max_gap_days, days_before):
     return key, *(kept[name][padding - days_before:] for name in ("carried", "age", "antecedent"))
 
 
-def cube_record(cube, name, splits, max_gap_days, hidden, land_days=slice(None)):
-    """Record of a cube's days, with the windows and lead times of `splits`; land = cells with any soil moisture on `land_days`."""
+def cube_record(cube, name, splits, max_gap_days, hidden, land_days=slice(None), land=None):
+    """Record of a cube's days, with the windows and lead times of `splits` (anything that has `input_days` and `lead_times`).
+
+    land = cells with any soil moisture on `land_days`, where it is not given.
+    """
     time, before = cube_days(cube), splits.input_days - 1
     path = Path(cube.encoding["source"])
     whole = open_cube(path, check_values=False)
@@ -178,7 +189,7 @@ def cube_record(cube, name, splits, max_gap_days, hidden, land_days=slice(None))
     key, *arrays = build_arrays(f"{path.stem}-{short_key(checksum(path), time[0])}", lambda days: cube_values(whole.isel(time=days)),
                                 shape, max_gap_days, before)
     carried, age, antecedent = (array[:before + len(time)] for array in arrays)
-    land = land_mask(age[before:, SOIL_MOISTURE], land_days)
+    land = land_mask(age[before:, SOIL_MOISTURE], land_days) if land is None else land
     record = Record(name=name, key=key, time=time, lat=cube["lat"].values, lon=cube["lon"].values, land=land, carried=carried,
                     age=age, antecedent=antecedent, around=None, motion=None, input_days=splits.input_days,
                     lead_times=splits.lead_times, hidden=tuple(hidden))
@@ -245,6 +256,48 @@ def whole_record(cube, name, splits, max_gap_days, until=None, hidden=()):
         Not scaled yet; land = cells with any soil moisture.
     """
     return cube_record(cut_record(cube, until=until), name, splits, max_gap_days, hidden)
+
+
+def days_looked_back(input_days, max_gap_days, cells):
+    """Days before a forecast's last input day that it rests on, of a map of so many cells.
+
+    Enough for its window, the gaps and the motion of the rain before that, and, as far as PAST_BYTES allow, for the means of the
+    past to be those of the whole record.
+    """
+    needed = input_days - 1 + max(max_gap_days, MOTION_DAYS)
+    affordable = PAST_BYTES // (4 * len(VARIABLES) * cells)
+    return max(needed, min(input_days - 1 + PAST_DAYS, affordable))
+
+
+def recent_record(cube, name, land, *, input_days, lead_times, max_gap_days, hidden=()):
+    """Record of some days of a cube, read now and held in memory: for forecasts, not for training.
+
+    Parameters
+    ----------
+    cube : xarray.Dataset
+        From `open_cube`, cut to the days that are needed (`days_looked_back`). It needs no observed target.
+    name : str
+        Of the cube.
+    land : bool [H, W]
+        That of the network: nothing is fitted on this cube.
+    input_days : int
+    lead_times : sequence of int
+    max_gap_days : int
+    hidden : sequence of str
+        See `open_record`.
+
+    Returns
+    -------
+    Record
+        Not scaled yet (`with_scaler`).
+    """
+    time = cube_days(cube)
+    values = cube_values(cube)
+    _, *arrays = build_arrays(None, lambda days: values[days], (len(time), *land.shape), max_gap_days, input_days - 1)
+    record = Record(name=name, key=None, time=time, lat=cube["lat"].values, lon=cube["lon"].values, land=land, carried=None,
+                    age=None, antecedent=None, around=None, motion=None, input_days=input_days, lead_times=tuple(lead_times),
+                    hidden=tuple(hidden))
+    return with_arrays(record, None, *arrays)
 
 
 def scale_record(record, days, *, scaling, scaler=None):

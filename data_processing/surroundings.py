@@ -52,8 +52,8 @@ def surroundings(key, carried, age, land, lat, lon, days_before):
 
     Parameters
     ----------
-    key : str
-        Of the record's arrays.
+    key : str, or None
+        Of the record's arrays; None where they are not kept.
     carried, age : float32, uint8 [P + T, 3, H, W]
         From `carry_forward`.
     land : bool [H, W]
@@ -80,7 +80,7 @@ def surroundings(key, carried, age, land, lat, lon, days_before):
             arrays["carried"][days], arrays["freshness"][days] = block_values(carried[days], age[days], land, rows, columns)
             release(carried, age, *arrays.values())
 
-    key = f"{key}-around-{short_key(VERSION, BLOCK_KM, land, days_before, len(carried))}"
+    key = key and f"{key}-around-{short_key(VERSION, BLOCK_KM, land, days_before, len(carried))}"
     kept = kept_arrays(key, {"carried": (shape, np.float32), "freshness": (shape, np.float32)}, fill)
     return Surroundings(kept["carried"], kept["freshness"], land_share > 0, rows, columns, spacing)
 

@@ -46,7 +46,7 @@ CELL_METRICS = {
 }
 
 
-def score_forecasters(*, observed, forecasts, valid_time, lead_times, lat, lon, land, climatology):
+def score_forecasters(*, observed, forecasts, valid_time, lead_times, lat, lon, land, climatology, references=REFERENCES):
     """Score all forecasters on exactly the same values.
 
     Parameters
@@ -54,7 +54,7 @@ def score_forecasters(*, observed, forecasts, valid_time, lead_times, lat, lon, 
     observed : float32 [N, L, H, W]
         m3 m-3, NaN = missing, never scored.
     forecasts : dict name -> float32 [N, L, H, W]
-        m3 m-3; persistence, damped_persistence and climatology among them.
+        m3 m-3; the references among them.
     valid_time : datetime64 [N, L]
         Date of every target.
     lead_times : int [L]
@@ -64,6 +64,8 @@ def score_forecasters(*, observed, forecasts, valid_time, lead_times, lat, lon, 
     land : bool [H, W]
     climatology : float32 [N, L, H, W]
         m3 m-3, what anomalies are departures from.
+    references : sequence of str
+        Those of REFERENCES that there are forecasts of; the skills against the others are NaN.
 
     Returns
     -------
@@ -77,9 +79,9 @@ def score_forecasters(*, observed, forecasts, valid_time, lead_times, lat, lon, 
     UserError
         A reference lacks, shapes differ, a forecast is missing where it is scored, nothing is observed.
     """
-    missing = [name for name in REFERENCES if name not in forecasts]
+    missing = [name for name in references if name not in forecasts]
     if missing:
-        raise UserError(f"Scores need the forecasts of {', '.join(REFERENCES)}; "
+        raise UserError(f"Scores need the forecasts of {', '.join(references)}; "
                         f"found {', '.join(forecasts)}. Add {', '.join(missing)}.")
     check_land(observed, land)
     valid_time = np.asarray(valid_time).astype("datetime64[D]")
@@ -103,7 +105,7 @@ def score_forecasters(*, observed, forecasts, valid_time, lead_times, lat, lon, 
                   for name, forecast in forecasts.items()}
         for name, score in scores.items():
             skills = {f"skill_{reference}": _skill(score["mse_pooled"], scores[reference]["mse_pooled"])
-                      for reference in REFERENCES}
+                      if reference in references else math.nan for reference in REFERENCES}
             rows.append({"forecaster": name, "lead_time": int(lead_time),
                          "first_valid_time": valid_time[:, lead].min(),
                          "last_valid_time": valid_time[:, lead].max(),

@@ -718,7 +718,7 @@ def forecast_days(network, record, targets, device, progress=True):
     float32 ndarray [N, L, H, W]
         m3 m-3; NaN at sea. A large one is a mapped file (`data_processing.arrays.scratch_array`).
     """
-    return on_maps(network, record, targets, device, progress, None)[0]
+    return on_maps(network, record, init_days_of(record, targets), device, progress, None)[0]
 
 
 def forecast_told(network, record, targets, device, progress=True):
@@ -739,8 +739,41 @@ def forecast_told(network, record, targets, device, progress=True):
         With each member of the record's weather file; M = 0 where it has none. NaN where a member tells nothing and others do;
         where none of them does, as without coming weather.
     """
-    forecasts = on_maps(network, record, targets, device, progress, bound_and_members(record))
+    forecasts = on_maps(network, record, init_days_of(record, targets), device, progress, bound_and_members(record))
     return forecasts[0], forecasts[1], forecasts[2:]
+
+
+def forecast_from(network, record, init_days, device, progress=True):
+    """Forecast every lead time from the windows that end on the given days, as in real use: what is observed later is not used.
+
+    Parameters
+    ----------
+    network : nn.Module
+    record : Record
+    init_days : int ndarray [I]
+        Last input days; the days that are forecast may lie beyond the record.
+    device : str or torch.device
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    blind : float32 ndarray [I, L, H, W]
+        m3 m-3; NaN at sea. Without coming weather.
+    members : float32 ndarray [M, I, L, H, W]
+        With each member of the record's weather file; M = 0 where it has none. See `forecast_told`.
+    """
+    def tell(days, cells):
+        return own_weather(record, days, cells)
+
+    init_days = np.repeat(np.asarray(init_days)[:, None], len(record.lead_times), axis=1)
+    forecasts = on_maps(network, record, init_days, device, progress, None if record.coming is None else tell)
+    return forecasts[0], forecasts[1:]
+
+
+def init_days_of(record, targets):
+    """Last input day for each target day and lead time, int [N, L]."""
+    return np.asarray(targets)[:, None] - record.lead_times
 
 
 def bound_and_members(record):
@@ -763,12 +796,12 @@ def told_forecast(bound, members):
     return mean
 
 
-def on_maps(network, record, targets, device, progress, tell):
-    """`forecast_cells` of all land cells on the map, float32 [M, N, L, H, W], NaN at sea."""
+def on_maps(network, record, init_days, device, progress, tell):
+    """Forecasts of all land cells on the map, float32 [M, N, L, H, W], NaN at sea, from the init days int [N, L]."""
     land = np.flatnonzero(record.land)
-    shape = len(targets), len(record.lead_times), *record.land.shape
+    shape = *init_days.shape, *record.land.shape
     maps = None
-    for piece, forecast in forecast_pieces(network, record, targets, device, land, tell, progress):
+    for piece, forecast in forecast_pieces(network, record, init_days, device, land, tell, progress):
         if maps is None:
             maps = scratch_array((len(forecast), *shape))
             flat = maps.reshape(-1, record.land.size)
@@ -797,8 +830,8 @@ def forecast_cells(network, record, targets, device, cells, tell=None):
     float32 ndarray [1 or 1 + M, N, L, C]
         m3 m-3: without coming weather, then with what `tell` tells.
     """
-    forecasts = None
-    for piece, forecast in forecast_pieces(network, record, targets, device, cells, tell, progress=False):
+    forecasts, init_days = None, init_days_of(record, targets)
+    for piece, forecast in forecast_pieces(network, record, init_days, device, cells, tell, progress=False):
         if forecasts is None:
             forecasts = np.empty((len(forecast), len(targets), len(record.lead_times), len(cells)), np.float32)
         columns = np.searchsorted(cells, piece.cells)
@@ -818,11 +851,13 @@ class Piece(NamedTuple):
     cells: np.ndarray
 
 
-def forecast_pieces(network, record, targets, device, cells, tell, progress):
-    """Yield (Piece, float32 ndarray [M, windows, L, c]), m3 m-3: memory does not grow with the days or the map."""
+def forecast_pieces(network, record, wanted, device, cells, tell, progress):
+    """Yield (Piece, float32 ndarray [M, windows, L, c]), m3 m-3, of the init days int [N, L].
+
+    Memory does not grow with the days or the map.
+    """
     device = chosen_device(device)
     network.to(device).eval()
-    wanted = np.asarray(targets)[:, None] - record.lead_times  # [N, L] init days
     init_days = np.unique(wanted)
     tiles = tiles_of(cells, record.land.shape[1]) if network.every_day else [cells]  # the paper's forecast whole maps
     with torch.no_grad(), tqdm(total=len(init_days) * len(tiles), desc="forecast", unit="window", disable=not progress,

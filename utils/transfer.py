@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_processing.coming_weather import NOT_TOLD, RAIN_FACTORS, kind_of, source_weather
+from data_processing.coming_weather import NOT_TOLD, RAIN_FACTORS, kind_of, source_weather, what_files_tell
 from data_processing.cube import PRECIPITATION, UNITS, VARIABLES, cube_days, open_cube
 from data_processing.errors import UserError
 from data_processing.files import checksum
@@ -39,12 +39,14 @@ def save_model(run, network, record, settings, splits):
               for name, value in record.scaler.to_state().items()}
     weights = {name: value.cpu() for name, value in network.state_dict().items()}
     asked = {name: value for name, value in plain(settings).items() if name != "resume"}  # the weights are the same
+    told = what_files_tell(record.coming)
+    told = {} if told is None else {"told": {name: torch.from_numpy(value) for name, value in told.items()}}
     save_tensors(run.path("model.pt"), {
         "format": MODEL_FORMAT, "model": run.model, "weights": weights, "scaler": scaler, "settings": asked,
         "label": run.label.removesuffix(kind_of(settings.coming_weather).label),
         "cube_sha256": read_json(run.path("settings.json"))["cube"]["sha256"],
         "further_sha256": [checksum(path) for path in further], "learned_until": str(max([splits.train_until, *last_days])),
-        "lat": torch.tensor(record.lat), "lon": torch.tensor(record.lon), "static": torch.from_numpy(record.static)})
+        "lat": torch.tensor(record.lat), "lon": torch.tensor(record.lon), "static": torch.from_numpy(record.static)} | told)
 
 
 def load_model(path):
@@ -59,7 +61,8 @@ def load_model(path):
     -------
     dict
         path, model (name of the script), weights, scaler (a Scaler), settings, label and cube_sha256 (of the cube), further_sha256
-        (of further cubes), learned_until (last day of all cubes), lat, lon, static (maps).
+        (of further cubes), learned_until (last day of all cubes), lat, lon, static (maps), land (bool [H, W]); of a run that is
+        told a weather forecast also told (`data_processing.coming_weather.what_files_tell`).
 
     Raises
     ------
@@ -75,7 +78,8 @@ def load_model(path):
         raise UserError(f"{path}: not a model of this version; train again.")
     try:
         _check_model(model)
-        return model | {"path": path, "scaler": Scaler.from_state(model["scaler"])}
+        land = (model["static"] != 0).any(dim=0).numpy()  # at sea all maps are 0, on land a mean or spread is not
+        return model | {"path": path, "scaler": Scaler.from_state(model["scaler"]), "land": land}
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
@@ -154,8 +158,8 @@ def pretrained_model(settings, model, architecture, splits, record):
     if np.datetime64(found["learned_until"]) >= splits.validation_from:
         differences.append(f"it has learned until {found['learned_until']}, the target's validation begins "
                            f"{splits.validation_from}")
-    if not _any_grid(settings) and not _same_grid(found, record):
-        differences.append(f"{_grid_text(found)} there, {_grid_text(vars(record))} here: {ANY_GRID}")
+    if not _any_grid(settings) and not same_grid(found, record):
+        differences.append(f"{grid_text(found)} there, {grid_text(vars(record))} here: {ANY_GRID}")
     if differences:
         raise UserError(f"the pre-trained run {path.parent} does not fit: {'; '.join(differences)}. Give the same "
                         "settings, name another run with --pretrained, or remove it so that it is made again.")
@@ -211,8 +215,8 @@ def _source_model(settings, model, splits, record):
     source_file = find_cube(source_of(settings), "era5_land")
     source = open_cube(source_file.path)
     grid = {"lat": source["lat"].values, "lon": source["lon"].values}
-    if not _any_grid(settings) and not _same_grid(grid, record):
-        raise UserError(f"{source_file.path} has {_grid_text(grid)}, the target {_grid_text(vars(record))}: "
+    if not _any_grid(settings) and not same_grid(grid, record):
+        raise UserError(f"{source_file.path} has {grid_text(grid)}, the target {grid_text(vars(record))}: "
                         f"{ANY_GRID}.")
     folder, asked = source_run(settings, model, splits)
     if not from_first(lambda: is_finished(folder)):
@@ -310,11 +314,13 @@ def _any_grid(settings):
     return settings.head == "local" and not (settings.scaling_from == "source" and settings.scaling == "cell")
 
 
-def _same_grid(grid, record):
+def same_grid(grid, record):
+    """Whether a grid (a dict with lat and lon) is that of a Record, or of anything that has `lat` and `lon`."""
     return all(np.shape(grid[axis]) == np.shape(getattr(record, axis))
                and np.allclose(grid[axis], getattr(record, axis), atol=1e-3) for axis in ("lat", "lon"))
 
 
-def _grid_text(grid):
+def grid_text(grid):
+    """What to call a grid (a dict with lat and lon, degrees) in a sentence."""
     lat, lon = np.asarray(grid["lat"]), np.asarray(grid["lon"])
     return f"a grid of {len(lat)} x {len(lon)} cells from {lat[0]:.2f} N {lon[0]:.2f} E"

@@ -1,0 +1,72 @@
+"""The figure of a forecast: last observation, forecast, change and spread, a PNG file drawn offline."""
+import matplotlib
+import numpy as np
+from matplotlib.colors import ListedColormap, Normalize
+
+from utils.drawmap import (DIFFERENCE_COLOURS, DOUBLE_COLUMN, GAP_COLOUR, PAPER_STYLE, SOIL_MOISTURE_COLOURS, _extension, _padded,
+                           colour_bar, draw_cells, map_axes, map_frame, new_figure, panel_ratio, save_figure,
+                           wrap_title, write_title)
+
+SPREAD_COLOURS = ListedColormap(matplotlib.colormaps["magma_r"](np.linspace(0.06, 0.92, 256)), "spread")
+LEFT, RIGHT, BETWEEN, BELOW, PANEL_TITLE = 11.0, 3.0, 7.0, 14.0, 6.0  # mm
+
+
+def draw_forecast(path, *, last, forecast, spread, lat, lon, title, last_days, valid_day):
+    """Draw a forecast beside the last observation.
+
+    Parameters
+    ----------
+    path : str or Path of the PNG
+    last : float [H, W]
+        Last observed soil moisture, m3 m-3; NaN = none, drawn grey where there is a forecast.
+    forecast, spread : float [H, W]
+        m3 m-3; NaN = sea, blank. A spread of NaN everywhere is not known: the panel is left out.
+    lat, lon : float [H], [W]
+        Cell centres in degrees.
+    title : str
+        Network, lead time, first day; "synthetic twin" where it is.
+    last_days : str
+        Day or days of the last observation.
+    valid_day : str
+        Day that is forecast.
+    """
+    save_figure(path, forecast_figure(last=last, forecast=forecast, spread=spread, lat=lat, lon=lon, title=title, last_days=last_days,
+                                      valid_day=valid_day))
+
+
+@matplotlib.rc_context(PAPER_STYLE)
+def forecast_figure(*, last, forecast, spread, lat, lon, title, last_days, valid_day):
+    """Figure of `draw_forecast`; its first axes are the panels."""
+    change, gaps = forecast - last, np.isfinite(forecast) & ~np.isfinite(last)
+    soil_moisture = Normalize(*_range(np.concatenate([last.ravel(), forecast.ravel()]), 1, 99))
+    limit = _range(np.abs(change), 0, 98)[1]
+    panels = [("(a) last observed, " + last_days + (" (grey: none)" if gaps.any() else ""), last, SOIL_MOISTURE_COLOURS, soil_moisture,
+               "soil moisture (m³ m⁻³)"),
+              (f"(b) forecast of {valid_day}", forecast, SOIL_MOISTURE_COLOURS, soil_moisture, "soil moisture (m³ m⁻³)"),
+              ("(c) change, forecast − last observed", change, DIFFERENCE_COLOURS, Normalize(-limit, limit), "change (m³ m⁻³)")]
+    if np.isfinite(spread).any():
+        panels.append(("(d) spread of the forecast (1 standard deviation)", spread, SPREAD_COLOURS, Normalize(*_range(spread, 1, 99)),
+                       "spread (m³ m⁻³)"))
+    frame = map_frame(lat, lon)
+    width = (DOUBLE_COLUMN - LEFT - RIGHT - BETWEEN) / 2
+    height = width / panel_ratio(frame)
+    title_lines = wrap_title(title, DOUBLE_COLUMN)
+    row = height + PANEL_TITLE + BELOW
+    figure = new_figure(DOUBLE_COLUMN, 2 * row + 2.0 + 4.0 * len(title_lines))
+    places = [(LEFT + number % 2 * (width + BETWEEN), BELOW + (1 - number // 2) * row) for number in range(len(panels))]
+    axes_of = [map_axes(figure, frame, *place, width, height, label_latitudes=number % 2 == 0) for number, place in enumerate(places)]
+    for axes, (x, y), (name, values, colours, norm, label) in zip(axes_of, places, panels):
+        mesh = draw_cells(axes, frame, values, colours, norm)
+        axes.set_title(name)
+        colour_bar(figure, mesh, x + 0.1 * width, y - 7.0, 0.8 * width, label, _extension(values, norm))
+    if gaps.any():
+        for axes in (axes_of[0], axes_of[2]):
+            draw_cells(axes, frame, np.where(gaps, 0, np.nan), ListedColormap([GAP_COLOUR]), Normalize(0, 1))
+    write_title(figure, title_lines)
+    return figure
+
+
+def _range(values, low, high):
+    """Percentiles of what is known, apart."""
+    known = values[np.isfinite(values)]
+    return _padded(*(np.percentile(known, [low, high]) if known.size else (0.0, 0.0)))

@@ -1,0 +1,183 @@
+"""Points and boxes given by name and coordinates, and what is forecast there.
+
+Shapes: I init days, L lead times, H latitudes, W longitudes. Values in m3 m-3; NaN missing.
+"""
+from typing import NamedTuple
+
+import numpy as np
+
+from data_processing.cube import SOIL_MOISTURE
+from data_processing.errors import UserError
+from data_processing.gaps import NO_VALUE
+from utils.ensembles import predict_spread
+from utils.evaluation import cell_areas, cell_edges, unwrap_longitudes
+from utils.where_it_helps import read_regions
+
+PLACE_COLUMNS = ("place", "kind", "lat", "lon", "cells", "init_time", "lead_time", "valid_time", "forecast", "spread", "low_90",
+                 "high_90", "last_observed", "last_observed_time", "change", "observed")
+SEEN_SHARE = 0.5  # of a box's land, that must be observed on a day for a mean of that day
+
+
+class Place(NamedTuple):
+    """A point or a box on a map.
+
+    name, kind : str, kind is "point" or "box". cells : int [C], indices into the flat map, of land. weight : float64 [C], share of
+    the box's land area. lat, lon : degrees, of the point's cell or the middle of the box's land.
+    """
+
+    name: str
+    kind: str
+    cells: np.ndarray
+    weight: np.ndarray
+    lat: float
+    lon: float
+
+
+def read_places(points, boxes, lat, lon, land):
+    """Places that are named.
+
+    Parameters
+    ----------
+    points : sequence of str
+        "name:lat,lon" in degrees; a point stands for the cell that it lies in.
+    boxes : sequence of str
+        "name:south,north,west,east" in degrees, or NetCDF files of masks; see `utils.where_it_helps.read_regions`.
+    lat, lon : float [H], [W]
+        Cell centres, degrees.
+    land : bool [H, W]
+
+    Returns
+    -------
+    list of Place
+
+    Raises
+    ------
+    UserError
+        No point or box; outside the map; no land there; a name twice.
+    """
+    area = cell_areas(lat, lon)
+    places = [_point(text, lat, lon, land) for text in points]
+    for name, inside in read_regions(boxes, lat, lon).items():
+        rows, columns = np.nonzero(inside & land)
+        if not rows.size:
+            raise UserError(f"box {name!r} holds no land cell of the network's map. Give another box.")
+        weight = area[rows, columns] / area[rows, columns].sum()
+        places.append(Place(name, "box", rows * len(lon) + columns, weight, float(weight @ lat[rows]), float(weight @ lon[columns])))
+    names = [place.name for place in places]
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise UserError(f"points and boxes name {', '.join(twice)} twice: give each place a name of its own.")
+    return places
+
+
+def _point(text, lat, lon, land):
+    try:
+        name, place = text.rsplit(":", 1)
+        north, east = map(float, place.split(","))
+    except ValueError:
+        raise UserError(f"point is {text!r}; it must be name:lat,lon in degrees, such as Beijing:39.9,116.4.") from None
+    row, column = cell_at(lat, lon, north, east)
+    if row is None or column is None:
+        raise UserError(f"point {text!r} lies outside the map, which reaches from {cell_edges(lat).min():.2f} to "
+                        f"{cell_edges(lat).max():.2f} N, {lon[0]:.2f} to {lon[-1]:.2f} E. Give name:lat,lon in degrees.")
+    if not land[row, column]:
+        rows, columns = np.nonzero(land)
+        away = np.hypot(lat[rows] - north, ((lon[columns] - east + 180) % 360 - 180) * np.cos(np.radians(north)))
+        nearest = away.argmin()
+        raise UserError(f"point {text!r} lies in a cell without soil moisture (sea, lake, never observed); the nearest land cell is "
+                        f"{lat[rows[nearest]]:.2f},{lon[columns[nearest]]:.2f}.")
+    return Place(name, "point", np.array([row * len(lon) + column]), np.ones(1), float(lat[row]), float(lon[column]))
+
+
+def cell_at(lat, lon, north, east):
+    """Row and column of the cell of a map that a point, degrees, lies in; None for what lies outside."""
+    edges = cell_edges(lat)
+    row = None if not edges.min() <= north <= edges.max() else int(np.abs(lat - north).argmin())
+    order, unwrapped = unwrap_longitudes(lon)
+    west_east = cell_edges(unwrapped)
+    east = west_east[0] + (east - west_east[0]) % 360.0
+    column = None if east > west_east[-1] else int(order[np.abs(unwrapped - east).argmin()])
+    return row, column
+
+
+def place_rows(places, record, init_days, *, forecast, spread, ends, errors):
+    """What is forecast at some places: rows of points.csv.
+
+    Parameters
+    ----------
+    places : list of Place
+    record : Record
+    init_days : int [I]
+        Indices into the record.
+    forecast, spread : float32 [I, L, H, W]
+    ends : float32 [2, I, L, H, W]
+        Of the 90 % interval.
+    errors : float32 [V, L, H, W], or None
+        Of validation days: the spread of a box is that of the errors of its mean, which are smaller than those of its cells.
+
+    Returns
+    -------
+    list of dict
+        With the keys PLACE_COLUMNS; None where something is not known. `last_observed` is at most `max_gap_days` old: of a point
+        its value, of a box the mean of the last day on which half of its land was seen. `observed` is what was seen on the day
+        that is forecast, where it is known already.
+    """
+    rows = []
+    for place in places:
+        told, width, low, high = (_mean(values, place) for values in (forecast, spread, *ends))
+        if place.kind == "box":
+            width, (low, high) = _box_spread(place, told, np.isfinite(width), errors)
+        seen = _observed_means(place, record)
+        for number, day in enumerate(init_days):
+            last, last_time = _last_observed(place, record, seen, day)
+            for lead, lead_time in enumerate(record.lead_times):
+                value, target = told[number, lead], day + lead_time
+                row = {"forecast": value, "spread": width[number, lead], "low_90": low[number, lead], "high_90": high[number, lead],
+                       "last_observed": last, "change": value - last,
+                       "observed": seen[target] if target < len(seen) else np.nan}
+                row = {name: number if np.isfinite(number) else None for name, number in row.items()}
+                rows.append({"place": place.name, "kind": place.kind, "lat": place.lat, "lon": place.lon, "cells": len(place.cells),
+                             "init_time": record.time[day], "lead_time": int(lead_time), "valid_time": record.time[0] + int(target),
+                             "last_observed_time": last_time} | row)
+    return rows
+
+
+def _mean(values, place):
+    """Mean over a place of maps [..., H, W], float64 [...]."""
+    return values.reshape(*values.shape[:-2], -1)[..., place.cells] @ place.weight
+
+
+def _seen_mean(values, weight):
+    """Mean of what is known of values [..., C], float64 [...]; NaN where that is less than SEEN_SHARE."""
+    known = np.isfinite(values)
+    share = known @ weight
+    return np.where(share >= SEEN_SHARE, (np.where(known, values, 0.0) @ weight) / np.maximum(share, 1e-12), np.nan)
+
+
+def _box_spread(place, forecast, known, errors):
+    """Spread [I, L] and ends [2][I, L] of the mean of a box; NaN where `known` is false."""
+    of_box = None
+    if errors is not None:
+        of_box = _seen_mean(errors.reshape(*errors.shape[:-2], -1)[..., place.cells], place.weight)[..., None, None]
+    if of_box is None or not np.isfinite(of_box).any(axis=0).all():
+        return np.full(forecast.shape, np.nan), np.full((2, *forecast.shape), np.nan)
+    spread, ends = predict_spread(forecast[..., None, None], None, of_box.astype(np.float32), None, np.ones((1, 1), bool))
+    return tuple(np.where(known, values[..., 0, 0], np.nan) for values in (spread, ends))
+
+
+def _observed_means(place, record):
+    """Mean over a place of what was seen on each day of a record, float64 [T]."""
+    return _seen_mean(record.observed_at(np.arange(len(record.time)), place.cells), place.weight)
+
+
+def _last_observed(place, record, seen, day):
+    """Last observation of a place up to a day that is within `max_gap_days`, and its date; NaN and None without."""
+    row = record.input_days - 1 + day
+    ages = record.age[row, SOIL_MOISTURE].ravel()[place.cells]
+    if ages.min() == NO_VALUE:
+        return np.nan, None
+    oldest = int(ages[ages < NO_VALUE].max())
+    for back in range(min(oldest, day) + 1):
+        if np.isfinite(seen[day - back]):
+            return seen[day - back], record.time[day - back]
+    return np.nan, None
