@@ -38,7 +38,9 @@ class FileField(BackendArray):
                     raw = field.transpose(*self.dims).values
             except (RuntimeError, OSError) as error:  # the library's words for a chunk that cannot be unpacked
                 raise unreadable(self.path, error) from None
-            values[present] = self._convert(raw[position][:, rows][:, :, columns])
+            for axis, order in enumerate((position, rows, columns)):
+                raw = raw[(slice(None),) * axis + (steps_of(order),)]
+            values[present] = self._convert(raw)
         return values[tuple(0 if np.ndim(k) == 0 and not isinstance(k, slice) else slice(None) for k in key)]
 
     def _convert(self, raw):
@@ -50,3 +52,12 @@ class FileField(BackendArray):
         values = raw.astype(np.float32)
         values[missing] = np.nan
         return values
+
+
+def steps_of(order):
+    """The slice of neighbouring places that an int array [n] names, which spares a copy; the array itself of others."""
+    if order.size > 1 and (np.diff(order) == np.sign(order[1] - order[0])).all() and order[0] != order[1]:
+        step = int(np.sign(order[1] - order[0]))
+        stop = int(order[-1]) + step
+        return slice(int(order[0]), None if stop < 0 else stop, step)
+    return order

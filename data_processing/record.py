@@ -26,10 +26,11 @@ PADDING = 64  # missing days before the record: windows of every usual length ar
 INPUTS = (*VARIABLES, "season", "place")  # what a forecast may rest on
 # Of the last days of a cube: what is older counts less than the rounding of float32 in the means of the past and the motion of
 # the rain. Of large maps no more is read than PAST_BYTES of values, or what windows, gaps and motion need: the means of the past
-# then begin later, as they do in the first days of a record.
+# then begin later, as they do in the first days of a record. On the twin, 3 days ahead, the 54 days that are needed at least give
+# forecasts that differ by 0.0014 m3 m-3 (root mean square) from those of the whole record and have the same RMSE, 0.0280.
 ROUNDING = 2.0 ** -24
 MOTION_DAYS = math.ceil(math.log(ROUNDING) / math.log(KEPT_EVIDENCE)) + 1
-PAST_DAYS, PAST_BYTES = math.ceil(-MEMORY_DAYS * math.log(ROUNDING)), 250_000_000
+PAST_DAYS, PAST_BYTES = math.ceil(-MEMORY_DAYS * math.log(ROUNDING)), 200_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +123,7 @@ def with_arrays(record, key, carried, age, antecedent):
         rain = carried[:, PRECIPITATION]
         rows, columns = motion_block(record.lat, record.lon)
         shape = len(rain), 2, -(-len(record.lat) // rows), -(-len(record.lon) // columns)
-        kept = key and f"{key}-motion-{short_key(MOTION_VERSION, record.land, record.input_days, len(rain))}"
+        kept = f"{key}-motion-{short_key(MOTION_VERSION, record.land, record.input_days, len(rain))}"
         return RainMotion(kept_arrays(kept, {"maps": (shape, np.float32)}, fill)["maps"], rows, columns)
 
     return replace(record, key=key, carried=carried, age=age, antecedent=antecedent, around=around, motion=motion, copies={})
@@ -269,8 +270,8 @@ def days_looked_back(input_days, max_gap_days, cells):
     return max(needed, min(input_days - 1 + PAST_DAYS, affordable))
 
 
-def recent_record(cube, name, land, *, input_days, lead_times, max_gap_days, hidden=()):
-    """Record of some days of a cube, read now and held in memory: for forecasts, not for training.
+def recent_record(cube, name, land, *, init_days, input_days, lead_times, max_gap_days):
+    """Record of the last days of a cube, read now and held in memory: for forecasts, not for training.
 
     Parameters
     ----------
@@ -280,24 +281,33 @@ def recent_record(cube, name, land, *, input_days, lead_times, max_gap_days, hid
         Of the cube.
     land : bool [H, W]
         That of the network: nothing is fitted on this cube.
+    init_days : int
+        How many of the last days are forecast from.
     input_days : int
     lead_times : sequence of int
     max_gap_days : int
-    hidden : sequence of str
-        See `open_record`.
 
     Returns
     -------
     Record
-        Not scaled yet (`with_scaler`).
+        The last `init_days` days and those whose values may stand in for theirs; not scaled yet (`with_scaler`).
     """
-    time = cube_days(cube)
-    values = cube_values(cube)
-    _, *arrays = build_arrays(None, lambda days: values[days], (len(time), *land.shape), max_gap_days, input_days - 1)
-    record = Record(name=name, key=None, time=time, lat=cube["lat"].values, lon=cube["lon"].values, land=land, carried=None,
-                    age=None, antecedent=None, around=None, motion=None, input_days=input_days, lead_times=tuple(lead_times),
-                    hidden=tuple(hidden))
-    return with_arrays(record, None, *arrays)
+    time, values, before = cube_days(cube), cube_values(cube), input_days - 1
+    kept = min(init_days + max_gap_days, len(time))
+    lacking = max(0, before + kept - len(time))  # days before the cube
+    _, *arrays = build_arrays(None, lambda days: values[days], (len(time), *land.shape), max_gap_days, lacking)
+    rain = arrays[0][:, PRECIPITATION]
+    arrays = [array[len(array) - before - kept:] for array in arrays]
+    record = Record(name=name, key=None, time=time[len(time) - kept:], lat=cube["lat"].values, lon=cube["lon"].values, land=land,
+                    carried=None, age=None, antecedent=None, around=None, motion=None, input_days=input_days,
+                    lead_times=tuple(lead_times))
+
+    @cache
+    def motion():
+        maps = rain_motion(rain[-before - kept - MOTION_DAYS:], land, record.lat, record.lon)
+        return RainMotion(maps[-before - kept:], *motion_block(record.lat, record.lon))
+
+    return replace(with_arrays(record, None, *arrays), motion=motion)
 
 
 def scale_record(record, days, *, scaling, scaler=None):

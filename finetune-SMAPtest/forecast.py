@@ -80,7 +80,7 @@ def main(settings):
     print(f"{label}: {len(members)} run{'s' * (len(members) > 1)} -> {folder}", flush=True)
     states = forecasting.input_states(record, members[0].settings.max_gap_days)
     print(forecasting.describe_inputs(states, today), flush=True)
-    print(*forecasting.describe_leads(days[last], record.lead_times, today, str(cube.attrs.get("source", ""))), sep="\n", flush=True)
+    print(forecasting.describe_leads(days[last], record.lead_times, today, str(cube.attrs.get("source", ""))), flush=True)
     forecasting.check_inputs(states, members[0].settings.max_gap_days, cube_file.path)
 
     with locked(folder, "give another --name"):
@@ -140,7 +140,7 @@ def write_scores(folder, names, found, record, init_time, model):
     if not rows:
         print(f"no metrics.csv: no day that was forecast since {init_time[0]} at every lead time is observed yet", flush=True)
         return
-    if str(init_time[0]) <= model["learned_until"]:
+    if str(rows[0]["first_valid_time"]) <= model["learned_until"]:
         print(f"warning: the network has learned from days until {model['learned_until']}: scores of earlier days flatter it", flush=True)
     print(format_metrics(rows), flush=True)
     write_metrics(folder / "metrics.csv", rows)

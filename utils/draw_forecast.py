@@ -8,7 +8,7 @@ from utils.drawmap import (DIFFERENCE_COLOURS, DOUBLE_COLUMN, GAP_COLOUR, PAPER_
                            wrap_title, write_title)
 
 SPREAD_COLOURS = ListedColormap(matplotlib.colormaps["magma_r"](np.linspace(0.06, 0.92, 256)), "spread")
-LEFT, RIGHT, BETWEEN, BELOW, PANEL_TITLE = 11.0, 3.0, 7.0, 14.0, 6.0  # mm
+LEFT, RIGHT, BETWEEN, BELOW, PANEL_TITLE = 11.0, 3.0, 7.0, 18.0, 6.0  # mm
 
 
 def draw_forecast(path, *, last, forecast, spread, lat, lon, title, last_days, valid_day):
@@ -58,7 +58,8 @@ def forecast_figure(*, last, forecast, spread, lat, lon, title, last_days, valid
     for axes, (x, y), (name, values, colours, norm, label) in zip(axes_of, places, panels):
         mesh = draw_cells(axes, frame, values, colours, norm)
         axes.set_title(name)
-        colour_bar(figure, mesh, x + 0.1 * width, y - 7.0, 0.8 * width, label, _extension(values, norm))
+        drawn = np.stack([last, forecast]) if norm is soil_moisture else values
+        colour_bar(figure, mesh, x + 0.1 * width, y - 8.5, 0.8 * width, label, _extension(drawn, norm))
     if gaps.any():
         for axes in (axes_of[0], axes_of[2]):
             draw_cells(axes, frame, np.where(gaps, 0, np.nan), ListedColormap([GAP_COLOUR]), Normalize(0, 1))

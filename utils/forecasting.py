@@ -202,7 +202,7 @@ class Records:
     def __init__(self, cube, name, first, last, whole):
         """first, last : init days, indices into the cube. whole : take all days before as well, to fit baselines on."""
         self.cube, self.name, self.whole = cube.isel(time=slice(0, last + 1)), name, whole
-        self.first = first
+        self.first, self.init_days = first, last + 1 - first
         self.found = {}
 
     def of(self, member):
@@ -221,7 +221,8 @@ class Records:
         start = max(0, self.first - days_looked_back(input_days, max_gap_days, land.size))
         cube = self.cube.isel(time=slice(start, None)).load()
         check_cube_values(cube[[name for name in VARIABLES if np.isfinite(cube[name].values).any()]])
-        return recent_record(cube, self.name, land, input_days=input_days, lead_times=lead_times, max_gap_days=max_gap_days)
+        return recent_record(cube, self.name, land, init_days=self.init_days, input_days=input_days, lead_times=lead_times,
+                             max_gap_days=max_gap_days)
 
 
 # ------------------------------------------------------------------------------------------------------- what is known
@@ -240,24 +241,15 @@ class InputState(NamedTuple):
 
 def input_states(record, max_gap_days):
     """An InputState of each variable that the network is shown, on the last day of a record."""
-    before, land = record.input_days - 1, record.land
     states = []
     for channel, name in enumerate(VARIABLES):
         if name in record.hidden:
             continue
-        shares = []
-        known = np.zeros(land.shape, bool)
-        for row in range(len(record.age) - 1, before - 1, -1):
-            seen = (record.age[row, channel] == 0) & land
-            shares.append(seen.sum() / land.sum())
-            known |= seen
-            if len(shares) == max_gap_days + 1:
-                of_gap = known.sum() / land.sum()
-            if len(shares) > max_gap_days and max(shares) > 0:
-                break
-        of_gap = of_gap if len(shares) > max_gap_days else known.sum() / land.sum()
-        back = next((number for number, share in enumerate(shares) if share > 0), None)
-        states.append(InputState(name, None if back is None else record.time[-1] - back, 0.0 if back is None else shares[back], of_gap))
+        seen = record.age[-(max_gap_days + record.input_days):, channel, record.land] == 0
+        share = seen.mean(axis=1)
+        back = int(np.argmax(share[::-1] > 0))
+        last_day = record.time[-1] - back if share.any() else None
+        states.append(InputState(name, last_day, float(share[-1 - back]), float(seen[-max_gap_days - 1:].any(axis=0).mean())))
     return states
 
 
@@ -265,7 +257,7 @@ def check_inputs(states, max_gap_days, where):
     """Raise a UserError where an input lacks, or is too old, on nearly all of the land. where : str, the cube."""
     for state in states:
         if state.known < LEAST_KNOWN:
-            last = "on none of the days that were read" if state.last_day is None else (
+            last = "never in the days that were read" if state.last_day is None else (
                 f"last on {state.last_day}, on {state.seen:.0%} of the land")
             raise UserError(f"{where}: {state.name} is known on {state.known:.0%} of the land within the last {max_gap_days + 1} days "
                             f"(seen {last}); a forecast needs {LEAST_KNOWN:.0%}. Add the days that lack, or forecast from an earlier end "
@@ -282,7 +274,7 @@ def describe_inputs(states, today):
 
 
 def describe_leads(last_day, lead_times, today, source):
-    """What the age of the inputs makes of the lead times, counted from today: sentences for the terminal.
+    """What the age of the inputs makes of the lead times, counted from today: a table for the terminal.
 
     Parameters
     ----------
@@ -292,22 +284,23 @@ def describe_leads(last_day, lead_times, today, source):
         Days.
     today : datetime64[D]
     source : str
-        Of the cube; a product that DELAYS knows is held against its usual delay.
+        Of the cube; of a product that DELAYS knows also what could be had at best, with the newest days that there are.
 
     Returns
     -------
-    list of str
+    str
     """
     age = int((today - last_day).astype(int))
-    said = [f"the last input day is {last_day}, {from_today(-age)}: " + "; ".join(
-        f"a lead of {lead_text((lead,))} is a forecast of {last_day + lead}, {from_today(lead - age)}" for lead in lead_times)]
-    for words, (product, delay) in DELAYS.items():
-        if words in source:
-            said.append(f"{product} comes about {delay} days late: made as soon as it can be, " + ", ".join(
-                f"a lead of {lead_text((lead,))} looks {lead - delay} days ahead" if lead > delay else
-                f"a lead of {lead_text((lead,))} looks no day ahead" for lead in lead_times)
-                + (f". Newer days than {last_day} should be there by now" if age > delay + 1 else ""))
-    return said
+    product, delay = next((found for words, found in DELAYS.items() if words in source), (None, None))
+    said = [f"the last input day is {last_day}, {from_today(-age)}"]
+    if product:
+        newer = " Newer days should be there by now." if age > delay + 1 else ""
+        said.append(f"{product} comes about {delay} days late: at best its newest day is {from_today(-delay)}.{newer}")
+    said.append(f"{'lead':<9}{'is a forecast of':<30}{'at best of' if product else ''}".rstrip())
+    for lead in lead_times:
+        best = from_today(lead - delay) if product else ""
+        said.append(f"{lead_text((lead,)):<9}{f'{last_day + lead}, {from_today(lead - age)}':<30}{best}".rstrip())
+    return "\n".join(said)
 
 
 def from_today(days):
