@@ -46,7 +46,8 @@ class FileField(BackendArray):
     def _convert(self, raw):
         if raw.dtype.kind not in "iuf":  # rows of any length, which the library calls numbers
             raise UserError(f"{self.path}: {self.name} holds no numbers. Convert it to float32.")
-        missing = ~np.isfinite(raw) | (raw == FILL_VALUE) | (np.abs(raw) >= HUGE)
+        missing = ~(np.abs(raw) < HUGE)  # or no number
+        missing |= raw == FILL_VALUE
         if (self.factor, self.offset) != (1.0, 0.0):
             raw = raw * np.float64(self.factor) + self.offset
         values = raw.astype(np.float32)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data_processing.arrays import WORTH_TELLING, Observed, blocks, kept_arrays, release, short_key
+from data_processing.arrays import Observed, blocks, kept_arrays, release, short_key
 from data_processing.coming_weather import ComingWeather, open_coming_weather
 from data_processing.cube import PRECIPITATION, SOIL_MOISTURE, VARIABLES, cube_days, cube_values, land_mask, open_cube
 from data_processing.errors import UserError
@@ -134,8 +134,8 @@ def build_arrays(key, source, shape, max_gap_days, days_before):
 
     Parameters
     ----------
-    key : str, or None
-        Of the source and its days; None where the arrays are needed once and are not kept.
+    key : str
+        Of the source and its days.
     source : function of a slice of days -> float32 [n, 3, H, W]
         The record's values, NaN = missing; asked for in order.
     shape : (int, int, int)
@@ -146,16 +146,15 @@ def build_arrays(key, source, shape, max_gap_days, days_before):
 
     Returns
     -------
-    str, or None
+    str
         Key of the arrays.
     carried : float32 [days_before + T, 3, H, W]
     age : uint8, the same shape
     antecedent : float32, the same shape
     """
     check_gap_days(max_gap_days)
-    padding = max(PADDING, days_before) if key else days_before
-    key = key and f"{key}-{short_key(ARRAYS_VERSION, max_gap_days, padding)}"
-    said = f"reading {key.rsplit('-', 2)[0]}" if key else "reading"
+    padding = max(PADDING, days_before)
+    key = f"{key}-{short_key(ARRAYS_VERSION, max_gap_days, padding)}"
     days, height, width = shape
     shape = padding + days, len(VARIABLES), height, width
 
@@ -163,8 +162,8 @@ def build_arrays(key, source, shape, max_gap_days, days_before):
         arrays["carried"][:padding] = arrays["antecedent"][:padding] = np.nan
         arrays["age"][:padding] = NO_VALUE
         last, sums = None, None
-        for block in tqdm(blocks(days, 4 * len(VARIABLES) * height * width), desc=said, unit="block", dynamic_ncols=True,
-                          leave=False, delay=0 if key else WORTH_TELLING):
+        for block in tqdm(blocks(days, 4 * len(VARIABLES) * height * width), desc=f"reading {key.rsplit('-', 2)[0]}",
+                          unit="block", dynamic_ncols=True, leave=False):
             rows = slice(padding + block.start, padding + block.stop)
             values = source(block)
             carried, age = carry_forward(values, max_gap_days, last)
@@ -292,22 +291,31 @@ def recent_record(cube, name, land, *, init_days, input_days, lead_times, max_ga
     Record
         The last `init_days` days and those whose values may stand in for theirs; not scaled yet (`with_scaler`).
     """
-    time, values, before = cube_days(cube), cube_values(cube), input_days - 1
+    check_gap_days(max_gap_days)
+    time, values = cube_days(cube), cube_values(cube)
     kept = min(init_days + max_gap_days, len(time))
-    lacking = max(0, before + kept - len(time))  # days before the cube
-    _, *arrays = build_arrays(None, lambda days: values[days], (len(time), *land.shape), max_gap_days, lacking)
-    rain = arrays[0][:, PRECIPITATION]
-    arrays = [array[len(array) - before - kept:] for array in arrays]
+    rows = input_days - 1 + kept
+    carried, age = carry_forward(values, max_gap_days)
+    arrays = [last_rows(*each) for each in ((carried, rows, np.nan), (age, rows, NO_VALUE),
+                                            (antecedent_means(values)[0], rows, np.nan))]
+    rain = last_rows(values[:, PRECIPITATION], rows + MOTION_DAYS, np.nan)
     record = Record(name=name, key=None, time=time[len(time) - kept:], lat=cube["lat"].values, lon=cube["lon"].values, land=land,
                     carried=None, age=None, antecedent=None, around=None, motion=None, input_days=input_days,
                     lead_times=tuple(lead_times))
 
     @cache
     def motion():
-        maps = rain_motion(rain[-before - kept - MOTION_DAYS:], land, record.lat, record.lon)
-        return RainMotion(maps[-before - kept:], *motion_block(record.lat, record.lon))
+        maps = rain_motion(rain, land, record.lat, record.lon)
+        return RainMotion(maps[-rows:], *motion_block(record.lat, record.lon))
 
     return replace(with_arrays(record, None, *arrays), motion=motion)
+
+
+def last_rows(array, count, missing):
+    """The last `count` rows of an array; those that it lacks stand before its own and hold the value `missing`."""
+    if count <= len(array):
+        return array[-count:]
+    return np.concatenate((np.full((count - len(array), *array.shape[1:]), missing, array.dtype), array))
 
 
 def scale_record(record, days, *, scaling, scaler=None):

@@ -8,14 +8,15 @@ import numpy as np
 
 from data_processing.cube import SOIL_MOISTURE
 from data_processing.errors import UserError
-from data_processing.gaps import NO_VALUE
 from utils.ensembles import predict_spread
 from utils.evaluation import cell_areas, cell_edges, unwrap_longitudes
 from utils.where_it_helps import read_regions
 
 PLACE_COLUMNS = ("place", "kind", "lat", "lon", "cells", "init_time", "lead_time", "valid_time", "forecast", "spread", "low_90",
                  "high_90", "last_observed", "last_observed_time", "change", "observed")
-SEEN_SHARE = 0.5  # of a box's land, that must be observed on a day for a mean of that day
+# Of a box's land, that must be known: for a mean of errors or of last observations, and for an observed mean that is held against a
+# forecast of the whole box, as a satellite may have seen its dry half
+KNOWN_SHARE, SEEN_SHARE = 0.5, 0.9
 
 
 class Place(NamedTuple):
@@ -118,27 +119,28 @@ def place_rows(places, record, init_days, *, forecast, spread, ends, errors):
     Returns
     -------
     list of dict
-        With the keys PLACE_COLUMNS; None where something is not known. `last_observed` is at most `max_gap_days` old: of a point
-        its value, of a box the mean of the last day on which half of its land was seen. `observed` is what was seen on the day
-        that is forecast, where it is known already.
+        With the keys PLACE_COLUMNS; None where something is not known. `last_observed` is at most `max_gap_days` old, of a box the
+        mean over its cells, each of its own day; `last_observed_time` is then the day that half of them are not older than.
+        `observed` is what was seen on the day that is forecast, where it is known already.
     """
     rows = []
+    seen_days = np.arange(len(record.time))
     for place in places:
         told, width, low, high = (_mean(values, place) for values in (forecast, spread, *ends))
         if place.kind == "box":
             width, (low, high) = _box_spread(place, told, np.isfinite(width), errors)
-        seen = _observed_means(place, record)
+        seen = _known_mean(record.observed_at(seen_days, place.cells), place.weight, SEEN_SHARE)
         for number, day in enumerate(init_days):
-            last, last_time = _last_observed(place, record, seen, day)
+            last, last_time = _last_observed(place, record, day)
             for lead, lead_time in enumerate(record.lead_times):
                 value, target = told[number, lead], day + lead_time
-                row = {"forecast": value, "spread": width[number, lead], "low_90": low[number, lead], "high_90": high[number, lead],
-                       "last_observed": last, "change": value - last,
-                       "observed": seen[target] if target < len(seen) else np.nan}
-                row = {name: number if np.isfinite(number) else None for name, number in row.items()}
+                values = {"forecast": value, "spread": width[number, lead], "low_90": low[number, lead], "high_90": high[number, lead],
+                          "last_observed": last, "change": value - last,
+                          "observed": seen[target] if target < len(seen) else np.nan}
                 rows.append({"place": place.name, "kind": place.kind, "lat": place.lat, "lon": place.lon, "cells": len(place.cells),
                              "init_time": record.time[day], "lead_time": int(lead_time), "valid_time": record.time[0] + int(target),
-                             "last_observed_time": last_time} | row)
+                             "last_observed_time": last_time}
+                            | {name: value if np.isfinite(value) else None for name, value in values.items()})
     return rows
 
 
@@ -147,37 +149,33 @@ def _mean(values, place):
     return values.reshape(*values.shape[:-2], -1)[..., place.cells] @ place.weight
 
 
-def _seen_mean(values, weight):
-    """Mean of what is known of values [..., C], float64 [...]; NaN where that is less than SEEN_SHARE."""
+def _known_mean(values, weight, least):
+    """Mean of what is known of values [..., C], float64 [...]; NaN where that is less than the share `least`."""
     known = np.isfinite(values)
     share = known @ weight
-    return np.where(share >= SEEN_SHARE, (np.where(known, values, 0.0) @ weight) / np.maximum(share, 1e-12), np.nan)
+    return np.where(share >= least, (np.where(known, values, 0.0) @ weight) / np.maximum(share, 1e-12), np.nan)
 
 
 def _box_spread(place, forecast, known, errors):
     """Spread [I, L] and ends [2][I, L] of the mean of a box; NaN where `known` is false."""
     of_box = None
     if errors is not None:
-        of_box = _seen_mean(errors.reshape(*errors.shape[:-2], -1)[..., place.cells], place.weight)[..., None, None]
+        of_box = errors.reshape(*errors.shape[:-2], -1)[..., place.cells]
+        of_box = _known_mean(of_box, place.weight, KNOWN_SHARE)[..., None, None]
     if of_box is None or not np.isfinite(of_box).any(axis=0).all():
         return np.full(forecast.shape, np.nan), np.full((2, *forecast.shape), np.nan)
     spread, ends = predict_spread(forecast[..., None, None], None, of_box.astype(np.float32), None, np.ones((1, 1), bool))
     return tuple(np.where(known, values[..., 0, 0], np.nan) for values in (spread, ends))
 
 
-def _observed_means(place, record):
-    """Mean over a place of what was seen on each day of a record, float64 [T]."""
-    return _seen_mean(record.observed_at(np.arange(len(record.time)), place.cells), place.weight)
+def _last_observed(place, record, day):
+    """Mean of the last observations of a place's cells up to a day, and the day that half of them are not older than.
 
-
-def _last_observed(place, record, seen, day):
-    """Last observation of a place up to a day that is within `max_gap_days`, and its date; NaN and None without."""
+    NaN and None where too few were seen within `max_gap_days`.
+    """
     row = record.input_days - 1 + day
-    ages = record.age[row, SOIL_MOISTURE].ravel()[place.cells]
-    if ages.min() == NO_VALUE:
-        return np.nan, None
-    oldest = int(ages[ages < NO_VALUE].max())
-    for back in range(min(oldest, day) + 1):
-        if np.isfinite(seen[day - back]):
-            return seen[day - back], record.time[day - back]
-    return np.nan, None
+    values, age = (array[row, SOIL_MOISTURE].ravel()[place.cells] for array in (record.carried, record.age))
+    mean = _known_mean(values, place.weight, KNOWN_SHARE)
+    if not np.isfinite(mean):
+        return mean, None
+    return mean, record.time[day] - int(np.ceil(np.median(age[np.isfinite(values)])))
