@@ -46,9 +46,9 @@ class Settings:
     cube: str | None = None  # path of a daily cube that ends with the days to forecast from, or "twin"; default the run's own
     coming_weather: str | None = None  # for runs trained with it: a weather forecast file, "twin", or "none" (a blind forecast)
     since: str | None = None  # forecast from every day since this date, and score what is observed; default the last day only
-    # places in points.csv
-    points: tuple[str, ...] = ()  # "name:lat,lon" in degrees
-    boxes: tuple[str, ...] = ()  # "name:south,north,west,east" in degrees, or NetCDF files of masks
+    # places
+    points: tuple[str, ...] = ()  # for points.csv: "name:lat,lon" in degrees
+    boxes: tuple[str, ...] = ()  # for points.csv: "name:south,north,west,east" in degrees, or NetCDF files of masks
     # output
     name: str | None = None  # of the forecast; default network, lead times and cube
     results: str = str(PROJECT / "results")  # folder of all results
@@ -58,6 +58,7 @@ def main(settings):
     import numpy as np
 
     from data_processing.files import locked, remove_half_written
+    from data_processing.terminal import print_result
     from utils import forecasting
     from utils.places import read_places
     from utils.runs import cube_label, find_cube
@@ -77,7 +78,7 @@ def main(settings):
     names = forecasting.forecaster_names(members, weather is not None)
     label = f"{names[1]}, {cube_label(cube, cube_file.name)}"
     today, record = np.datetime64("today", "D"), records.of(members[0])
-    print(f"{label}: {len(members)} run{'s' * (len(members) > 1)} -> {folder}", flush=True)
+    print(f"{label}, {len(members)} run{'s' * (len(members) > 1)}", flush=True)
     states = forecasting.input_states(record, members[0].settings.max_gap_days)
     print(forecasting.describe_inputs(states, today), flush=True)
     print(forecasting.describe_leads(days[last], record.lead_times, today, str(cube.attrs.get("source", ""))), flush=True)
@@ -89,7 +90,7 @@ def main(settings):
         write_results(folder, found, record, days[first:last + 1], places, label, members)
         if settings.since is not None:
             write_scores(folder, names, found, record, days[first:last + 1], model)
-    print(f"forecast: {folder}", flush=True)
+    print_result(f"-> {folder}: look at map_lead{record.lead_times[0]}.png first")
 
 
 def forecast_folder(settings, members, cube_name, weather, last_day):
@@ -108,11 +109,12 @@ def forecast_folder(settings, members, cube_name, weather, last_day):
 def write_results(folder, found, record, init_time, places, label, members):
     """Write forecast.nc, points.csv and the maps of the last init day."""
     from data_processing.files import write_csv
+    from data_processing.terminal import print_result
     from utils.draw_forecast import draw_forecast
     from utils.ensembles import LEVELS
     from utils.evaluation import write_forecast
     from utils.forecasting import last_observed, observed_by_init
-    from utils.places import PLACE_COLUMNS, place_rows
+    from utils.places import PLACE_COLUMNS, format_places, place_rows
     from utils.runs import lead_text
 
     init_days = (init_time - record.time[0]).astype(int)
@@ -124,6 +126,7 @@ def write_results(folder, found, record, init_time, places, label, members):
     if places:
         rows = place_rows(places, record, init_days, forecast=found.forecast, spread=found.spread, ends=found.ends, errors=found.errors)
         write_csv(folder / "points.csv", PLACE_COLUMNS, rows)
+        print_result(format_places([row for row in rows if row["init_time"] == init_time[-1]]))
     last, oldest, newest = last_observed(record, init_days[-1])
     for lead, lead_time in enumerate(record.lead_times):
         draw_forecast(folder / f"map_lead{lead_time}.png", last=last, forecast=found.forecast[-1, lead], spread=found.spread[-1, lead],
@@ -133,6 +136,7 @@ def write_results(folder, found, record, init_time, places, label, members):
 
 def write_scores(folder, names, found, record, init_time, model):
     """Write metrics.csv where something that was forecast is observed by now; say so where nothing is."""
+    from data_processing.terminal import print_result
     from utils.evaluation import format_metrics, write_metrics
     from utils.forecasting import score_forecasts
 
@@ -142,7 +146,7 @@ def write_scores(folder, names, found, record, init_time, model):
         return
     if str(rows[0]["first_valid_time"]) <= model["learned_until"]:
         print(f"warning: the network has learned from days until {model['learned_until']}: scores of earlier days flatter it", flush=True)
-    print(format_metrics(rows), flush=True)
+    print_result(format_metrics(rows))
     write_metrics(folder / "metrics.csv", rows)
 
 

@@ -179,3 +179,17 @@ def _last_observed(place, record, day):
     if not np.isfinite(mean):
         return mean, None
     return mean, record.time[day] - int(np.ceil(np.median(age[np.isfinite(values)])))
+
+
+def format_places(rows):
+    """Table of the rows of `place_rows` for the terminal, 80 columns wide; m3 m-3."""
+    def number(value):
+        return "-" if value is None else f"{value:.3f}"
+
+    width = min(26, max(len("place"), *(len(row["place"]) for row in rows)))
+    lines = [f"{'place':{width}}{'lead':>6}{'day':>12}{'forecast':>10}{'90 % interval':>17}{'last seen':>11}"]
+    for row in rows:
+        interval = "-" if row["low_90"] is None else f"{number(row['low_90'])} to {number(row['high_90'])}"
+        lines.append(f"{row['place'][:width]:{width}}{row['lead_time']:>4} d{row['valid_time']!s:>12}{number(row['forecast']):>10}"
+                     f"{interval:>17}{number(row['last_observed']):>11}")
+    return "\n".join(lines)
