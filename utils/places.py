@@ -19,7 +19,7 @@ PLACE_COLUMNS = ("place", "kind", "lat", "lon", "cells", "init_time", "lead_time
 KNOWN_SHARE, SEEN_SHARE = 0.5, 0.9
 
 
-class Place(NamedTuple):
+class NamedPlace(NamedTuple):
     """A point or a box on a map.
 
     name, kind : str, kind is "point" or "box". cells : int [C], indices into the flat map, of land. weight : float64 [C], share of
@@ -49,7 +49,7 @@ def read_places(points, boxes, lat, lon, land):
 
     Returns
     -------
-    list of Place
+    list of NamedPlace
 
     Raises
     ------
@@ -63,7 +63,7 @@ def read_places(points, boxes, lat, lon, land):
         if not rows.size:
             raise UserError(f"box {name!r} holds no land cell of the network's map. Give another box.")
         weight = area[rows, columns] / area[rows, columns].sum()
-        places.append(Place(name, "box", rows * len(lon) + columns, weight, float(weight @ lat[rows]), float(weight @ lon[columns])))
+        places.append(NamedPlace(name, "box", rows * len(lon) + columns, weight, float(weight @ lat[rows]), float(weight @ lon[columns])))
     names = [place.name for place in places]
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
@@ -87,7 +87,7 @@ def _point(text, lat, lon, land):
         nearest = away.argmin()
         raise UserError(f"point {text!r} lies in a cell without soil moisture (sea, lake, never observed); the nearest land cell is "
                         f"{lat[rows[nearest]]:.2f},{lon[columns[nearest]]:.2f}.")
-    return Place(name, "point", np.array([row * len(lon) + column]), np.ones(1), float(lat[row]), float(lon[column]))
+    return NamedPlace(name, "point", np.array([row * len(lon) + column]), np.ones(1), float(lat[row]), float(lon[column]))
 
 
 def cell_at(lat, lon, north, east):
@@ -106,7 +106,7 @@ def place_rows(places, record, init_days, *, forecast, spread, ends, errors):
 
     Parameters
     ----------
-    places : list of Place
+    places : list of NamedPlace
     record : Record
     init_days : int [I]
         Indices into the record.
