@@ -10,17 +10,17 @@ Writes  results/finetune-SMAPtest/forecast/<name>/<last input day>/
             forecast.nc             forecast, spread and 90 % interval, CF NetCDF
             map_lead<days>.png      last observation, forecast, change, spread
             points.csv              --points and --boxes: forecast, spread, interval, last observation and its day
-        results/finetune-SMAPtest/forecast/<name>/since-<day>/, with --since: the same for every day from that one on (maps of the last
-        one), and metrics.csv, the scores of all forecasts whose day is observed by now
+        results/finetune-SMAPtest/forecast/<name>/since-<day>/, with --since: the same for every day from that one on (maps of
+        the last one), and metrics.csv, the scores of all forecasts whose day is observed by now
         What stands there from an earlier forecast is replaced, file by file.
 
 Run     python finetune-SMAPtest/forecast.py results/finetune-SMAPtest/convlstm/smap/lead1to7 --cube smap.nc
-        python finetune-SMAPtest/forecast.py RUN OTHER_RUN --cube smap.nc --points "Beijing:39.9,116.4" --boxes "plain:34,38,113,118"
+        python finetune-SMAPtest/forecast.py RUN OTHER --cube smap.nc --points "Beijing:39.9,116.4" --boxes "plain:34,38,113,118"
         python finetune-SMAPtest/forecast.py RUN --cube smap.nc --since 2026-06-01
 
 A lead time counts from the last input day, not from today: SMAP L4 appears within 3 days (Reichle et al. 2017,
-doi:10.1175/JHM-D-17-0063.1), ERA5-Land about 5 days late (confluence.ecmwf.int pageId=140385202). The terminal says what that makes of
-it. Expect a few seconds, most of them for the start of Python and the figures.
+doi:10.1175/JHM-D-17-0063.1), ERA5-Land about 5 days late (confluence.ecmwf.int pageId=140385202). The terminal says what that
+makes of it. Expect a few seconds, most of them for the start of Python and the figures.
 """
 import sys
 from dataclasses import dataclass
@@ -120,18 +120,21 @@ def write_results(folder, found, record, init_time, places, label, members):
     init_days = (init_time - record.time[0]).astype(int)
     attributes = {"title": f"Soil moisture forecasts, {label}", "source": record.name,
                   "run": ", ".join("/".join(member.folder.parts[-5:]) for member in members)}
-    write_forecast(folder / "forecast.nc", forecast=found.forecast, observed=observed_by_init(record, init_days), init_time=init_time,
-                   lead_times=record.lead_times, lat=record.lat, lon=record.lon, attributes=attributes, spread=found.spread,
+    place = {"lat": record.lat, "lon": record.lon}
+    write_forecast(folder / "forecast.nc", forecast=found.forecast, observed=observed_by_init(record, init_days),
+                   init_time=init_time, lead_times=record.lead_times, **place, attributes=attributes, spread=found.spread,
                    quantiles=dict(zip(LEVELS, found.ends)))
     if places:
-        rows = place_rows(places, record, init_days, forecast=found.forecast, spread=found.spread, ends=found.ends, errors=found.errors)
+        rows = place_rows(places, record, init_days, forecast=found.forecast, spread=found.spread, ends=found.ends,
+                          errors=found.errors)
         write_csv(folder / "points.csv", PLACE_COLUMNS, rows)
         print_result(format_places([row for row in rows if row["init_time"] == init_time[-1]]))
     last, oldest, newest = last_observed(record, init_days[-1])
+    last_days = str(newest) if oldest == newest else f"{oldest} to {newest}"
     for lead, lead_time in enumerate(record.lead_times):
-        draw_forecast(folder / f"map_lead{lead_time}.png", last=last, forecast=found.forecast[-1, lead], spread=found.spread[-1, lead],
-                      lat=record.lat, lon=record.lon, title=f"{label}: {lead_text((lead_time,))} ahead, from {init_time[-1]}",
-                      last_days=str(newest) if oldest == newest else f"{oldest} to {newest}", valid_day=str(init_time[-1] + lead_time))
+        draw_forecast(folder / f"map_lead{lead_time}.png", last=last, forecast=found.forecast[-1, lead],
+                      spread=found.spread[-1, lead], **place, last_days=last_days, valid_day=str(init_time[-1] + lead_time),
+                      title=f"{label}: {lead_text((lead_time,))} ahead, from {init_time[-1]}")
 
 
 def write_scores(folder, names, found, record, init_time, model):
@@ -140,12 +143,13 @@ def write_scores(folder, names, found, record, init_time, model):
     from utils.evaluation import format_metrics, write_metrics
     from utils.forecasting import score_forecasts
 
-    rows = score_forecasts(names, found, record, init_time, model, record.lat, record.lon)
+    rows = score_forecasts(names, found, record, init_time, model)
     if not rows:
         print(f"no metrics.csv: no day that was forecast since {init_time[0]} at every lead time is observed yet", flush=True)
         return
     if str(rows[0]["first_valid_time"]) <= model["learned_until"]:
-        print(f"warning: the network has learned from days until {model['learned_until']}: scores of earlier days flatter it", flush=True)
+        print(f"warning: the network has learned from days until {model['learned_until']}: scores of earlier days flatter it",
+              flush=True)
     print_result(format_metrics(rows))
     write_metrics(folder / "metrics.csv", rows)
 

@@ -17,7 +17,8 @@ from data_processing.splits import split_cube
 from tests.conftest import ROOT, Experiment, day_axis, weather_values
 from tests.test_coming_weather import write_weather
 from tests.test_scripts import call, read_csv
-from utils import drawmap, forecasting
+from utils import draw_forecast, drawmap, forecasting
+from utils.models.forms import FORMS
 from utils.models.settings import complete
 from utils.places import cell_at, read_places
 from utils.runs import Run, write_json
@@ -95,8 +96,8 @@ def test_forecast_from_the_last_days_is_that_of_the_run_itself(ensemble, tmp_pat
     """Of a cube that ends on an init day of the test period, the last target days unseen; as a process, from another folder."""
     values, days = values_of()[:350], day_axis(FIRST, DAYS)
     cube = write(tmp_path / "last_days.nc", values)
-    words = [sys.executable, ROOT / SCRIPT, ensemble / "seed0", "--cube", cube, "--results", tmp_path / "results", "--name", "tomorrow",
-             "--points", "here:31.2,102.4", "b, quoted:30,100", "--boxes", "all:29,34,99,105"]
+    words = [sys.executable, ROOT / SCRIPT, ensemble / "seed0", "--cube", cube, "--results", tmp_path / "results",
+             "--name", "tomorrow", "--points", "here:31.2,102.4", "b, quoted:30,100", "--boxes", "all:29,34,99,105"]
     done = subprocess.run(list(map(str, words)), cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "results/finetune-SMAPtest/forecast/tomorrow" / str(days[349])
@@ -146,6 +147,8 @@ def test_cube_without_the_training_days_is_scored_beside_persistence(ensemble, t
     assert [row["forecaster"] for row in rows[:2]] == ["convlstm", "persistence"]
     assert rows[0]["skill_damped_persistence"] == "nan" and np.isfinite(float(rows[0]["skill_persistence"]))
     assert "no damped persistence" in capsys.readouterr().out
+    found = forecast(tmp_path / "today", ensemble / "seed0", cube=cube, since="2016-02-04")  # nothing of it is observed yet
+    assert not (found / "metrics.csv").exists() and "no metrics.csv" in capsys.readouterr().out
 
 
 def test_blind_and_told_forecasts_are_those_of_the_run(told, target, tmp_path, capsys):
@@ -163,8 +166,7 @@ def test_blind_and_told_forecasts_are_those_of_the_run(told, target, tmp_path, c
     assert np.isnan(of_day["spread"]).all() and read_csv(found / "points.csv")[0]["spread"] == ""
 
 
-@pytest.mark.parametrize("model, head", [("cnn", "local"), ("lstm", "local"), ("conv3d_lstm", "local"), ("cnn", "dense"),
-                                         ("lstm", "dense"), ("conv3d_lstm", "dense"), ("convlstm", "dense"), ("convlstm", "conv")])
+@pytest.mark.parametrize("model, head", [form.split("-") for form in FORMS])
 def test_every_network_forecasts_as_in_its_test(model, head, target, tmp_path):
     script = load_script("ERA5test", model)
     settings = complete(Experiment(head=head, lead_time=3, drop_inputs=("soil_temperature",)), learning_rate=1e-3,
@@ -185,7 +187,8 @@ def test_every_network_forecasts_as_in_its_test(model, head, target, tmp_path):
     of_last_days = forecasting.Records(cube.isel(time=slice(0, 381)), "target", 380, 380, whole=False)
     found = forecasting.make_forecasts(members, of_last_days, day_axis(FIRST, DAYS)[380:381])
     assert (first, last) == (399, 399) and np.isnan(found.spread).all()
-    np.testing.assert_allclose(found.forecast[0, 0], forecast_days(network, record, np.array([383]), "cpu", progress=False)[0, 0], **NEAR)
+    expected = forecast_days(network, record, np.array([383]), "cpu", progress=False)
+    np.testing.assert_allclose(found.forecast[0, 0], expected[0, 0], **NEAR)
 
 
 def test_last_days_of_a_long_record_are_enough(tmp_path, monkeypatch):
@@ -218,7 +221,8 @@ def test_cube_that_ends_with_gaps_is_forecast_from_its_last_day_with_values(ense
         assert np.isfinite(dataset["forecast"].values).sum() == 2 * 19
     a, _, b, _ = read_csv(found / "points.csv")
     assert (a["last_observed_time"], b["last_observed_time"]) == (str(days[343]), str(days[346]))
-    assert float(a["last_observed"]) == pytest.approx(values[343, 1, 1, 2], rel=1e-6) and float(b["last_observed"]) == pytest.approx(0.3)
+    assert float(a["last_observed"]) == pytest.approx(values[343, 1, 1, 2], rel=1e-6)
+    assert float(b["last_observed"]) == pytest.approx(0.3)
 
 
 def test_age_of_the_inputs_and_what_it_makes_of_the_lead():
@@ -252,6 +256,27 @@ def test_point_lies_in_its_cell_also_across_the_antimeridian():
     assert cell_at(lat, lon, 1.6, 179) == (None, 1) and cell_at(lat, lon, 0, -178.4) == (1, None)
     place, = read_places(("a:b:0.2,538.9",), (), lat, lon, np.ones((3, 4), bool))
     assert (place.name, place.cells.tolist()) == ("a:b", [5])
+
+
+@pytest.mark.parametrize("lat, lon", [(30.0 + np.arange(4), 100.0 + np.arange(9)), (10.0 + np.arange(9), 176.0 + np.arange(4))])
+def test_figure_shows_what_is_not_known_and_holds_its_text(lat, lon):
+    forecast = np.random.default_rng(0).uniform(0.1, 0.4, (len(lat), len(lon)))
+    last, spread = forecast.copy(), np.full_like(forecast, 0.02)
+    last[0, 0], forecast[-1, -1] = np.nan, np.nan
+    told = {"lat": lat, "lon": lon, "title": "convlstm_with_forecast, synthetic twin of smap_l4: 3 days ahead, from 2020-12-31",
+            "last_days": "2020-12-21 to 2020-12-31", "valid_day": "2021-01-03"}
+    figure = draw_forecast.forecast_figure(last=last, forecast=forecast, spread=spread, **told)
+    figure.draw_without_rendering()
+    assert [axes.get_title()[:3] for axes in figure.axes[:4]] == ["(a)", "(b)", "(c)", "(d)"]
+    assert "grey" in figure.axes[0].get_title() and len(figure.axes[0].collections) == 3  # cells, gaps, coast
+    for text in (*figure.texts, *(part for axes in figure.axes for part in (axes.title, axes.xaxis.label))):
+        if text.get_text():
+            box = text.get_window_extent()
+            assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y0 >= 0, text.get_text()
+    titles = [axes.title.get_window_extent() for axes in figure.axes[:2]]
+    assert not titles[0].overlaps(titles[1])
+    without = draw_forecast.forecast_figure(last=last, forecast=forecast, spread=np.full_like(forecast, np.nan), **told)
+    assert [axes.get_title()[:3] for axes in without.axes[:3]] == ["(a)", "(b)", "(c)"] and len(without.axes) == 6
 
 
 # ---------------------------------------------------------------------------------------------------------------- refusals

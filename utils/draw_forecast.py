@@ -30,8 +30,8 @@ def draw_forecast(path, *, last, forecast, spread, lat, lon, title, last_days, v
     valid_day : str
         Day that is forecast.
     """
-    save_figure(path, forecast_figure(last=last, forecast=forecast, spread=spread, lat=lat, lon=lon, title=title, last_days=last_days,
-                                      valid_day=valid_day))
+    save_figure(path, forecast_figure(last=last, forecast=forecast, spread=spread, lat=lat, lon=lon, title=title,
+                                      last_days=last_days, valid_day=valid_day))
 
 
 @matplotlib.rc_context(PAPER_STYLE)
@@ -40,13 +40,13 @@ def forecast_figure(*, last, forecast, spread, lat, lon, title, last_days, valid
     change, gaps = forecast - last, np.isfinite(forecast) & ~np.isfinite(last)
     soil_moisture = Normalize(*_range(np.concatenate([last.ravel(), forecast.ravel()]), 1, 99))
     limit = _range(np.abs(change), 0, 98)[1]
-    panels = [("(a) last observed, " + last_days + (" (grey: none)" if gaps.any() else ""), last, SOIL_MOISTURE_COLOURS, soil_moisture,
-               "soil moisture (m³ m⁻³)"),
+    panels = [(f"(a) last seen, {last_days}{' (grey: none)' if gaps.any() else ''}", last, SOIL_MOISTURE_COLOURS,
+               soil_moisture, "soil moisture (m³ m⁻³)"),
               (f"(b) forecast of {valid_day}", forecast, SOIL_MOISTURE_COLOURS, soil_moisture, "soil moisture (m³ m⁻³)"),
-              ("(c) change, forecast − last observed", change, DIFFERENCE_COLOURS, Normalize(-limit, limit), "change (m³ m⁻³)")]
+              ("(c) change, forecast − last seen", change, DIFFERENCE_COLOURS, Normalize(-limit, limit), "change (m³ m⁻³)")]
     if np.isfinite(spread).any():
-        panels.append(("(d) spread of the forecast (1 standard deviation)", spread, SPREAD_COLOURS, Normalize(*_range(spread, 1, 99)),
-                       "spread (m³ m⁻³)"))
+        panels.append(("(d) spread of the forecast (1 standard deviation)", spread, SPREAD_COLOURS,
+                       Normalize(*_range(spread, 1, 99)), "spread (m³ m⁻³)"))
     frame = map_frame(lat, lon)
     width = (DOUBLE_COLUMN - LEFT - RIGHT - BETWEEN) / 2
     height = width / panel_ratio(frame)
@@ -54,7 +54,8 @@ def forecast_figure(*, last, forecast, spread, lat, lon, title, last_days, valid
     row = height + PANEL_TITLE + BELOW
     figure = new_figure(DOUBLE_COLUMN, 2 * row + 2.0 + 4.0 * len(title_lines))
     places = [(LEFT + number % 2 * (width + BETWEEN), BELOW + (1 - number // 2) * row) for number in range(len(panels))]
-    axes_of = [map_axes(figure, frame, *place, width, height, label_latitudes=number % 2 == 0) for number, place in enumerate(places)]
+    axes_of = [map_axes(figure, frame, *place, width, height, label_latitudes=number % 2 == 0)
+               for number, place in enumerate(places)]
     for axes, (x, y), (name, values, colours, norm, label) in zip(axes_of, places, panels):
         mesh = draw_cells(axes, frame, values, colours, norm)
         axes.set_title(name)

@@ -55,8 +55,9 @@ class Member(NamedTuple):
 class Forecasts(NamedTuple):
     """What is forecast from some init days.
 
-    forecast, spread : float32 [I, L, H, W]. ends : float32 [2, I, L, H, W], of the 90 % interval. members : float32 [M, I, L, H, W],
-    of several runs, or None. errors : float32 [V, L, H, W], of validation days, or None where they do not tell about these forecasts.
+    forecast, spread : float32 [I, L, H, W]. ends : float32 [2, I, L, H, W], of the 90 % interval. members : float32
+    [M, I, L, H, W], of several runs, or None. errors : float32 [V, L, H, W], of validation days, or None where they do not tell
+    about these forecasts.
     """
 
     forecast: np.ndarray
@@ -96,8 +97,8 @@ def open_members(runs):
         if member.told != first.told:
             differences.append("only one of both knows of coming weather")
         if differences:
-            raise UserError(f"{member.folder} cannot forecast together with {first.folder}: {'; '.join(differences)}. Name runs of one "
-                            "cube with the same lead times.")
+            raise UserError(f"{member.folder} cannot forecast together with {first.folder}: {'; '.join(differences)}. Name "
+                            "runs of one cube with the same lead times.")
     return members
 
 
@@ -111,15 +112,16 @@ def _run_folders(runs):
         elif seeds:
             found += seeds
         else:
-            raise UserError(f"{folder}: no run with a model.pt, and no folders seed<k> with one. Name the folder of a trained run, such as "
-                            "results/finetune-SMAPtest/convlstm/twin/lead3.")
+            raise UserError(f"{folder}: no run with a model.pt, and no folders seed<k> with one. Name the folder of a trained "
+                            "run, such as results/finetune-SMAPtest/convlstm/twin/lead3.")
     return list(dict.fromkeys(found))
 
 
 def _open_member(folder):
     model = load_model(folder)
     if model["model"] not in {form.split("-")[0] for form in FORMS}:
-        raise UserError(f"{model['path']}: holds the weights of {model['model']!r}, which is no network of this version. Train again.")
+        raise UserError(f"{model['path']}: holds the weights of {model['model']!r}, which is no network of this version. Train "
+                        "again.")
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in model["settings"].items()}
     settings = SimpleNamespace(**values | {"device": "cpu"})
     return Member(folder, model, settings, asked_lead_times(settings))
@@ -177,12 +179,14 @@ def open_last_days(path, members, since=None):
     cube, model = open_cube(path, check_values=since is not None), members[0].model
     here = SimpleNamespace(lat=cube["lat"].values, lon=cube["lon"].values)
     if not same_grid(model, here):
-        raise UserError(f"{path} has {grid_text(vars(here))}, {members[0].folder} was trained on {grid_text(model)}: scaling and maps of "
-                        "the place are those of its cells. Bring the cube to them (prepare_*.py --like), or train on this one.")
+        raise UserError(f"{path} has {grid_text(vars(here))}, {members[0].folder} was trained on {grid_text(model)}: scaling "
+                        "and maps of the place are those of its cells. Bring the cube to them (prepare_*.py --like), or train on "
+                        "this one.")
     days = cube_days(cube)
-    last = next((day for day in range(len(days) - 1, max(len(days) - LAST_DAYS, 0) - 1, -1) if _any_value(cube, day, model["land"])), None)
+    looked_at = range(len(days) - 1, max(len(days) - LAST_DAYS, 0) - 1, -1)
+    last = next((day for day in looked_at if _any_value(cube, day, model["land"])), None)
     if last is None:
-        raise UserError(f"{path} has no value on land in its last {min(LAST_DAYS, len(days))} days, up to {days[-1]}: there is nothing to "
+        raise UserError(f"{path} has no value on land in its last {len(looked_at)} days, up to {days[-1]}: there is nothing to "
                         "forecast from. Add the newest days, or cut the empty ones off.")
     if since is None:
         return cube, last, last
@@ -259,9 +263,9 @@ def check_inputs(states, max_gap_days, where):
         if state.known < LEAST_KNOWN:
             last = "never in the days that were read" if state.last_day is None else (
                 f"last on {state.last_day}, on {state.seen:.0%} of the land")
-            raise UserError(f"{where}: {state.name} is known on {state.known:.0%} of the land within the last {max_gap_days + 1} days "
-                            f"(seen {last}); a forecast needs {LEAST_KNOWN:.0%}. Add the days that lack, or forecast from an earlier end "
-                            "of the cube.")
+            raise UserError(f"{where}: {state.name} is known on {state.known:.0%} of the land within the last "
+                            f"{max_gap_days + 1} days (seen {last}); a forecast needs {LEAST_KNOWN:.0%}. Add the days that lack, "
+                            "or cut the cube off before them.")
 
 
 def describe_inputs(states, today):
@@ -329,14 +333,15 @@ def coming_weather_path(setting, members, twin_domain):
     if not members[0].told:
         if setting in (None, NOT_TOLD):
             return None
-        raise UserError(f"coming_weather is {setting}, but {run} has not learned what to do with coming weather. Name a run that was "
-                        "trained with --coming-weather, or leave it out.")
+        raise UserError(f"coming_weather is {setting}, but {run} has not learned what to do with coming weather. Name a run that "
+                        "was trained with --coming-weather, or leave it out.")
     if setting is None:
-        raise UserError(f"{run} was trained with coming weather: give --coming-weather FILE, a weather forecast of the days after the "
-                        "last input day (data_processing/prepare_weather_forecast.py makes it), or none for a blind forecast.")
+        raise UserError(f"{run} was trained with coming weather: give --coming-weather FILE, a weather forecast of the days "
+                        "after the last input day (data_processing/prepare_weather_forecast.py makes it), or none for a blind "
+                        "forecast.")
     if setting == OBSERVED:
-        raise UserError("coming_weather is observed, which is no forecast: the coming days are not observed yet. Give a weather forecast "
-                        "file, or none for a blind forecast.")
+        raise UserError("coming_weather is observed, which is no forecast: the coming days are not observed yet. Give a weather "
+                        "forecast file, or none for a blind forecast.")
     return None if setting == NOT_TOLD else weather_file_path(setting, twin_domain)
 
 
@@ -355,8 +360,8 @@ def make_forecasts(members, records, init_time, weather=None):
     Returns
     -------
     Forecasts
-        The spread is NaN where validation does not tell it: for blind forecasts of a network that learned, and was validated, with
-        coming weather; of runs without validation.nc.
+        The spread is NaN where validation does not tell it: for blind forecasts of a network that learned, and was validated,
+        with coming weather; of runs without validation.nc.
 
     Raises
     ------
@@ -367,9 +372,8 @@ def make_forecasts(members, records, init_time, weather=None):
     for member in members:
         record = records.of(member)
         if weather is not None:
-            record = replace(record, coming=newest_weather(weather, record, member.model.get("told")))
-            served = np.isin(init_time, record.coming.file.init_time)
-            _check_served(record.coming.file, init_time, served)
+            record = replace(record, coming=newest_weather(weather, record, _known_of_files(member)))
+            served = _served(record.coming.file, init_time, said=bool(each))
         network = make_network(member, record)
         init_days = (init_time - record.time[0]).astype(int)
         blind, told = forecast_from(network, record, init_days, "cpu", progress=len(init_days) > 1)
@@ -382,9 +386,9 @@ def make_forecasts(members, records, init_time, weather=None):
     if several is not None:
         variances.append(members_variance(several))
     land = members[0].model["land"]
-    errors, usual_variance = _validation(members)
     unknown = ~served if members[0].told else np.zeros(len(init_time), bool)
-    if errors is None or unknown.all():
+    errors, usual_variance = _validation(members, blind=unknown.all())
+    if errors is None:
         nothing = np.broadcast_to(np.float32(np.nan), forecast.shape)
         return Forecasts(forecast, nothing, np.stack([nothing] * 2), several, None)
     spread, ends = predict_spread(forecast, sum(variances) if variances else None, errors, usual_variance, land)
@@ -393,35 +397,53 @@ def make_forecasts(members, records, init_time, weather=None):
     return Forecasts(forecast, spread, ends, several, errors)
 
 
-def _check_served(file, init_time, served):
+def _known_of_files(member):
+    """What a Member that is told a weather forecast knows of them; None of one that has learned with observed weather only."""
+    if "told" not in member.model and member.settings.coming_weather != OBSERVED:
+        raise UserError(f"{member.model['path']} does not say how far its weather forecasts could be trusted: it was made by an "
+                        "older version. Train again.")
+    return member.model.get("told")
+
+
+def _served(file, init_time, said):
+    """Init days that a weather file serves, bool [I]; a UserError where there is none, a warning (unless `said`) of some."""
+    served = np.isin(init_time, file.init_time)
     if not served.any():
         what = f"{init_time[0]}" if len(init_time) == 1 else f"{init_time[0]} to {init_time[-1]}"
-        raise UserError(f"{file.path} has forecasts from {file.init_time[0]} to {file.init_time[-1]}, none from the last input day, {what}. "
-                        "Give a file with the forecast that begins the day after it, or --coming-weather none.")
-    if not served.all():
-        print(f"warning: {file.path.name} serves {served.sum()} of {len(served)} init days; the others are forecast without", flush=True)
+        raise UserError(f"{file.path} has forecasts from {file.init_time[0]} to {file.init_time[-1]}, none from the last input "
+                        f"day, {what}. Give a file with the forecast that begins the day after it, or --coming-weather none.")
+    if not (served.all() or said):
+        print(f"warning: {file.path.name} serves {served.sum()} of {len(served)} init days; the others are forecast without",
+              flush=True)
+    return served
 
 
-def _validation(members):
-    """Errors on validation days and the usual variance, as `read_validation` gives them; None and None where they tell nothing."""
+def _validation(members, blind=False):
+    """Errors on validation days and the usual variance, as `read_validation` gives them; None twice where they tell nothing.
+
+    blind : bool, whether networks that were validated with coming weather forecast without.
+    """
     paths = [member.folder / "validation.nc" for member in members]
     lacking = [path for path in paths if not path.exists()]
-    if lacking or any(member.settings.coming_weather == OBSERVED for member in members):
-        why = f"{lacking[0]} is not there" if lacking else "validation was told the observed weather"
-        print(f"the spread of the forecast is not known: {why}", flush=True)
+    reasons = [f"{path} is not there" for path in lacking[:1]]
+    reasons += ["validation knew the coming weather"] if blind else []
+    bound = any(member.settings.coming_weather == OBSERVED for member in members)
+    reasons += ["validation knew the observed weather"] if bound else []
+    if reasons:
+        print(f"the spread of the forecast is not known: {'; '.join(reasons)}", flush=True)
         return None, None
     days = []
     for path in paths:
         with xr.open_dataset(path, decode_times=False) as validation:
             days.append(validation["valid_time"].values)
     if not all(np.array_equal(days[0], each) for each in days):
-        raise UserError(f"{members[0].folder} and the other runs were validated on other days, so that the spread of their mean is not "
-                        "known. Name runs of one cube and one split.")
+        raise UserError(f"{members[0].folder} and the other runs were validated on other days, so that the spread of "
+                        "their mean is not known. Name runs of one cube and one split.")
     return read_validation(paths)
 
 
 def last_observed(record, day):
-    """Last soil moisture within `max_gap_days` up to a day of a record, float32 [H, W], and the first and last day that it is of."""
+    """Last soil moisture within `max_gap_days` up to a day of a record, float32 [H, W], and the first and last day it is of."""
     row = record.input_days - 1 + day
     values = np.where(record.land, record.carried[row, SOIL_MOISTURE], np.float32(np.nan))
     ages = record.age[row, SOIL_MOISTURE][np.isfinite(values)]
@@ -431,7 +453,7 @@ def last_observed(record, day):
 
 
 # --------------------------------------------------------------------------------------------------------------- scores
-def score_forecasts(names, found, record, init_time, model, lat, lon):
+def score_forecasts(names, found, record, init_time, model):
     """Score forecasts whose day is observed, beside the baselines that the record allows.
 
     Parameters
@@ -445,7 +467,6 @@ def score_forecasts(names, found, record, init_time, model, lat, lon):
         Consecutive.
     model : dict
         From `load_model`: the baselines learn from the days that it has learned from.
-    lat, lon : float [H], [W]
 
     Returns
     -------
@@ -474,10 +495,10 @@ def score_forecasts(names, found, record, init_time, model, lat, lon):
                                              for lead in record.lead_times], axis=1)
         usual, references = np.broadcast_to(of_cells, forecasts[mean].shape), ("persistence",)
         print(f"the cube has {seen} of the days that the network learned from: no damped persistence, no climatology", flush=True)
-    return score_forecasters(
-        observed=np.broadcast_to(observed[:, None], forecasts[mean].shape), forecasts=forecasts, climatology=usual, references=references,
-        valid_time=np.repeat(record.time[targets][:, None], len(record.lead_times), axis=1), lead_times=record.lead_times, lat=lat,
-        lon=lon, land=record.land)
+    observed = np.broadcast_to(observed[:, None], forecasts[mean].shape)
+    valid_time = np.repeat(record.time[targets][:, None], len(record.lead_times), axis=1)
+    return score_forecasters(observed=observed, forecasts=forecasts, valid_time=valid_time, lead_times=record.lead_times,
+                             lat=record.lat, lon=record.lon, land=record.land, climatology=usual, references=references)
 
 
 def by_target(values, lead_times, count):

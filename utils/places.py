@@ -14,16 +14,16 @@ from utils.where_it_helps import read_regions
 
 PLACE_COLUMNS = ("place", "kind", "lat", "lon", "cells", "init_time", "lead_time", "valid_time", "forecast", "spread", "low_90",
                  "high_90", "last_observed", "last_observed_time", "change", "observed")
-# Of a box's land, that must be known: for a mean of errors or of last observations, and for an observed mean that is held against a
-# forecast of the whole box, as a satellite may have seen its dry half
+# Of a box's land, that must be known: for a mean of errors or of last observations, and for an observed mean that is held
+# against a forecast of the whole box, as a satellite may have seen its dry half
 KNOWN_SHARE, SEEN_SHARE = 0.5, 0.9
 
 
 class NamedPlace(NamedTuple):
     """A point or a box on a map.
 
-    name, kind : str, kind is "point" or "box". cells : int [C], indices into the flat map, of land. weight : float64 [C], share of
-    the box's land area. lat, lon : degrees, of the point's cell or the middle of the box's land.
+    name, kind : str, kind is "point" or "box". cells : int [C], indices into the flat map, of land. weight : float64 [C], share
+    of the box's land area. lat, lon : degrees, of the point's cell or the middle of the box's land.
     """
 
     name: str
@@ -63,7 +63,8 @@ def read_places(points, boxes, lat, lon, land):
         if not rows.size:
             raise UserError(f"box {name!r} holds no land cell of the network's map. Give another box.")
         weight = area[rows, columns] / area[rows, columns].sum()
-        places.append(NamedPlace(name, "box", rows * len(lon) + columns, weight, float(weight @ lat[rows]), float(weight @ lon[columns])))
+        middle = float(weight @ lat[rows]), float(weight @ lon[columns])
+        places.append(NamedPlace(name, "box", rows * len(lon) + columns, weight, *middle))
     names = [place.name for place in places]
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
@@ -85,8 +86,8 @@ def _point(text, lat, lon, land):
         rows, columns = np.nonzero(land)
         away = np.hypot(lat[rows] - north, ((lon[columns] - east + 180) % 360 - 180) * np.cos(np.radians(north)))
         nearest = away.argmin()
-        raise UserError(f"point {text!r} lies in a cell without soil moisture (sea, lake, never observed); the nearest land cell is "
-                        f"{lat[rows[nearest]]:.2f},{lon[columns[nearest]]:.2f}.")
+        raise UserError(f"point {text!r} lies in a cell without soil moisture (sea, lake, never observed); the nearest land cell "
+                        f"is {lat[rows[nearest]]:.2f},{lon[columns[nearest]]:.2f}.")
     return NamedPlace(name, "point", np.array([row * len(lon) + column]), np.ones(1), float(lat[row]), float(lon[column]))
 
 
@@ -119,8 +120,8 @@ def place_rows(places, record, init_days, *, forecast, spread, ends, errors):
     Returns
     -------
     list of dict
-        With the keys PLACE_COLUMNS; None where something is not known. `last_observed` is at most `max_gap_days` old, of a box the
-        mean over its cells, each of its own day; `last_observed_time` is then the day that half of them are not older than.
+        With the keys PLACE_COLUMNS; None where something is not known. `last_observed` is at most `max_gap_days` old, of a box
+        the mean over its cells, each of its own day; `last_observed_time` is then the day that half of them are not older than.
         `observed` is what was seen on the day that is forecast, where it is known already.
     """
     rows = []
@@ -134,12 +135,12 @@ def place_rows(places, record, init_days, *, forecast, spread, ends, errors):
             last, last_time = _last_observed(place, record, day)
             for lead, lead_time in enumerate(record.lead_times):
                 value, target = told[number, lead], day + lead_time
-                values = {"forecast": value, "spread": width[number, lead], "low_90": low[number, lead], "high_90": high[number, lead],
-                          "last_observed": last, "change": value - last,
+                values = {"forecast": value, "spread": width[number, lead], "low_90": low[number, lead],
+                          "high_90": high[number, lead], "last_observed": last, "change": value - last,
                           "observed": seen[target] if target < len(seen) else np.nan}
-                rows.append({"place": place.name, "kind": place.kind, "lat": place.lat, "lon": place.lon, "cells": len(place.cells),
-                             "init_time": record.time[day], "lead_time": int(lead_time), "valid_time": record.time[0] + int(target),
-                             "last_observed_time": last_time}
+                rows.append({"place": place.name, "kind": place.kind, "lat": place.lat, "lon": place.lon,
+                             "cells": len(place.cells), "init_time": record.time[day], "lead_time": int(lead_time),
+                             "valid_time": record.time[0] + int(target), "last_observed_time": last_time}
                             | {name: value if np.isfinite(value) else None for name, value in values.items()})
     return rows
 
@@ -190,6 +191,6 @@ def format_places(rows):
     lines = [f"{'place':{width}}{'lead':>6}{'day':>12}{'forecast':>10}{'90 % interval':>17}{'last seen':>11}"]
     for row in rows:
         interval = "-" if row["low_90"] is None else f"{number(row['low_90'])} to {number(row['high_90'])}"
-        lines.append(f"{row['place'][:width]:{width}}{row['lead_time']:>4} d{row['valid_time']!s:>12}{number(row['forecast']):>10}"
-                     f"{interval:>17}{number(row['last_observed']):>11}")
+        lines.append(f"{row['place'][:width]:{width}}{row['lead_time']:>4} d{row['valid_time']!s:>12}"
+                     f"{number(row['forecast']):>10}{interval:>17}{number(row['last_observed']):>11}")
     return "\n".join(lines)
