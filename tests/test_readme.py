@@ -17,6 +17,7 @@ import pytest
 from data_processing.cube import write_cube
 from tests.conftest import ROOT, day_axis, weather_values
 from tests.test_coming_weather import write_weather
+from utils.command_line import take_settings
 
 PAGE = (ROOT / "README.md").read_text()
 # Beginnings of commands, and where they are done: as they stand, against stand-ins of the services or on a cluster of this machine
@@ -33,14 +34,21 @@ DONE_ELSEWHERE = {
     "python data_processing/prepare_weather_forecast.py": "tests/test_prepare_weather_forecast.py",
     "python finetune-SMAPtest/paper_table.py --lead-times 1 3 5 7 --scheduler": "tests/test_fan_out.py",
     "python finetune-SMAPtest/learning_curve.py --scheduler": "tests/test_fan_out.py",
+    "python -m pytest": ".ci/run",
+    "ruff": "tests/test_tidy.py",
+    "mypy": "tests/test_tidy.py",
     "OMP_NUM_THREADS=1 python tests/benchmarks/run.py": "tests/test_benchmarks.py",
 }
 
 
+def blocks(language=""):
+    """The page's blocks of code of a language."""
+    return [text for found, text in re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.S | re.M) if found == language]
+
+
 def commands():
     """Lines of the page's blocks of code that are commands, and what it says in a line to be run by python."""
-    blocks = re.findall(r"^```\n(.*?)^```", PAGE, re.S | re.M)
-    lines = [line for block in blocks for line in block.splitlines() if line and not line.startswith(("#", " "))]
+    lines = [line for block in blocks() for line in block.splitlines() if line and not line.startswith(("#", " "))]
     return [*lines, *re.findall(r"`(python [^`\n]+)`", PAGE)]
 
 
@@ -53,13 +61,14 @@ def script_and_words(command):
     """Path of the script in a command, and the words after it; None where it starts none of ours."""
     words = shlex.split(command)
     found = [number for number, word in enumerate(words) if word.endswith(".py")]
-    return (ROOT / words[found[0]], words[found[0] + 1:]) if found else None
+    return (ROOT / words[found[0]], words[found[0] + 1:]) if found and "-m" not in words else None
 
 
 @pytest.mark.parametrize("command", [each for each in commands() if script_and_words(each)])
 def test_settings_of_a_command_are_those_of_its_script(command, capsys, monkeypatch):
     import tyro
     script, words = script_and_words(command)
+    _, words = take_settings(words)
     spec = importlib.util.spec_from_file_location("script_of_the_page", script)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)  # where --help looks for the comments behind the settings
@@ -107,7 +116,14 @@ def project(tmp_path_factory):
                    {"title": "small cube", "source": "tests"})
     (copy / "data" / "weather").mkdir(parents=True)
     write_weather(copy / "data" / "weather" / "weather.nc", copy / "smap.nc", error=0.4)
+    subprocess.run([sys.executable, "-c", *blocks("python")], cwd=copy, check=True)
     return copy
+
+
+def test_python_of_the_page_makes_a_cube(tmp_path):
+    from data_processing.cube import open_cube
+    subprocess.run([sys.executable, "-c", *blocks("python")], cwd=tmp_path, check=True)
+    assert open_cube(tmp_path / "my_cube.nc").sizes == {"time": 1096, "lat": 6, "lon": 8}
 
 
 @pytest.mark.slow
