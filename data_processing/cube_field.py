@@ -25,7 +25,7 @@ class FileField(BackendArray):
     def _read(self, key):
         days, rows, columns = (np.atleast_1d(order[k])
                                for order, k in zip((self.source_day, self.rows, self.columns), key))
-        values = np.full((days.size, rows.size, columns.size), np.nan, np.float32)
+        values = None
         present = np.flatnonzero(days >= 0)
         if present.size:
             wanted, position = np.unique(days[present], return_inverse=True)
@@ -40,7 +40,11 @@ class FileField(BackendArray):
                 raise unreadable(self.path, error) from None
             for axis, order in enumerate((position, rows, columns)):
                 raw = raw[(slice(None),) * axis + (steps_of(order),)]
-            values[present] = self._convert(raw)
+            values = self._convert(raw)
+        if present.size < days.size:
+            whole = np.full((days.size, rows.size, columns.size), np.nan, np.float32)
+            whole[present] = np.nan if values is None else values
+            values = whole
         return values[tuple(0 if np.ndim(k) == 0 and not isinstance(k, slice) else slice(None) for k in key)]
 
     def _convert(self, raw):

@@ -1,4 +1,5 @@
-"""One day's forecast of a large map by a trained network: the last days read, forecast, and written as NetCDF.
+"""One day's forecast of a large map by a trained network: the last days read, forecast, and written as NetCDF, as
+finetune-SMAPtest/forecast.py does it.
 
 The file of the last days is of random numbers without sea, the weights are those a network starts with: neither changes the
 time. A fresh process each time; what Python and its libraries take to start is not counted.
@@ -49,8 +50,8 @@ def forecast_day(cube, tiles, arrays):
         Folder for the arrays of the record.
     """
     from data_processing import arrays as kept
-    from data_processing.cube import cube_days, open_cube
-    from data_processing.record import open_record, scale_record
+    from data_processing.cube import open_cube
+    from data_processing.record import days_looked_back, open_record, recent_record, scale_record, with_scaler
     from data_processing.splits import split_cube
     from utils import training
     from utils.evaluation import write_forecast
@@ -69,15 +70,20 @@ def forecast_day(cube, tiles, arrays):
         start = time.perf_counter()
 
     opened, splits = split_cube(cube, settings)
-    record = open_record(opened, "last days", splits, max_gap_days=settings.max_gap_days)
-    lap("reading")
-    record = scale_record(record, splits.fit_days, scaling=settings.scaling)
-    network = make_convlstm(settings, record)
+    trained = open_record(opened, "last days", splits, max_gap_days=settings.max_gap_days)
+    trained = scale_record(trained, splits.fit_days, scaling=settings.scaling)
+    network = make_convlstm(settings, trained)
+    trained.release()
     start = time.perf_counter()  # a trained network has its scaler and its weights
+    days = days_looked_back(settings.input_days, settings.max_gap_days, trained.land.size) + 1
+    newest = open_cube(cube, check_values=False).isel(time=slice(-days, None)).load()
+    record = recent_record(newest, "last days", trained.land, init_days=1, input_days=settings.input_days,
+                           lead_times=(settings.lead_time,), max_gap_days=settings.max_gap_days)
+    record = with_scaler(record, trained.scaler, trained.static)
+    lap("reading")
     record.around(), record.motion()
     lap("surroundings and motion of rain")
-    target = np.array([len(record.time) - 1 + settings.lead_time])
-    forecast = training.forecast_days(network, record, target, "cpu", progress=False)
+    forecast, _ = training.forecast_from(network, record, [len(record.time) - 1], "cpu", progress=False)
     lap("forecast")
     with tempfile.TemporaryDirectory() as folder:
         write_forecast(Path(folder) / "forecast.nc", forecast=forecast, observed=np.full_like(forecast, np.nan),
