@@ -31,7 +31,7 @@ class Thinning(NamedTuple):
     stride: int  # of this many days one is kept
 
 
-class Place(NamedTuple):
+class MapPlace(NamedTuple):
     """Where values stand in an open forecast.nc."""
 
     rows: slice  # along init_time
@@ -87,7 +87,7 @@ def find_targets(file, lead_time):
 
     Returns
     -------
-    Place
+    MapPlace
     days : int64 [N]
         Target days, days since 1970-01-01.
     lat, lon : float64 [H], [W]
@@ -100,7 +100,7 @@ def find_targets(file, lead_time):
     lat = np.asarray(file["lat"][:], float)
     down = np.argsort(-lat)
     across, lon = unwrap_longitudes(file["lon"][:])
-    return Place(rows, lead, down, across), np.asarray(file["valid_time"][rows, lead], np.int64), lat[down], lon
+    return MapPlace(rows, lead, down, across), np.asarray(file["valid_time"][rows, lead], np.int64), lat[down], lon
 
 
 def read_maps(variable, place):
@@ -127,7 +127,7 @@ def read_cells(file, place, land, block):
     ----------
     file : netCDF4.Dataset
         forecast.nc, open.
-    place : Place
+    place : MapPlace
     land : bool [H, W]
         Of the file, as `place` orders it.
     block : int

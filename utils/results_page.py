@@ -128,7 +128,7 @@ def rows_of_run(results, folder):
     from utils.runs import read_json
 
     settings = read_json(folder / "settings.json")
-    metrics = read_rows(folder / "metrics.csv")
+    metrics = csv_rows(folder / "metrics.csv")
     own = metrics[0]["forecaster"]
     parts = [printable(part) for part in folder.relative_to(results).parts]
     rows = []
@@ -169,10 +169,10 @@ def write_run_data(results, folder):
     from utils.runs import read_json
 
     results, folder = Path(results), Path(folder)
-    metrics = read_rows(folder / "metrics.csv")
-    about = {"settings": read_json(folder / "settings.json"), "splits": read_rows(folder / "splits.csv"),
+    metrics = csv_rows(folder / "metrics.csv")
+    about = {"settings": read_json(folder / "settings.json"), "splits": csv_rows(folder / "splits.csv"),
              "training_log": [{name: number(value) for name, value in row.items()}
-                              for row in read_rows(folder / "training_log.csv")],
+                              for row in csv_rows(folder / "training_log.csv")],
              "files": [{"name": printable(path.name), "path": address(results, path), "bytes": path.stat().st_size}
                        for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]}
     for lead in sorted({int(row["lead_time"]) for row in metrics}):
@@ -206,7 +206,7 @@ def write_script(path, function, content):
         temporary.write_text(f"{function}({text});\n", encoding="ascii")
 
 
-def read_rows(path):
+def csv_rows(path):
     """Rows of a CSV file, list of dict of str; empty where there is no file."""
     if not path.exists():
         return []
