@@ -23,8 +23,8 @@ WILD_NAME = "<img src=x onerror=alert(1)> \"50 %\" #1 & 'ü' ${0}"
 LONGEST_LOAD, FEWEST_FRAMES = 2.0, 20.0  # s, days a second
 
 
-def make_run(results, experiment="SMAPtest", model="lstm", name="twin", lead_times=(3,), *, seed=0, shape=(4, 5), days=40, error=0.03,
-             first="2020-01-01", title="Synthetic twin of smap_l4 (not real data)", gaps=0.1):
+def make_run(results, experiment="SMAPtest", model="lstm", name="twin", lead_times=(3,), *, seed=0, shape=(4, 5), days=40,
+             error=0.03, first="2020-01-01", title="Synthetic twin of smap_l4 (not real data)", gaps=0.1):
     """A finished run folder as the scripts leave it, without training; the cell in the north-west corner is sea."""
     random = np.random.default_rng(seed)
     lead_times = tuple(lead_times)
@@ -44,9 +44,10 @@ def make_run(results, experiment="SMAPtest", model="lstm", name="twin", lead_tim
     place = {"lat": 30.0 + np.arange(shape[0]), "lon": 100.0 + np.arange(shape[1])}
     folder = results / experiment / model / name / ("lead" + "_".join(map(str, lead_times)))
     init_time, forecast = by_init_time(forecasts[model], time_axis, lead_times)
-    ends = {level: by_init_time(forecasts[model] + np.float32(shift), time_axis, lead_times)[1] for level, shift in ((0.05, -0.04), (0.95, 0.06))}
-    write_forecast(folder / "forecast.nc", forecast=forecast, observed=by_init_time(observed, time_axis, lead_times)[1], init_time=init_time,
-                   lead_times=lead_times, **place, attributes={"title": name}, quantiles=ends)
+    ends = {level: by_init_time(forecasts[model] + np.float32(shift), time_axis, lead_times)[1]
+            for level, shift in ((0.05, -0.04), (0.95, 0.06))}
+    write_forecast(folder / "forecast.nc", forecast=forecast, observed=by_init_time(observed, time_axis, lead_times)[1],
+                   init_time=init_time, lead_times=lead_times, **place, attributes={"title": name}, quantiles=ends)
     maps = cell_metrics(observed=observed, forecast=forecasts[model], reference=forecasts["damped_persistence"],
                         climatology=forecasts["climatology"], land=land)
     write_cell_metrics(folder / "cell_metrics.nc", maps, **place, lead_times=lead_times, attributes={})
@@ -171,7 +172,7 @@ def test_a_run_that_cannot_be_read_is_named_and_takes_nothing_from_the_others(tm
     worse = make_run(tmp_path, name="worse")
     (worse / "metrics.csv").write_text("nothing\n")
     results_page.refresh_page(Run(broken, resume=False))
-    assert "was not refreshed: OSError" in capsys.readouterr().out
+    assert "the page of results was not refreshed: OSError" in capsys.readouterr().out
     make_page(tmp_path)
     runs = {run["name"]: run["packed"] for run in read_script(tmp_path / "page" / "runs.js")["runs"]}
     assert runs == {"good": True, "broken": False}
@@ -251,7 +252,12 @@ class Page:
         return self.run("return [...document.querySelectorAll(arguments[0])].map(each => each.textContent)", selector)
 
     def width(self, width):
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 800})
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 1,
+                                                                           "mobile": width < 800})
+
+    def choose(self, selector, value):
+        self.run("const choice = document.querySelector(arguments[0]); choice.value = arguments[1];"
+                 "choice.dispatchEvent(new Event('change'));", selector, value)
 
     def key(self, selector, name):
         from selenium.webdriver.common.by import By
@@ -340,7 +346,7 @@ def test_browser_moves_by_keys_and_keeps_its_place_in_the_address(page, tmp_path
     page.key(".map canvas", "ARROW_LEFT")  # to the sea
     assert "33.00° N, 101.00° E" in page.text("#readout")
     page.wait("location.hash.includes('day=2020-01-19') && location.hash.includes('cell=33.0000%2C101.0000')")
-    page.run("const choice = document.querySelector('#lead-choice'); choice.value = 1; choice.dispatchEvent(new Event('change'));")
+    page.choose("#lead-choice", 1)
     page.wait("view.row.lead === 1")
     assert page.text("#day") == "2020-01-19" and "33.00° N, 101.00° E" in page.text("#readout")
     page.driver.back()
@@ -367,7 +373,7 @@ def test_browser_compares_two_runs_on_the_same_day(page, tmp_path):
     one = make_run(tmp_path, name="one", seed=1, gaps=0.0)
     two = make_run(tmp_path, name="two", seed=1, gaps=0.0, error=0.09, first="2020-01-11")
     page.open(make_page(tmp_path), address(one, tmp_path, 3, day="2020-01-15", cell="31,102"))
-    page.run("const choice = document.querySelector('#compare'); choice.value = 0; choice.dispatchEvent(new Event('change'));")
+    page.choose("#compare", 0)
     page.wait("view.other && document.querySelectorAll('.map').length === 4")
     assert page.texts(".map b") == ["This run", "The other run", "Observed", "Difference of errors"]
     with netCDF4.Dataset(one / "forecast.nc") as first, netCDF4.Dataset(two / "forecast.nc") as second:
@@ -379,13 +385,13 @@ def test_browser_compares_two_runs_on_the_same_day(page, tmp_path):
     assert difference == pytest.approx(abs(of_two - observed[1]) - abs(of_one - observed[0]), abs=2 * packing.STEP)
     assert page.run("return location.hash").endswith("with=3%2CSMAPtest%2Flstm%2Ftwo%2Flead3")
     page.key("#slider", "HOME")
-    page.wait("view.day === 0")
+    page.wait("document.querySelector('#day').textContent === '2020-01-01'")
     assert page.text("#other-value") == "–"  # the other begins later
 
 
 @pytest.mark.parametrize("view", ["table", "run", "comparison"])
 def test_browser_on_a_phone_needs_no_scrolling_sideways(page, view, tmp_path):
-    one = make_run(tmp_path, experiment="finetune-SMAPtest", name="a_long_name_without_a_place_to_break_it_" * 3, lead_times=(1, 3))
+    one = make_run(tmp_path, experiment="finetune-SMAPtest", name="a_long_name_that_cannot_be_broken_" * 3, lead_times=(1, 3))
     two = make_run(tmp_path, name="two")
     page.width(360)
     asked = {"table": "", "run": address(one, tmp_path, 3),

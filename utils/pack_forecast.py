@@ -1,7 +1,7 @@
 """The forecasts of a run as text that a browser can read: land cells only, whole steps, changes from day to day, deflated.
 
-Shapes: N days, C cells of the page (land), H rows from north to south, W columns from west to east. What is packed here is unpacked
-in `utils/page_files/page.js`.
+Shapes: N days, C cells of the page (land), H rows from north to south, W columns from west to east. What is packed here is
+unpacked in `utils/page_files/run.js`.
 """
 import base64
 import json
@@ -103,9 +103,9 @@ def find_targets(file, lead_time):
     return MapPlace(rows, lead, down, across), np.asarray(file["valid_time"][rows, lead], np.int64), lat[down], lon
 
 
-def read_maps(variable, place):
-    """Maps [N, H, W] of a variable (init_time, lead_time, lat, lon) of an open file, float64, NaN missing."""
-    maps = np.ma.filled(variable[place.rows, place.lead].astype(float), np.nan)
+def read_maps(variable, place, *level):
+    """Maps [N, H, W] of a variable ([level,] init_time, lead_time, lat, lon) of an open file, float64, NaN missing."""
+    maps = np.ma.filled(variable[(*level, place.rows, place.lead)].astype(float), np.nan)
     return maps[:, place.down][:, :, place.across]
 
 
@@ -149,7 +149,7 @@ def read_cells(file, place, land, block):
             continue
         maps = {"forecast": forecast, "observed": observed}
         for name, level in ends.items():
-            maps[name] = np.abs(read_maps(file["quantile"][level], part) - forecast)
+            maps[name] = np.abs(read_maps(file["quantile"], part, level) - forecast)
         parts.append({name: each[:, land].astype(np.float32) for name, each in maps.items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -187,7 +187,7 @@ def read_skill(path, place, land, block):
 
 
 def sums(maps, block):
-    """Sums over blocks of `block` rows and columns, the last ones smaller: [..., H, W] -> [..., ceil(H / block), ceil(W / block)]."""
+    """Sums over blocks of `block` rows and columns, the last ones smaller; [..., H, W] -> [..., H / block, W / block], rounded up."""
     rows, columns = (np.arange(0, length, block) for length in maps.shape[-2:])
     return np.add.reduceat(np.add.reduceat(maps.astype(float), rows, axis=-2), columns, axis=-1)
 

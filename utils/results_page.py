@@ -1,7 +1,7 @@
 """Make the page of results from all finished runs: table, maps of every test day, comparison of runs; open it in a browser.
 
-Every training script refreshes the page when its run is finished. This script makes all of it again: after runs were copied, moved
-or removed, or were made by older scripts.
+Every training script refreshes the page when its run is finished. This script makes all of it again: after runs were copied,
+moved or removed, or were made by older scripts.
 
 Reads   results/<experiment>/<script>/<name>/lead<days>/ of finished runs
 
@@ -71,15 +71,13 @@ def refresh_page(run):
     ----------
     run : utils.runs.Run
     """
-    results = run.folder.parents[run.name.count("/")]
-    page = results / "index.html"
     try:
+        results = run.folder.parents[run.name.count("/")]
         write_run_data(results, run.folder)
         write_page(results)
+        print(f"page of results: {results / 'index.html'}", flush=True)
     except Exception as error:  # of whatever kind: a page is no reason to lose a run
-        print(f"{page} was not refreshed: {one_line(error)}. To try again: {MAKE_AGAIN} --results {results}", flush=True)
-    else:
-        print(f"page of results: {page}", flush=True)
+        print(f"the page of results was not refreshed: {one_line(error)}. To try again: {MAKE_AGAIN}", flush=True)
 
 
 def one_line(error):
@@ -140,6 +138,7 @@ def rows_of_run(results, folder):
                   if int(other["lead_time"]) == lead and other["forecaster"] != own}
         rows.append({"id": address(results, folder), "experiment": parts[0], "model": parts[1], "name": parts[2],
                      "member": parts[4] if len(parts) > 4 else member_text(settings), "lead": lead,
+                     "first": row["first_valid_time"], "last": row["last_valid_time"],
                      **{name: number(row[column]) for name, column in SCORES.items()}, "others": others,
                      "synthetic": is_synthetic(settings), "date": made_on(settings, folder),
                      "packed": data_path(results, folder, lead).exists()})
@@ -164,7 +163,7 @@ def made_on(settings, folder):
 
 
 def write_run_data(results, folder):
-    """Write the data files of one finished run, one per lead time."""
+    """Write the data files of one finished run, one per lead time: its maps by `pack_forecast`, and what is told beside them."""
     from utils.pack_forecast import pack_forecast
     from utils.runs import read_json
 
@@ -176,8 +175,8 @@ def write_run_data(results, folder):
              "files": [{"name": printable(path.name), "path": address(results, path), "bytes": path.stat().st_size}
                        for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]}
     for lead in sorted({int(row["lead_time"]) for row in metrics}):
-        scores = [{name: value if name == "forecaster" else number(value) for name, value in row.items() if "valid_time" not in name}
-                  for row in metrics if int(row["lead_time"]) == lead]
+        scores = [{name: value if name == "forecaster" else number(value) for name, value in row.items()
+                   if "valid_time" not in name} for row in metrics if int(row["lead_time"]) == lead]
         write_script(data_path(results, folder, lead), "takeRun",
                      {"id": address(results, folder), **about, "metrics": scores, **pack_forecast(folder, lead)})
 
