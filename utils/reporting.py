@@ -5,6 +5,7 @@ from data_processing.arrays import in_turn, pieces, release, scratch_array
 from data_processing.coming_weather import OBSERVED, kind_of
 from data_processing.cube import SOIL_TEMPERATURE
 from data_processing.files import unlock_folder
+from data_processing.terminal import print_result
 from data_processing.twin import ceiling
 from utils.baselines import baseline_forecasts, cell_mean
 from utils.ensembles import LEVELS, members_variance, predict_spread, read_validation, write_ensemble_scores
@@ -102,7 +103,7 @@ def evaluate_run(run, record, splits, forecasts, *, label, members=None, weather
                                          for lead_time in splits.lead_times], axis=1)
     rows = score_forecasters(observed=observed, forecasts=forecasts, valid_time=valid_time, lead_times=lead_times,
                              lat=record.lat, lon=record.lon, land=record.land, climatology=forecasts["climatology"])
-    print(format_metrics(rows), flush=True)
+    print_result(f"\n{model}, {label}\n{format_metrics(rows)}")
     maps = cell_metrics(observed=observed, forecast=forecasts[model], reference=forecasts["damped_persistence"],
                         climatology=forecasts["climatology"], land=record.land)
 
@@ -138,6 +139,7 @@ def evaluate_run(run, record, splits, forecasts, *, label, members=None, weather
              maps["skill_damped_persistence"][-1], valid_time[:, -1], model=model,
              title=title)
     write_metrics(run.path("metrics.csv"), rows)  # the last file: it says that the run is finished
+    print_result(f"-> {run.folder}: look at map.png, skill_map.png and metrics.csv first")
     unlock_folder(run.folder)
     refresh_page(run)
 
