@@ -187,7 +187,7 @@ def read_skill(path, place, land, block):
 
 
 def sums(maps, block):
-    """Sums over blocks of `block` rows and columns, the last ones smaller: [..., H, W] -> [..., H, W divided by it, rounded up]."""
+    """Sums over blocks of `block` rows and columns: [..., H, W] -> [..., H / block, W / block], rounded up."""
     rows, columns = (np.arange(0, length, block) for length in maps.shape[-2:])
     return np.add.reduceat(np.add.reduceat(maps.astype(float), rows, axis=-2), columns, axis=-1)
 
