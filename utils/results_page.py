@@ -44,7 +44,7 @@ class Settings:
 
 
 def main(settings):
-    from tqdm import tqdm
+    from data_processing.terminal import print_result, progress_bar
 
     results = Path(settings.results)
     folders = find_folders(results)
@@ -52,7 +52,7 @@ def main(settings):
         raise UserError(f"No finished run lies in {results}. Make one, for instance with python SMAPtest/convlstm.py, or name "
                         "another folder with --results.")
     failures = []
-    for folder in tqdm(folders, desc="pages", unit="run", dynamic_ncols=True):
+    for folder in progress_bar(folders, desc="pages", unit="run"):
         try:
             write_run_data(results, folder)
         except Exception as error:  # of whatever kind: a run that cannot be read takes nothing from the others
@@ -60,8 +60,8 @@ def main(settings):
     remove_orphans(results, folders)
     runs = write_page(results)
     for failure in failures:
-        print(f"no maps of {failure}")
-    print(f"{len({run['id'] for run in runs})} runs: {results / 'index.html'}", flush=True)
+        print_result(f"no maps of {failure}")
+    print_result(f"{len({run['id'] for run in runs})} runs: {results / 'index.html'}")
 
 
 def refresh_page(run):
@@ -71,13 +71,15 @@ def refresh_page(run):
     ----------
     run : utils.runs.Run
     """
+    from data_processing.terminal import print_result
+
     try:
         results = run.folder.parents[run.name.count("/")]
         write_run_data(results, run.folder)
         write_page(results)
         print(f"page of results: {results / 'index.html'}", flush=True)
     except Exception as error:  # of whatever kind: a page is no reason to lose a run
-        print(f"the page of results was not refreshed: {one_line(error)}. To try again: {MAKE_AGAIN}", flush=True)
+        print_result(f"the page of results was not refreshed: {one_line(error)}. To try again: {MAKE_AGAIN}")
 
 
 def one_line(error):
