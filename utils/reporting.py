@@ -139,9 +139,9 @@ def evaluate_run(run, record, splits, forecasts, *, label, members=None, weather
              maps["skill_damped_persistence"][-1], valid_time[:, -1], model=model,
              title=title)
     write_metrics(run.path("metrics.csv"), rows)  # the last file: it says that the run is finished
-    print_result(f"-> {run.folder}: look at map.png, skill_map.png and metrics.csv first")
     unlock_folder(run.folder)
     refresh_page(run)
+    print_result(f"-> {run.folder}: metrics.csv, forecast.nc, figures; open the page of results to look through them")
 
 
 def observed_on_land(record, days):
