@@ -12,6 +12,7 @@ from utils.ensembles import LEVELS, members_variance, predict_spread, read_valid
 from utils.evaluation import (by_init_time, cell_metrics, daily_scores, describe_impossible, format_metrics, score_forecasters,
                               write_cell_metrics, write_daily_scores, write_forecast, write_metrics)
 from utils.processes import by_first, is_first
+from utils.results_page import refresh_page
 from utils.runs import lead_text
 from utils.training import forecast_days, forecast_told, told_forecast
 from utils.where_it_helps import event_limits, parts_of_the_record, read_regions, write_where_it_helps
@@ -55,6 +56,8 @@ def forecast_test(model, network, record, splits, settings):
 def evaluate_run(run, record, splits, forecasts, *, label, members=None, weather_variance=None, twin_domain=None, regions=(),
                  validation=None):
     """Score forecasts beside the baselines; write forecast.nc, the score files, the figures and, last, metrics.csv.
+
+    The page of results is then refreshed.
 
     Parameters
     ----------
@@ -136,8 +139,9 @@ def evaluate_run(run, record, splits, forecasts, *, label, members=None, weather
              maps["skill_damped_persistence"][-1], valid_time[:, -1], model=model,
              title=title)
     write_metrics(run.path("metrics.csv"), rows)  # the last file: it says that the run is finished
-    print_result(f"-> {run.folder}: look at map.png, skill_map.png and metrics.csv first")
     unlock_folder(run.folder)
+    refresh_page(run)
+    print_result(f"-> {run.folder}: metrics.csv, forecast.nc, figures; open the page of results to look through them")
 
 
 def observed_on_land(record, days):
