@@ -84,3 +84,10 @@ def test_a_file_without_any_variable_of_the_cube_is_named(tmp_path):
         file.createVariable("u10", "f4", ())
     with pytest.raises(UserError, match="wind.nc: holds none of precipitation, .*, soil_temperature. Found: u10"):
         cube_variables(tmp_path / "wind.nc")
+
+
+def test_drawing_that_was_killed_leaves_nothing_behind_the_next(small_cube, tmp_path):
+    path = small_cube()
+    (tmp_path / ".quicklook.32170.png").touch()
+    show_cube(path)
+    assert not list(tmp_path.glob(".quicklook*")) and (tmp_path / "quicklook.png").exists()

@@ -2,6 +2,7 @@
 from pathlib import Path
 
 from data_processing.cube import UNITS, VARIABLES, cube_days, cube_variables, describe_summary, open_cube, summarize
+from data_processing.files import remove_half_written
 from utils.drawmap import draw_quicklook
 
 
@@ -20,6 +21,7 @@ def show_cube(path):
     if missing:
         print(f"note: the cube lacks {', '.join(missing)}; the experiments need all of {', '.join(VARIABLES)}")
     figure = Path(path).with_name("quicklook.png")
+    remove_half_written(figure.parent, figure.stem)  # of a drawing that was killed
     draw_quicklook(figure, summaries=summaries, units=UNITS, time=cube_days(cube), lat=cube["lat"].values,
                    lon=cube["lon"].values, title=f"{Path(path).stem}: {cube.attrs.get('title', '')}".rstrip(": "))
     print(figure)
