@@ -8,7 +8,7 @@ from cartopy.feature import ShapelyFeature
 from matplotlib.collections import QuadMesh
 from matplotlib.image import imread
 
-from utils import drawmap
+from utils import draw_run, figures
 
 EASE_LAT = np.degrees(np.arcsin(np.linspace(0.75, 0.4, 9)))  # rows of equal area, north first
 GRIDS = {
@@ -51,8 +51,8 @@ def meshes(axes):
 def test_every_value_is_drawn_in_its_place(grid, tmp_path):
     lat, lon = GRIDS[grid]
     observed, forecast = fields(lat, lon)
-    figure = drawmap.map_figure(observed=observed, forecast=forecast, lat=lat, lon=lon, title=grid)
-    central_longitude = drawmap.map_frame(lat, lon).central_longitude
+    figure = draw_run.map_figure(observed=observed, forecast=forecast, lat=lat, lon=lon, title=grid)
+    central_longitude = figures.map_frame(lat, lon).central_longitude
     panels = figure.axes[:3]
     for axes, values in zip(panels, (observed, forecast, forecast - observed)):
         mesh = meshes(axes)[0]
@@ -71,16 +71,16 @@ def test_every_value_is_drawn_in_its_place(grid, tmp_path):
             assert south < latitude < north
         assert axes.get_xlim()[0] - 1e-9 <= corners[..., 0].min()
         assert axes.get_xlim()[1] + 1e-9 >= corners[..., 0].max()
-    drawmap.draw_map(tmp_path / "map.png", observed=observed, forecast=forecast, lat=lat, lon=lon, title=grid)
-    assert [path.name for path in tmp_path.iterdir()] == ["map.png"]
+    draw_run.draw_map(tmp_path / "map.png", observed=observed, forecast=forecast, lat=lat, lon=lon, title=grid)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["map.pdf", "map.png", "map.txt"]
     height, width = imread(tmp_path / "map.png").shape[:2]
-    assert abs(width - 180 / 25.4 * 300) <= 1 and height < 150 / 25.4 * 300
+    assert abs(width - 190 / 25.4 * 300) <= 1 and height < 150 / 25.4 * 300
 
 
 def test_one_range_for_observed_and_forecast_and_a_symmetric_one_for_the_difference():
     lat, lon = GRIDS["regular"]
     observed, forecast = fields(lat, lon)
-    figure = drawmap.map_figure(observed=observed, forecast=forecast + 0.05, lat=lat, lon=lon, title="")
+    figure = draw_run.map_figure(observed=observed, forecast=forecast + 0.05, lat=lat, lon=lon, title="")
     first, second, third = (meshes(axes)[0] for axes in figure.axes[:3])
     assert first.norm is second.norm and first.cmap.name == second.cmap.name != third.cmap.name
     assert first.norm.vmin < first.norm.vmax
@@ -92,7 +92,7 @@ def test_one_range_for_observed_and_forecast_and_a_symmetric_one_for_the_differe
 def test_irregular_rows_keep_their_heights():
     lat, lon = GRIDS["irregular, descending"]
     observed, forecast = fields(lat, lon)
-    figure = drawmap.map_figure(observed=observed, forecast=forecast, lat=lat, lon=lon, title="")
+    figure = draw_run.map_figure(observed=observed, forecast=forecast, lat=lat, lon=lon, title="")
     edges = np.asarray(meshes(figure.axes[0])[0].get_coordinates())[:, 0, 1]
     np.testing.assert_allclose(edges[1:-1], (lat[:-1] + lat[1:]) / 2)
     assert np.ptp(np.diff(edges)) > 0.5
@@ -102,7 +102,7 @@ def test_irregular_rows_keep_their_heights():
 def test_a_box_across_the_antimeridian_is_drawn_in_one_piece():
     lat, lon = GRIDS["antimeridian, -180..180"]
     observed, forecast = fields(lat, lon)
-    figure = drawmap.map_figure(observed=observed, forecast=forecast, lat=lat, lon=lon, title="")
+    figure = draw_run.map_figure(observed=observed, forecast=forecast, lat=lat, lon=lon, title="")
     axes = figure.axes[0]
     figure.canvas.draw()
     assert np.ptp(axes.get_xlim()) == pytest.approx(22)
@@ -113,7 +113,7 @@ def test_gaps_are_grey_and_the_sea_is_blank():
     lat, lon = GRIDS["regular"]
     observed, forecast = fields(lat, lon)
     observed[3, 4] = np.nan
-    figure = drawmap.map_figure(observed=observed, forecast=forecast, lat=lat, lon=lon, title="")
+    figure = draw_run.map_figure(observed=observed, forecast=forecast, lat=lat, lon=lon, title="")
     values, gaps = (mesh.get_array().reshape(observed.shape) for mesh in meshes(figure.axes[0]))
     assert np.argwhere(~np.ma.getmaskarray(gaps)).tolist() == [[3, 4]]
     assert np.argwhere(np.ma.getmaskarray(values)).tolist() == [[0, 0], [3, 4]]
@@ -127,7 +127,7 @@ def test_a_day_without_values_is_refused(empty, tmp_path):
     values = {"observed": observed, "forecast": forecast}
     values[empty] = np.full_like(observed, np.nan)
     with pytest.raises(ValueError, match="none is both. Choose another day"):
-        drawmap.draw_map(tmp_path / "map.png", **values, lat=lat, lon=lon, title="2020-01-01")
+        draw_run.draw_map(tmp_path / "map.png", **values, lat=lat, lon=lon, title="2020-01-01")
     assert not list(tmp_path.iterdir())
 
 
@@ -135,30 +135,30 @@ def test_wrong_shapes_are_refused():
     lat, lon = GRIDS["regular"]
     observed, forecast = fields(lat, lon)
     with pytest.raises(ValueError, match=r"shape \(16, 23\), but there are 23 latitudes"):
-        drawmap.map_figure(observed=observed, forecast=forecast, lat=lon, lon=lat, title="")
+        draw_run.map_figure(observed=observed, forecast=forecast, lat=lon, lon=lat, title="")
     with pytest.raises(ValueError, match="Shapes differ: observed"):
-        drawmap.map_figure(observed=observed, forecast=forecast[:1], lat=lat, lon=lon, title="")
+        draw_run.map_figure(observed=observed, forecast=forecast[:1], lat=lat, lon=lon, title="")
     with pytest.raises(ValueError, match="Shapes differ: observed"):
-        drawmap.scatter_figure(observed=observed, forecast=forecast[:1], title="")
+        draw_run.scatter_figure(observed=observed, forecast=forecast[:1], title="")
 
 
 def test_constant_fields_are_drawn():
     lat, lon = GRIDS["regular"]
     constant = np.full((16, 23), 0.2)
-    figure = drawmap.map_figure(observed=constant, forecast=constant, lat=lat, lon=lon, title="")
+    figure = draw_run.map_figure(observed=constant, forecast=constant, lat=lat, lon=lon, title="")
     norms = [meshes(axes)[0].norm for axes in figure.axes[:3]]
     assert all(norm.vmin < norm.vmax for norm in norms)
-    drawmap.scatter_figure(observed=constant, forecast=constant, title="").canvas.draw()
+    draw_run.scatter_figure(observed=constant, forecast=constant, title="").canvas.draw()
 
 
 def test_coast_lines_fit_the_size_of_the_box(monkeypatch):
     chosen = []
-    known = drawmap.coast_lines
-    monkeypatch.setattr(drawmap, "coast_lines",
+    known = figures.coast_lines
+    monkeypatch.setattr(figures, "coast_lines",
                         lambda resolution: chosen.append(resolution) or known(resolution))
     for grid in ("globe", "one row"):
         lat, lon = GRIDS[grid]
-        drawmap.skill_figure(skill=np.zeros((len(lat), len(lon))), lat=lat, lon=lon, title="")
+        draw_run.skill_figure(skill=np.zeros((len(lat), len(lon))), lat=lat, lon=lon, title="")
     assert chosen == ["110m", "50m"]
 
 
@@ -166,18 +166,18 @@ def test_coast_lines_fit_the_size_of_the_box(monkeypatch):
 def test_coast_lines_are_drawn(grid, monkeypatch, tmp_path):
     lat, lon = GRIDS[grid]
     arguments = {"skill": np.zeros((len(lat), len(lon))), "lat": lat, "lon": lon, "title": grid}
-    drawmap.draw_skill_map(tmp_path / "with.png", **arguments)
-    monkeypatch.setattr(drawmap, "coast_lines", lambda _: ShapelyFeature([], drawmap.ccrs.PlateCarree()))
-    drawmap.draw_skill_map(tmp_path / "without.png", **arguments)
+    draw_run.draw_skill_map(tmp_path / "with.png", **arguments)
+    monkeypatch.setattr(figures, "coast_lines", lambda _: ShapelyFeature([], figures.ccrs.PlateCarree()))
+    draw_run.draw_skill_map(tmp_path / "without.png", **arguments)
     drawn = (imread(tmp_path / "with.png") != imread(tmp_path / "without.png")).any(axis=-1)
     across = drawn.any(axis=0)
     assert across[:len(across) // 2].any() and across[len(across) // 2:].any()
 
 
 def test_missing_coast_lines_are_an_error_not_a_download(monkeypatch, tmp_path):
-    monkeypatch.setattr(drawmap, "COAST_LINES", tmp_path)
+    monkeypatch.setattr(figures, "COAST_LINES", tmp_path)
     with pytest.raises(FileNotFoundError, match="ne_10m_coastline.shp"):
-        drawmap.coast_lines("10m")
+        figures.coast_lines("10m")
 
 
 def test_scatter_states_the_scores(tmp_path):
@@ -185,7 +185,7 @@ def test_scatter_states_the_scores(tmp_path):
     observed = random.uniform(0.05, 0.45, (50, 6, 7))
     forecast = 0.1 + 0.5 * observed + 0.01 * random.standard_normal(observed.shape)
     observed[:, 0, 0] = np.nan
-    figure = drawmap.scatter_figure(observed=observed, forecast=forecast, title="synthetic twin")
+    figure = draw_run.scatter_figure(observed=observed, forecast=forecast, title="synthetic twin")
     axes = figure.axes[0]
     kept = np.isfinite(observed)
     error = forecast[kept] - observed[kept]
@@ -198,7 +198,7 @@ def test_scatter_states_the_scores(tmp_path):
     np.testing.assert_array_equal(axes.lines[0].get_xdata(), axes.lines[0].get_ydata())
     assert axes.get_xlim() == axes.get_ylim() and "synthetic twin" in figure.texts[0].get_text()
     with pytest.raises(ValueError, match="both observed and forecast"):
-        drawmap.scatter_figure(observed=observed, forecast=np.full_like(forecast, np.nan), title="")
+        draw_run.scatter_figure(observed=observed, forecast=np.full_like(forecast, np.nan), title="")
 
 
 @pytest.mark.parametrize("spread, limit", [(0.02, 0.1), (0.3, 0.6), (30.0, 1.0)])
@@ -206,12 +206,12 @@ def test_skill_map_is_centred_at_0_and_clipped(spread, limit):
     lat, lon = GRIDS["irregular, descending"]
     skill = spread * np.linspace(-2, 1.9, len(lat) * len(lon)).reshape(len(lat), len(lon))
     skill[2, 3] = np.nan
-    figure = drawmap.skill_figure(skill=skill, lat=lat, lon=lon, title="")
+    figure = draw_run.skill_figure(skill=skill, lat=lat, lon=lon, title="")
     norm = meshes(figure.axes[0])[0].norm
     assert norm.vmax == pytest.approx(limit) and norm.vmin == -norm.vmax
     assert f"median {np.nanmedian(skill):+.3f}".replace("-", "−") in figure.axes[0].get_title()
     with pytest.raises(ValueError, match="no cell has a skill"):
-        drawmap.skill_figure(skill=np.full_like(skill, np.nan), lat=lat, lon=lon, title="")
+        draw_run.skill_figure(skill=np.full_like(skill, np.nan), lat=lat, lon=lon, title="")
 
 
 def test_series_shows_cells_from_dry_to_wet_with_their_gaps():
@@ -224,11 +224,11 @@ def test_series_shows_cells_from_dry_to_wet_with_their_gaps():
     forecast = np.broadcast_to(wetness, observed.shape)
     reference = forecast + 0.01
     shuffled = np.random.default_rng(0).permutation(90)
-    figure = drawmap.series_figure(observed=observed[shuffled], forecast=forecast[shuffled],
+    figure = draw_run.series_figure(observed=observed[shuffled], forecast=forecast[shuffled],
                                    reference=reference[shuffled], time=time[shuffled], lat=lat, lon=lon,
                                    title="")
     assert len(figure.axes) == 4
-    cells = drawmap.series_cells(observed, forecast, "")
+    cells = draw_run.series_cells(observed, forecast, "")
     np.testing.assert_allclose([wetness[cell] for cell in cells],
                                np.nanquantile(wetness.ravel()[1:], [.1, .4, .6, .9]),
                                atol=0.01)
@@ -242,10 +242,10 @@ def test_series_shows_cells_from_dry_to_wet_with_their_gaps():
 
 def test_series_of_one_cell_and_of_one_day(tmp_path):
     value = np.full((1, 1, 1), 0.2)
-    drawmap.draw_series(tmp_path / "series.png", observed=value, forecast=value, reference=value,
+    draw_run.draw_series(tmp_path / "series.png", observed=value, forecast=value, reference=value,
                         time=np.array(["2020-02-29"], "M8[D]"), lat=[31.0], lon=[110.0], title="one value")
     with pytest.raises(ValueError, match="no cell has both"):
-        drawmap.series_figure(observed=value * np.nan, forecast=value, reference=value,
+        draw_run.series_figure(observed=value * np.nan, forecast=value, reference=value,
                               time=np.array(["2020-02-29"], "M8[D]"), lat=[31.0], lon=[110.0], title="")
 
 
@@ -256,15 +256,15 @@ def test_equal_figures_are_equal_files_and_text_stays_inside(tmp_path):
     days = np.stack([observed] * 5)
     time = np.datetime64("2020-02-27") + np.arange(5)
     for name in ("one", "two"):
-        drawmap.draw_skill_map(tmp_path / f"skill_{name}.png", skill=forecast - observed, lat=lat, lon=lon,
+        draw_run.draw_skill_map(tmp_path / f"skill_{name}.png", skill=forecast - observed, lat=lat, lon=lon,
                                title=title)
-        drawmap.draw_scatter(tmp_path / f"scatter_{name}.png", observed=observed, forecast=forecast,
+        draw_run.draw_scatter(tmp_path / f"scatter_{name}.png", observed=observed, forecast=forecast,
                              title=title)
-        drawmap.draw_series(tmp_path / f"series_{name}.png", observed=days, forecast=days, reference=days,
+        draw_run.draw_series(tmp_path / f"series_{name}.png", observed=days, forecast=days, reference=days,
                             time=time, lat=lat, lon=lon, title=title)
     for kind in ("skill", "scatter", "series"):
         assert (tmp_path / f"{kind}_one.png").read_bytes() == (tmp_path / f"{kind}_two.png").read_bytes()
-    figure = drawmap.map_figure(observed=observed, forecast=forecast, lat=lat, lon=lon, title=title)
+    figure = draw_run.map_figure(observed=observed, forecast=forecast, lat=lat, lon=lon, title=title)
     figure.canvas.draw()
     heading = figure.texts[0].get_window_extent()
     assert heading.x0 >= 0 and heading.x1 <= figure.bbox.width
@@ -273,4 +273,4 @@ def test_equal_figures_are_equal_files_and_text_stays_inside(tmp_path):
 
 
 def test_units_are_written_as_exponents():
-    assert drawmap._unit_text("m3 m-3") == "m³ m⁻³" and drawmap._unit_text("mm d-1") == "mm d⁻¹"
+    assert figures.unit_text("m3 m-3") == "m³ m⁻³" and figures.unit_text("mm d-1") == "mm d⁻¹"

@@ -284,7 +284,7 @@ def _variance(members):
         return np.nanvar(members, axis=0, ddof=1).astype(np.float32)
 
 
-def write_ensemble_scores(run, *, observed, forecast, spread, ends, members, lead_times, title):
+def write_ensemble_scores(run, *, observed, forecast, spread, ends, members, lead_times, title, data=None):
     """Write ensemble.csv and ensemble.png of a run, and rank_histogram.csv where it has members; print the former."""
     from utils.draw_ensemble import draw_ensemble
 
@@ -302,4 +302,4 @@ def write_ensemble_scores(run, *, observed, forecast, spread, ends, members, lea
         print(f"{lead_text((row['lead_time'],))}: 90 % intervals hold {100 * row['coverage_90']:.0f} %, spread / error "
               f"{row['predicted_spread_skill']:.2f}, CRPS {row['predicted_crps']:.4f} m3 m-3", flush=True)
     draw_ensemble(run.path("ensemble.png"), observed=observed[:, -1], forecast=forecast[:, -1], spread=spread[:, -1],
-                  counts=None if counts is None else counts[-1], title=title)
+                  counts=None if counts is None else counts[-1], title=title, data=data)

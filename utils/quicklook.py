@@ -2,7 +2,8 @@
 from pathlib import Path
 
 from data_processing.cube import UNITS, VARIABLES, cube_days, cube_variables, describe_summary, open_cube, summarize
-from utils.drawmap import draw_quicklook
+from utils.captions import Data
+from utils.draw_run import draw_quicklook
 
 
 def show_cube(path):
@@ -20,6 +21,8 @@ def show_cube(path):
     if missing:
         print(f"note: the cube lacks {', '.join(missing)}; the experiments need all of {', '.join(VARIABLES)}")
     figure = Path(path).with_name("quicklook.png")
-    draw_quicklook(figure, summaries=summaries, units=UNITS, time=cube_days(cube), lat=cube["lat"].values,
-                   lon=cube["lon"].values, title=f"{Path(path).stem}: {cube.attrs.get('title', '')}".rstrip(": "))
+    days = cube_days(cube)
+    draw_quicklook(figure, summaries=summaries, units=UNITS, time=days, lat=cube["lat"].values,
+                   lon=cube["lon"].values, title=f"{Path(path).stem}: {cube.attrs.get('title', '')}".rstrip(": "),
+                   data=Data(cube.attrs.get("title", Path(path).stem), days[0], days[-1]))
     print(figure)

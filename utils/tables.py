@@ -239,7 +239,7 @@ def lead_lines(runs, rows):
     forms = {run.form for run in told} or {row["form"].split(",")[0] for row in rows}
     blind = sorted({(row["form"], row["training"]) for row in rows
                     if row["training"] in ("scratch", "transferred") and row["form"].split(",")[0] in forms})
-    best = min(blind, key=lambda pair: np.mean([error ** 2 for error in errors_by_lead(rows, *pair).values()] or [np.inf]))
+    best = min(blind, key=lambda pair: np.mean([error ** 2 for error, *_ in errors_by_lead(rows, *pair).values()] or [np.inf]))
     form, network = best[0], best[0].split(",")[0]
     lines.append(("blind", LABELS["blind"].format(form), errors_by_lead(rows, *best)))
     for run in (run for run in told if run.form == network):
@@ -251,8 +251,8 @@ def lead_lines(runs, rows):
 
 
 def errors_by_lead(rows, form, training):
-    """dict lead time -> RMSE of a row of the table."""
-    return {row["lead_time"]: row["rmse"] for row in rows if (row["form"], row["training"]) == (form, training) and "rmse" in row}
+    """dict lead time -> RMSE of a row of the table, and the ends of its 95 % interval where it is a network's."""
+    return {row["lead_time"]: (row["rmse"], row["rmse_low"], row["rmse_high"]) if training else row["rmse"] for row in rows if (row["form"], row["training"]) == (form, training) and "rmse" in row}
 
 
 def bound_errors(run):
