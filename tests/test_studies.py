@@ -112,7 +112,7 @@ def test_error_against_lead_has_one_line_for_each_forecaster(tmp_path):
         ("cnn-local", "scratch"): 0.05, ("lstm-local", "transferred"): 0.04, ("lstm-local", "with forecast"): 0.03,
         ("persistence", ""): 0.06, ("ceiling", ""): 0.035}.items() for lead in (1, 3)]
     run = tables.StudyRun("lstm-local", "with forecast", (1, 3), tmp_path, 1)
-    lines = {kind: (label, errors) for kind, label, errors in tables.lead_lines([run], rows)}
+    lines = {kind: (label, errors) for kind, label, errors, _ in tables.lead_lines([run], rows)}
     assert set(lines) == {"persistence", "ceiling", "blind", "with forecast", "bound"}
     assert lines["blind"][0] == "lstm-local, blind" and lines["blind"][1] == pytest.approx({1: 0.05, 3: 0.07})
     assert lines["with forecast"][1] == pytest.approx({1: 0.04, 3: 0.06})

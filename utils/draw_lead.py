@@ -19,9 +19,9 @@ def draw_errors_against_lead(path, lines, title, data=None, n=None):
     Parameters
     ----------
     path : Path
-    lines : list of (str, str, dict)
-        Kind (a key of LABELS), label, and RMSE in m3 m-3 by lead time in days: a number, or (number, low, high) with the ends of
-        its 95 % interval.
+    lines : list of (str, str, dict, dict)
+        Kind (a key of LABELS), label, RMSE in m3 m-3 by lead time in days, and by lead time the ends of its 95 % interval, where they
+        are known.
     title : str
     data : utils.captions.Data, optional
     n : int, optional
@@ -30,25 +30,24 @@ def draw_errors_against_lead(path, lines, title, data=None, n=None):
     heads = wrap_title(title, COLUMN_AND_HALF)
     left, bottom, width, height = 14.0, 10.0, 79.0, 66.0
     figure = new_figure(COLUMN_AND_HALF, bottom + height + 4 + 4 * len(heads))
-    bands = {label: {lead: error[1:] for lead, error in errors.items() if np.ndim(error)} for _, label, errors in lines}
-    lines = [(kind, label, {lead: np.ravel(error)[0] for lead, error in errors.items()}) for kind, label, errors in lines]
     axes = place_axes(figure, left, bottom, width, height)
-    for kind, label, errors in lines:
+    for kind, label, errors, band in lines:
         look = LOOKS[kind]
         axes.plot(list(errors), list(errors.values()), color=look.colour, linestyle=look.line, markersize=3.5,
                   marker=look.marker if kind in NETWORKS else "", linewidth=1.5 if kind in NETWORKS else 1.0)
-        if bands[label]:
-            axes.fill_between(list(bands[label]), *np.transpose(list(bands[label].values())), color=look.colour, alpha=0.15, linewidth=0)
-    lead_times = sorted({lead_time for *_, errors in lines for lead_time in errors})
-    highest = max([max(errors.values()) for *_, errors in lines] + [high for band in bands.values() for _, high in band.values()])
+        if band:
+            axes.fill_between(list(band), *np.transpose(list(band.values())), color=look.colour, alpha=0.15, linewidth=0)
+    lead_times = sorted({lead_time for _, _, errors, _ in lines for lead_time in errors})
+    highest = max(max([*errors.values(), *(high for _, high in band.values())]) for _, _, errors, band in lines)
     axes.set(xlim=(lead_times[0] - 0.2, lead_times[-1] + 0.2), ylim=(0, 1.05 * highest), xlabel="lead time (days)",
              ylabel="RMSE (m³ m⁻³)")
     axes.set_xticks(lead_times)
-    ends = [100 * list(errors.values())[-1] / (1.05 * highest) for *_, errors in lines]
-    for (kind, label, _), place in zip(lines, apart(np.array(ends), [SPACE * (1 + label.count("\n")) for _, label, _ in lines])):
+    ends = [100 * list(errors.values())[-1] / (1.05 * highest) for _, _, errors, _ in lines]
+    heights = [SPACE * (1 + label.count("\n")) for _, label, *_ in lines]
+    for (kind, label, *_), place in zip(lines, apart(np.array(ends), heights)):
         axes.annotate(label, (1.02, place / 100), xycoords="axes fraction", color=LOOKS[kind].colour, va="center")
     write_title(figure, heads)
-    banded = " Bands: 95 % intervals from a bootstrap over blocks of days." if any(bands.values()) else ""
+    banded = " Bands: 95 % intervals from a bootstrap over blocks of days." if any(band for *_, band in lines) else ""
     save_figure(path, figure, caption_of(
         "Root mean square error of every forecaster by lead time, all scored on the same values of all land cells and test days."
         f"{banded}", title, data, n, "values at each lead time"))

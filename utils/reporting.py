@@ -166,7 +166,7 @@ def draw_lead(path, model, rows, title, data=None):
     for row in rows:
         if row["forecaster"] in kinds:
             errors.setdefault(kinds[row["forecaster"]], {})[row["lead_time"]] = row["rmse_pooled"]
-    draw_errors_against_lead(path, [(kind, LABELS[kind].format(network), of_kind) for kind, of_kind in errors.items()], title,
+    draw_errors_against_lead(path, [(kind, LABELS[kind].format(network), of_kind, {}) for kind, of_kind in errors.items()], title,
                              data, min(row["n"] for row in rows))
 
 
