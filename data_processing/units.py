@@ -1,4 +1,5 @@
 """What the unit of a field looks like, told by its values alone: a wrong or missing `units` spoils everything after it."""
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +32,8 @@ class Guess(NamedTuple):
 PLAUSIBLE = {"precipitation": (-0.01, (0.005, 40.0), (1.0, 2000.0)),
              "soil_moisture": (-0.05, (0.01, 0.75), (0.03, 1.0)),
              "soil_temperature": (180.0, (230.0, 320.0), (240.0, 355.0))}
-# Tried in this order; the first that gives plausible values is named.
+USUAL_RAIN = 2.0  # mm d-1, mean of a map
+# The first that gives plausible values is named; rates of rain lie so near to one another that the most usual one is.
 GUESSES = {
     "precipitation": (Guess("mm d-1", 1.0, 0.0, ""), Guess("m (of the day)", 1e3, 0.0, "multiply by 1000"),
                       Guess("kg m-2 s-1 (or mm s-1)", 86400.0, 0.0, "multiply by 86400"),
@@ -105,13 +107,21 @@ def suspicion(variable, values):
             return (f"{said}: this looks like a degree of saturation (share of the pore space), not m3 m-3. Multiply by the porosity of "
                     "each cell.")
         return ""
-    guess = next((guess for guess in GUESSES[variable] if is_plausible(variable, values, guess.factor, guess.offset)), None)
+    guess = likely_unit(variable, values)
     wanted = QUANTITIES[variable].unit
     if guess is None:
         return f"{said}, with {unit}: this looks like no unit of {variable} that is known here. Bring it to {wanted}."
     if not guess.advice:
         return f"{said}, with {unit}: this looks like {guess.unit} already. Put the attribute right."
     return f"{said}, with {unit}: this looks like {guess.unit}. To have {wanted}, {guess.advice}; or put the attribute right."
+
+
+def likely_unit(variable, values):
+    """The Guess that makes values plausible, of rain the one nearest to what is usual; None where none does."""
+    found = [guess for guess in GUESSES[variable] if is_plausible(variable, values, guess.factor, guess.offset)]
+    if variable == "precipitation" and found:
+        return min(found, key=lambda guess: abs(math.log(guess.factor * values.mean / USUAL_RAIN)))
+    return found[0] if found else None
 
 
 def is_plausible(variable, values, factor, offset):

@@ -1,6 +1,12 @@
-"""The figures: every value in its place, honest ranges, no network."""
+"""The figures: every value in its place, honest ranges, no network; as files for a paper; maps from the command line."""
 
+import os
+import re
+import runpy
 import socket
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +14,14 @@ from cartopy.feature import ShapelyFeature
 from matplotlib.collections import QuadMesh
 from matplotlib.image import imread
 
+from data_processing.coming_weather import OBSERVED, kind_of
+from data_processing.cube import new_cube
+from data_processing.errors import UserError
+from tests.conftest import ROOT, day_axis, known_values
+
 from utils import draw_run, figures
+from utils.captions import Data, caption_of
+from utils.evaluation import write_forecast
 
 EASE_LAT = np.degrees(np.arcsin(np.linspace(0.75, 0.4, 9)))  # rows of equal area, north first
 GRIDS = {
@@ -274,3 +287,182 @@ def test_equal_figures_are_equal_files_and_text_stays_inside(tmp_path):
 
 def test_units_are_written_as_exponents():
     assert figures.unit_text("m3 m-3") == "m³ m⁻³" and figures.unit_text("mm d-1") == "mm d⁻¹"
+
+
+# ------------------------------------------------------------------------------------------------- files for a paper
+def pdf_of_another_process(path):
+    """Draw a map in a process with its own order of sets, and return its PDF."""
+    code = f"""import sys; sys.path.insert(0, {str(ROOT)!r})
+import numpy as np
+from utils.draw_run import draw_map
+values = np.linspace(.1, .4, 30).reshape(5, 6)
+draw_map({str(path)!r}, observed=values, forecast=values[::-1], lat=np.arange(30., 35), lon=np.arange(100., 106), title="a day")"""
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONHASHSEED": "1"}, timeout=120)
+    return path.with_suffix(".pdf").read_bytes()
+
+
+def test_the_pdf_has_the_size_of_a_page_truetype_fonts_and_no_date(tmp_path):
+    values = np.linspace(0.1, 0.4, 30).reshape(5, 6)
+    draw_run.draw_map(tmp_path / "one.png", observed=values, forecast=values[::-1], lat=np.arange(30.0, 35), lon=np.arange(100.0, 106),
+                      title="a day")
+    first = (tmp_path / "one.pdf").read_bytes()
+    assert first == pdf_of_another_process(tmp_path / "two.png")
+    width, height = map(float, re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", first).groups())
+    assert width == pytest.approx(190 / 25.4 * 72, abs=0.1) and height < width
+    assert b"/CIDFontType2" in first and b"/Type3" not in first  # TrueType
+    assert b"CreationDate" not in first and len(first) < 100_000
+    assert "n = 30 cells that are observed and forecast." in (tmp_path / "one.txt").read_text()
+
+
+def test_a_caption_says_what_of_which_days_and_whether_it_is_real():
+    twin = Data("Synthetic twin of smap_l4 (not real data)", np.datetime64("2020-01-02"), np.datetime64("2020-12-31"))
+    assert caption_of("Skill.", "lstm, 3 days ahead, smap", twin, 12345).splitlines() == [
+        "Skill.", "Title: lstm, 3 days ahead, smap.", "Data: Synthetic twin of smap_l4 (not real data).",
+        "Days: 2020-01-02 to 2020-12-31.", "n = 12,345 values."]
+    one_day = Data("SMAP L4 on 36 km", twin.first, twin.first)
+    assert caption_of("Map.", "smap", one_day, 7, "cells").splitlines()[2:] == [
+        "Data: SMAP L4 on 36 km (not synthetic).", "Day: 2020-01-02.", "n = 7 cells."]
+
+
+def test_a_forecaster_looks_the_same_everywhere_and_unlike_the_others():
+    blind, told, bound = (figures.look_of("convlstm" + kind_of(kind).forecaster) for kind in ("none", "file", OBSERVED))
+    assert blind == figures.look_of("cnn_blind") == figures.look_of("lstm_ensemble") == figures.LOOKS["fine-tuned"]
+    assert told == figures.LOOKS["with forecast"] and bound == figures.LOOKS["bound"] != told
+    seen = ["persistence", "climatology", "damped_persistence", "water_balance", "ceiling", "blind", "scratch", "zero-shot",
+            "with forecast", "bound"]
+    assert len({figures.LOOKS[name][:2] for name in seen}) == len(seen)
+
+
+def test_letters_are_large_enough_in_print_and_panels_have_theirs():
+    lat, lon = GRIDS["regular"]
+    observed, forecast = fields(lat, lon)
+    days = np.stack([observed] * 9)
+    arguments = {"lat": lat, "lon": lon, "title": "a title"}
+    drawn = [draw_run.map_figure(observed=observed, forecast=forecast, **arguments),
+             draw_run.scatter_figure(observed=observed, forecast=forecast, title=""),
+             draw_run.skill_figure(skill=forecast - observed, **arguments),
+             draw_run.series_figure(observed=days, forecast=days, reference=days, time=day_axis("2020-02-27", 9),
+                                    interval=(days - 0.1, days + 0.1), **arguments)]
+    for figure in drawn:
+        assert figure.get_size_inches()[0] * 25.4 == pytest.approx(90) or figure.get_size_inches()[0] * 25.4 == pytest.approx(190)
+        figure.canvas.draw()
+        texts = figure.findobj(lambda artist: hasattr(artist, "get_fontsize") and artist.get_text())
+        assert texts and min(text.get_fontsize() for text in texts) >= 7
+        assert not any("mathdefault" in text.get_text() for text in texts)  # exponents: 70 % of that
+    for figure in drawn[::3]:
+        titles = [axes.get_title() or axes.get_title(loc="left") for axes in figure.axes]
+        assert [title[:3] for title in titles if title] == ["(a)", "(b)", "(c)", "(d)"][:sum(map(bool, titles))]
+    assert figures.panel_title(27, "x") == "(bb) x"
+
+
+def test_long_titles_are_broken_between_words_into_lines_of_about_one_length():
+    lines = figures.wrap_title("convlstm, 3 days ahead, synthetic twin of smap_l4, pre-trained on synthetic twin of era5_land; valid", 120)
+    assert len(lines) == 2 and abs(len(lines[0]) - len(lines[1])) < 16 and not lines[0].endswith("-")
+
+
+# --------------------------------------------------------------------------------------------- from the command line
+def draw(file, **settings):
+    """Run the script in this process."""
+    loaded = runpy.run_path(str(ROOT / "utils/drawmap.py"))
+    loaded["main"](loaded["Settings"](file=str(file), **settings))
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What is handed to the drawing functions: a list of (kind, arguments)."""
+    calls = []
+    for kind in ("draw_map", "draw_fields"):
+        monkeypatch.setattr(draw_run, kind, lambda path, kind=kind, **given: calls.append((kind, SimpleNamespace(path=path, **given))))
+    return calls
+
+
+@pytest.fixture
+def forecast_file(tmp_path):
+    """A forecast.nc of six days, 1 and 3 days ahead; what is forecast for the last two days is not observed."""
+    values = 0.1 + np.arange(6 * 2 * 3 * 4, dtype=np.float32).reshape(6, 2, 3, 4) / 1000
+    observed = values + 0.01
+    observed[3:, 1] = observed[5:, 0] = np.nan
+    path = tmp_path / "forecast.nc"
+    write_forecast(path, forecast=values, observed=observed, spread=0 * values + 0.02, init_time=day_axis("2020-01-01", 6),
+                   lead_times=(1, 3), lat=30.0 + np.arange(3), lon=100.0 + np.arange(4), attributes={"title": "Forecasts, lstm, small"})
+    return path, values, observed
+
+
+def test_a_cube_is_drawn_by_variable_and_day(small_cube, drawn, capsys):
+    values = known_values(40, 3, 4)
+    values[38, 1] = np.nan
+    values[39, 1, 1] = np.nan
+    path = small_cube(values=values)
+    draw(path, variable="precipitation", day="2015-04-03")
+    draw(path)  # the last day is not whole, the one before has no soil moisture
+    for (kind, given), channel, day, name in zip(drawn, (0, 1), (2, 37), ("precipitation", "soil_moisture")):
+        assert kind == "draw_fields" and list(given.fields) == [name]
+        np.testing.assert_array_equal(given.fields[name], values[day, channel])
+        date = np.datetime64("2015-04-01") + day
+        assert given.path == path.parent / f"small_{name}_{date}.png" and given.data == Data("small test cube", date, date)
+    assert f"{path.parent}/small_soil_moisture_2015-05-08.png" in capsys.readouterr().out
+
+
+def test_a_forecast_is_compared_with_what_was_observed_or_shown_with_its_spread(forecast_file, drawn):
+    path, values, observed = forecast_file
+    draw(path)
+    draw(path, day="2020-01-03", lead=1)
+    draw(path, day="2020-01-09")
+    draw(path, variable="spread", lead=1)
+    kinds, given = zip(*drawn)
+    assert kinds == ("draw_map", "draw_map", "draw_fields", "draw_fields")
+    for shown, (init, lead) in zip(given, ((2, 1), (1, 0))):  # the last observed day by default
+        np.testing.assert_array_equal(shown.forecast, values[init, lead])
+        np.testing.assert_array_equal(shown.observed, observed[init, lead])
+    assert given[0].title == "Forecasts, lstm, small, 3 days ahead; 2020-01-06"
+    assert list(given[2].fields) == ["forecast", "spread"] and list(given[3].fields) == ["spread"]
+    np.testing.assert_array_equal(given[2].fields["forecast"], values[5, 1])
+    assert [shown.path.name for shown in given] == ["forecast_2020-01-06_lead3.png", "forecast_2020-01-03_lead1.png",
+                                                    "forecast_2020-01-09_lead3.png", "forecast_spread_2020-01-07_lead1.png"]
+
+
+def test_a_file_that_may_not_be_written_beside_is_drawn_here(forecast_file, drawn, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, how: False)
+    (tmp_path / "elsewhere").mkdir()
+    path = forecast_file[0].rename(tmp_path / "elsewhere" / "forecast.nc")
+    draw(path)
+    draw(path, output="here/map.png")
+    assert [given.path for _, given in drawn] == [tmp_path / "forecast_2020-01-06_lead3.png", tmp_path / "here/map.png"]
+
+
+@pytest.mark.parametrize("settings, said", [
+    ({"day": "2020-02-01"}, "does not hold 2020-02-01; its days that are forecast 3 days ahead are 2020-01-04 to 2020-01-09"),
+    ({"day": "soon"}, "day is 'soon'; expected a date"),
+    ({"lead": 2}, "has no forecast 2 days ahead; it has 1, 3 days"),
+    ({"variable": "rain"}, "has no variable 'rain' with a map for each day; it has forecast, observed, spread"),
+    ({"variable": "observed", "day": "2020-01-09"}, "has no value of observed on 2020-01-09"),
+    ({"output": "map.pdf"}, "output is map.pdf: name a file that ends in .png")])
+def test_what_a_forecast_file_does_not_hold_is_refused(forecast_file, settings, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        draw(forecast_file[0], **settings)
+
+
+def test_what_is_no_cube_and_no_forecast_is_refused(small_cube, tmp_path):
+    with pytest.raises(UserError, match="is a cube, not a forecast: it has no lead time"):
+        draw(small_cube(), lead=3)
+    with pytest.raises(UserError, match="no such file. Name a cube"):
+        draw(tmp_path / "nothing.nc")
+    (tmp_path / "text.nc").write_text("no data")
+    with pytest.raises(UserError, match="text.nc: not a NetCDF file that can be read"):
+        draw(tmp_path / "text.nc")
+    with new_cube(tmp_path / "empty.nc", day_axis("2015-04-01", 3), 30.0 + np.arange(3), 100.0 + np.arange(4), {}, ["soil_moisture"]):
+        pass
+    with pytest.raises(UserError, match="empty.nc has no value of soil_moisture on any day"):
+        draw(tmp_path / "empty.nc")
+
+
+def test_a_map_is_drawn_by_the_command(small_cube, tmp_path):
+    path = small_cube()
+    done = subprocess.run([sys.executable, str(ROOT / "utils/drawmap.py"), path.name, "--variable", "soil_temperature"], cwd=tmp_path,
+                          capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    name = "small_soil_temperature_2015-05-10"
+    assert {found.name for found in tmp_path.iterdir()} == {path.name, *(f"{name}.{kind}" for kind in ("png", "pdf", "txt"))}
+    assert abs(imread(tmp_path / f"{name}.png").shape[1] - 90 / 25.4 * 300) <= 1
+    assert "surface soil temperature) (K)" not in (tmp_path / f"{name}.txt").read_text()

@@ -1,4 +1,4 @@
-"""The text beside a figure: what it shows, of which data, of which days, of how many values."""
+"""The words of figures: lead times, and the caption beside each (what it shows, of which data, which days, how many values)."""
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -43,6 +43,11 @@ def caption_of(shows, title, data=None, n=None, what="values"):
     if n is not None:
         lines.append(f"n = {n:,} {what}.")
     return "\n".join(lines) + "\n"
+
+
+def lead_text(lead_times):
+    """Lead times in words: "3 days", "1, 3, 7 days"."""
+    return ", ".join(map(str, lead_times)) + (" day" if lead_times == (1,) else " days")
 
 
 def data_of_run(folder):

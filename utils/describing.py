@@ -113,14 +113,14 @@ def say_holes(land, cells, summaries, time):
             + (f"; no cell at all is seen on {days} days in a row, {first} to {last}" if days > 1 else "")]
     few = np.count_nonzero(cells.observed_days[land] < FEW_DAYS)
     if few:
-        said.append(f"{few:,} land cells have soil moisture on fewer than {FEW_DAYS} days")
+        said.append(f"soil moisture is there on fewer than {FEW_DAYS} days in {few:,} of the land cells")
     still = np.count_nonzero((cells.spread[land] < 1e-6) & (cells.observed_days[land] > 1))
     if still:
-        said.append(f"soil moisture of {still:,} cells never changes: sea or ice that holds a number? Make it missing, or it counts as land")
+        said.append(f"soil moisture never changes in {still:,} of the land cells: sea or ice that holds a number? Make it missing, or it counts as land")
     for name, of in summaries.items():
         absent = np.count_nonzero(np.isnan(of.mean_map) & land)
         if absent:
-            said.append(f"{absent:,} land cells never have {name.replace('_', ' ')}")
+            said.append(f"{name.replace('_', ' ')} is never there in {absent:,} of the land cells")
     return said
 
 

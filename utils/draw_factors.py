@@ -2,9 +2,8 @@
 import matplotlib
 import numpy as np
 
-from utils.captions import caption_of
+from utils.captions import caption_of, lead_text
 from utils.figures import PAGE, PAPER_STYLE, new_figure, panel_title, place_axes, save_figure, wrap_title, write_title
-from utils.runs import lead_text
 
 
 @matplotlib.rc_context(PAPER_STYLE)

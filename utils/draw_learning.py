@@ -2,9 +2,8 @@
 import matplotlib
 import numpy as np
 
-from utils.captions import caption_of
+from utils.captions import caption_of, lead_text
 from utils.figures import LOOKS, PAGE, PAPER_STYLE, new_figure, panel_title, place_axes, save_figure, wrap_title, write_title
-from utils.runs import lead_text
 
 NETWORKS = {"scratch": "from scratch", "zero-shot": "zero-shot", "fine-tuned": "fine-tuned",
             "with forecast": "fine-tuned, with a weather forecast", "observed weather (bound)": "observed weather (bound)"}

@@ -1,9 +1,8 @@
 """The figures of where it helps: skill by part of the record, events, power by wavelength."""
 import matplotlib
 
-from utils.captions import caption_of
+from utils.captions import caption_of, lead_text
 from utils.figures import COLUMN, PAPER_STYLE, look_of, new_figure, panel_title, place_axes, save_figure, wrap_title, write_title
-from utils.runs import lead_text
 
 
 @matplotlib.rc_context(PAPER_STYLE)

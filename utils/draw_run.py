@@ -414,6 +414,7 @@ def fields_figure(*, fields, labels, lat, lon, title):
         known = values[np.isfinite(values)]
         norm = Normalize(*padded(*np.percentile(known, [1, 99])))
         what, unit = labels[name]
+        what = what if len(what) < 0.5 * width else name.replace("_", " ")  # else the colour bar's label would not fit
         mesh = draw_cells(axes, frame, values, FIELD_COLOURS.get(name, "cividis"), norm)
         if len(fields) > 1:
             axes.set_title(panel_title(panel, name.replace("_", " ")))

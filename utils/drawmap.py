@@ -2,8 +2,8 @@
 
 Reads   a cube (one NetCDF file, see README), or the forecast.nc of a run or of forecast.py
 
-Writes  a figure for a paper as PNG and PDF, and its caption as .txt: of a cube one variable; of a forecast what was observed, forecast
-        and the difference, or, where that day is not observed yet, the forecast and its spread
+Writes  a figure for a paper as PNG and PDF, and its caption as .txt: of a cube one variable; of a forecast what was observed, what was
+        forecast and the difference, or, where that day is not observed (yet), the forecast and its spread
 
 Run     python utils/drawmap.py data/twin/twin_smap_l4_v1.nc --variable precipitation --day 2020-07-01
         python utils/drawmap.py results/finetune-SMAPtest/convlstm/twin/lead3/forecast.nc --day 2020-07-01
@@ -25,21 +25,20 @@ from utils.command_line import run_script
 
 @dataclass(frozen=True)
 class Settings:
-    file: tyro.conf.Positional[str]  # a cube or a forecast file
+    file: tyro.conf.Positional[str]  # a cube or a forecast file, NetCDF
     variable: str | None = None  # default soil moisture; of a forecast the comparison with what was observed
-    day: str | None = None  # that is shown, of a forecast the day that is forecast; default the last one with most of the values
+    day: str | None = None  # such as 2020-07-01, of a forecast the day that is forecast; default the fullest of the last ten
     lead: int | None = None  # days ahead, of a forecast; default the longest
-    output: str | None = None  # the PNG; default a name that tells what is shown, beside the file or, where that may not be, here
+    output: str | None = None  # the PNG; default a name that says what is shown, beside the file (or here, where that is not allowed)
 
 
 def main(settings):
     import numpy as np
 
     from data_processing.errors import UserError
-    from utils.captions import Data
+    from utils.captions import Data, lead_text
     from utils.draw_run import draw_fields, draw_map
     from utils.read_maps import find_day, open_maps
-    from utils.runs import lead_text
 
     path = Path(settings.file).expanduser().absolute()
     if settings.output is not None and Path(settings.output).suffix.lower() != ".png":

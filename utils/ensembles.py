@@ -15,8 +15,8 @@ from scipy.special import ndtr
 
 from data_processing.arrays import blocks, in_turn, pieces, release, scratch_array
 from data_processing.files import write_csv
+from utils.captions import lead_text
 from utils.evaluation import MINIMUM_VALUES, write_in_pieces
-from utils.runs import lead_text
 
 LEVELS = (0.05, 0.95)  # ends of the interval in forecast.nc
 PRIOR_ERRORS = 10.0  # weight of all cells' mean squared error beside the cell's own, in days

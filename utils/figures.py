@@ -233,11 +233,11 @@ def panel_title(number, text):
 
 def wrap_title(title, width):
     """Lines of a title, about equally long; a letter of 8.5 points takes about 1.8 mm."""
-    letters = int(width / 1.8)
-    lines = textwrap.wrap(title, letters) or [""]
-    while len(lines) > 1 and len(textwrap.wrap(title, letters - 1)) == len(lines):
+    letters, whole_words = int(width / 1.8), {"break_on_hyphens": False}
+    lines = textwrap.wrap(title, letters, **whole_words) or [""]
+    while len(lines) > 1 and len(textwrap.wrap(title, letters - 1, **whole_words)) == len(lines):
         letters -= 1
-        lines = textwrap.wrap(title, letters)
+        lines = textwrap.wrap(title, letters, **whole_words)
     return lines
 
 

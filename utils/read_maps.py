@@ -10,7 +10,7 @@ from data_processing.cube import QUANTITIES, UNITS, VARIABLES, cube_days, cube_v
 from data_processing.errors import UserError
 from data_processing.files import check_netcdf
 from data_processing.splits import parse_date
-from utils.runs import lead_text
+from utils.captions import lead_text
 
 FORECAST_DIMENSIONS = ("init_time", "lead_time", "lat", "lon")
 COMPARED = ("observed", "forecast", "spread")  # what is shown of a forecast where no variable is named

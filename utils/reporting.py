@@ -7,12 +7,11 @@ from data_processing.cube import SOIL_TEMPERATURE
 from data_processing.files import unlock_folder
 from data_processing.twin import ceiling
 from utils.baselines import baseline_forecasts, cell_mean
-from utils.captions import data_of_run
+from utils.captions import data_of_run, lead_text
 from utils.ensembles import LEVELS, members_variance, predict_spread, read_validation, write_ensemble_scores
 from utils.evaluation import (by_init_time, cell_metrics, daily_scores, describe_impossible, format_metrics, score_forecasters,
                               write_cell_metrics, write_daily_scores, write_forecast, write_metrics)
 from utils.processes import by_first, is_first
-from utils.runs import lead_text
 from utils.training import forecast_days, forecast_told, told_forecast
 from utils.where_it_helps import event_limits, parts_of_the_record, read_regions, write_where_it_helps
 
