@@ -3,7 +3,10 @@ import matplotlib
 import numpy as np
 
 from utils.captions import caption_of, lead_text
-from utils.figures import PAGE, PAPER_STYLE, new_figure, panel_title, place_axes, save_figure, wrap_title, write_title
+from utils.figures import (BLUE, GREEN, PAGE, PAPER_STYLE, PURPLE, SKY_BLUE, VERMILLION, new_figure, panel_title, place_axes,
+                           save_figure, wrap_title, write_title)
+
+PART_COLOURS = {"DJF": BLUE, "MAM": GREEN, "JJA": VERMILLION, "SON": PURPLE, "dry half": "0.6", "wet half": SKY_BLUE}
 
 
 @matplotlib.rc_context(PAPER_STYLE)
@@ -39,7 +42,7 @@ def draw_factors(path, rows, title, data=None):
             for number, (label, values) in enumerate(series.items()):
                 places = np.arange(len(inputs))[::-1] + 0.4 - (number + 0.5) * thick
                 axes.barh(places, [100 * values.get(name, np.nan) for name in inputs], height=thick, label=label,
-                          color=matplotlib.colormaps["cividis"](0.1 + 0.8 * number / max(len(series) - 1, 1)))
+                          color=PART_COLOURS.get(label, matplotlib.colormaps["cividis"](0.1 + 0.8 * number / max(len(series) - 1, 1))))
             axes.axvline(0, color="0.3", linewidth=0.6)
             axes.set_xscale("symlog", linthresh=10)
             axes.set_yticks(range(len(inputs)), [name.replace("_", " ") for name in inputs[::-1]] if column == 0 else [])

@@ -36,7 +36,7 @@ def draw_scatters(path, runs, lead_times, title, data=None):
     """Density scatter of every form at every lead time, transferred where it can be, with the 1:1 line."""
     shown = best_trained(runs)
     width = (COLUMN, COLUMN_AND_HALF, PAGE)[min(len(lead_times), 3) - 1]
-    gap, left, right, bottom = 7.0, 24.0, 16.0, 12.0
+    gap, left, right, bottom = 7.0, 24.0, 21.0, 12.0
     side = min(40.0, (width - left - right + gap) / len(lead_times) - gap)
     lines = wrap_title(f"Forecast against observed soil moisture, {title}", width)
     figure = new_figure(width, bottom + len(shown) * (side + gap) + 6 + 4 * len(lines))
@@ -59,15 +59,15 @@ def draw_scatters(path, runs, lead_times, title, data=None):
             axes.text(0.04, 0.96, f"RMSE {line.rmse:.4f}\nR² {line.r2:.3f}", transform=axes.transAxes, va="top")
             ticks = np.arange(0, limits[1] + 0.01, 0.1 if limits[1] < 0.5 else 0.2)
             axes.set(xlim=limits, ylim=limits, xticks=ticks, yticks=ticks)
-            axes.tick_params(labelleft=column == 0, labelbottom=row == len(shown) - 1)
-            ahead = f"{lead_text((lead_time,))} ahead" if row == 0 else ""
-            axes.set_title(panel_title(row * len(lead_times) + column, ahead), loc="left")
-            if column == 0:
+            leftmost, lowest = lead_time == min(of_lead), not any(lead_time in each for each in list(shown.values())[row + 1:])
+            axes.tick_params(labelleft=leftmost, labelbottom=lowest)
+            axes.set_title(panel_title(len(densities) - 1, f"{lead_text((lead_time,))} ahead"), loc="left")
+            if leftmost:
                 axes.set_ylabel(f"{form}\n{run.training}\nforecast (m³ m⁻³)")
-            if row == len(shown) - 1:
+            if lowest:
                 axes.set_xlabel("observed (m³ m⁻³)")
     norm.vmax = max(density.get_array().max() for density in densities)  # one range for all panels
-    bar = figure.colorbar(densities[0], cax=place_axes(figure, left + len(lead_times) * (side + gap) - gap + 2, bottom, 2.5,
+    bar = figure.colorbar(densities[0], cax=place_axes(figure, left + len(lead_times) * (side + gap) - gap + 2, bottom + gap, 2.5,
                                                        top - bottom - gap))
     bar.set_label("values per hexagon")
     bar.ax.yaxis.set_major_formatter("{x:,.0f}")  # exponents would be too small to read
@@ -99,7 +99,7 @@ def draw_gain(path, runs, lead_times, title, data=None):
     first = next(run for run in runs if run.folder is not None)
     _, _, lat, lon = read_values(first, first.lead_times[0])
     frame = map_frame(lat, lon)
-    left, gap, bottom = 26.0, 4.0, 16.0
+    left, gap, bottom = 20.0, 4.0, 19.0
     width = (PAGE - left - 4) / len(lead_times) - gap
     height = width / panel_ratio(frame)
     lines = wrap_title(f"Gain by transfer, {title}", PAGE)
@@ -124,7 +124,7 @@ def draw_gain(path, runs, lead_times, title, data=None):
             if column == 0:
                 figure.text(3.0 / PAGE, axes.get_position().y0 + axes.get_position().height / 2, form,
                             rotation="vertical", ha="center", va="center")
-    colour_bar(figure, mesh, left + 20, 8.0, PAGE - left - 44, "1 − MSE transferred / MSE from scratch", "both")
+    colour_bar(figure, mesh, left + 20, 9.0, PAGE - left - 44, "1 − MSE transferred / MSE from scratch", "both")
     write_title(figure, lines)
     save_figure(path, figure, caption_of(
         "What transfer gains in each cell over the test days, 1 − MSE transferred / MSE from scratch: blue where the pre-trained network "
