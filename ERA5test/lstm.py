@@ -47,7 +47,7 @@ class Settings:
     # training
     satellite_view: bool | None = None  # learn also from the source as a satellite sees it; not for the paper's form
     worlds: int | None = None  # learn also from synthetic worlds; default 5, 0 for the paper's form
-    steps: int | None = None  # of the optimizer, where epochs is not given; default 1600 for one lead time, 5000 for more
+    steps: int | None = None  # of the optimizer, where epochs is not given; default 1500 for one lead time, 5000 for more
     epochs: int | None = None  # passes over the training days, instead of steps; default 30 for the paper's form
     patience: int = 10  # epochs without a better validation before training stops
     refit: bool | None = None  # train once more on training + validation days; default if they are under two years

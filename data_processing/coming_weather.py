@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from data_processing.cube import PRECIPITATION, SOIL_MOISTURE, SOIL_TEMPERATURE
 from data_processing.errors import UserError
+from data_processing.terminal import progress_bar
 from data_processing.twin_service import weather_path
 from data_processing.weather_file import WeatherFile, open_weather_file, read_weather
 
@@ -146,8 +146,8 @@ def keep_archive(file, record, splits):
     members = slice(0, min(max(file.members, 1), TRAINING_MEMBERS))
     leads = min(len(file.lead_times), record.lead_times[-1])
     kept = np.empty((len(wanted), members.stop, leads, 2, len(cells)), np.float16)
-    for start in tqdm(range(0, len(wanted), BLOCK), desc="reading past forecasts", unit="block", dynamic_ncols=True,
-                      disable=len(wanted) == 0):
+    for start in progress_bar(range(0, len(wanted), BLOCK), desc="reading past forecasts", unit="block",
+                              disable=len(wanted) == 0):
         block = read_weather(file, record.time[wanted[start:start + BLOCK]], members)[:, :, :leads]
         block[..., 1, :, :] -= 273.15
         kept[start:start + BLOCK] = block.reshape(*block.shape[:-2], -1)[..., cells]

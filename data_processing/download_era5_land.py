@@ -35,11 +35,11 @@ import netCDF4
 import requests
 from ecmwf.datastores.processing import DownloadError, LinkError, ProcessingFailedError
 from multiurl.base import NoBar
-from tqdm import tqdm
 
 from data_processing.era5_files import check_bomb
 from data_processing.errors import UserError
 from data_processing.files import HDF5_SIGNATURE, PROJECT, format_bytes, free_bytes, lock_folder, replacing
+from data_processing.terminal import progress_bar
 from utils.command_line import OTHER_FOLDER, RESUME_FILES, run_script
 
 SERVICE = "https://cds.climate.copernicus.eu"
@@ -604,7 +604,7 @@ def fetch_requests(missing, settings, service):
         At the end, where files are missing; at once, where no request can be answered.
     """
     progress, failed = Progress(), []
-    with tqdm(total=len(missing), desc="downloading", unit="file", dynamic_ncols=True, file=sys.stderr) as bar, \
+    with progress_bar(total=len(missing), desc="downloading", unit="file") as bar, \
             ThreadPoolExecutor(AT_ONCE) as pool:
         running = {pool.submit(fetch, item, settings.box, service, progress): item for item in missing}
         try:

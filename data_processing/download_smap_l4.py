@@ -36,10 +36,10 @@ import numpy as np
 import requests
 from earthaccess.exceptions import LoginAttemptFailure, LoginStrategyUnavailable
 from requests.adapters import HTTPAdapter
-from tqdm import tqdm
 
 from data_processing.errors import UserError
 from data_processing.files import PROJECT, format_bytes, free_bytes, lock_folder, new_hdf5, remove_half_written, replacing
+from data_processing.terminal import progress_bar
 from data_processing.regrid import EASE_CELL, EASE_COLUMNS, EASE_ROWS, EASE_TOLERANCE, box_window, ease_grid
 from utils.command_line import OTHER_FOLDER, RESUME_FILES, run_script
 
@@ -748,8 +748,8 @@ def fetch_granules(settings, folder, window, first_day, last_day, present, accou
     found, outcomes = 0, []  # of the service; (name, failure or None) of those fetched now
     total = STAMPS_PER_DAY * ((last_day - first_day).days + 1)
     interval = 0.5 if sys.stderr.isatty() else 60
-    with tqdm(total=total, desc="downloading", unit="granule", dynamic_ncols=True, file=sys.stderr, miniters=0,
-              mininterval=interval) as bar, ThreadPoolExecutor(settings.threads) as pool:
+    with progress_bar(total=total, desc="downloading", unit="granule", miniters=0,
+                      mininterval=interval) as bar, ThreadPoolExecutor(settings.threads) as pool:
         service = _Service(account, show=lambda number: _show(bar, number))
 
         def fetch(item):

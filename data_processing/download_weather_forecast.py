@@ -25,12 +25,12 @@ from typing import Literal
 import requests
 from ecmwf.opendata import Client
 from requests.adapters import HTTPAdapter
-from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_processing.errors import UserError
 from data_processing.files import PROJECT, format_bytes, free_bytes, lock_folder, replacing
+from data_processing.terminal import progress_bar
 from data_processing.weather_fields import scan_file
 from utils.command_line import OTHER_FOLDER, RESUME_FILES, run_script
 
@@ -73,7 +73,7 @@ def main(settings):
           f"{format_bytes(len(missing) * fields * FIELD_BYTES)} ({format_bytes(free_bytes(folder))} free on the disk)",
           flush=True)
     lock_folder(folder, OTHER_FOLDER)
-    with tqdm(total=len(missing) * len(steps), desc="downloading", unit="step", file=sys.stderr) as bar:
+    with progress_bar(total=len(missing) * len(steps), desc="downloading", unit="step") as bar:
         for start in missing:
             fetch_start(start, steps, paths[start], client, settings, bar)
     print(f"all {len(starts)} files are in {folder}")

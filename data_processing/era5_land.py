@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from data_processing.cube import VARIABLES, _plain_unit
 from data_processing.era5_files import field_values, is_preliminary, is_zip, open_fields, read_part
 from data_processing.errors import UserError
 from data_processing.files import expand, replacing
 from data_processing.preparing import Plan, Rule, Source
+from data_processing.terminal import progress_bar
 from data_processing.regrid import Grid, axes_grid, cover_window, crop
 
 ENDINGS = (".nc", ".nc4", ".zip")
@@ -78,7 +78,7 @@ def catalogue(paths, folder):
     keys = {path: _key(path) for path in paths}
     new = [path for path in paths if keys[path] not in kept["files"]]
     refused = {}
-    for path in tqdm(new, desc="looking into the files", unit="file", disable=len(new) < 2):
+    for path in progress_bar(new, desc="looking into the files", unit="file", disable=len(new) < 2):
         try:
             with open_fields(path, folder) as fields:
                 kept["files"][keys[path]] = _record(path, fields)

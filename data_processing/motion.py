@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import uniform_filter
-from tqdm import tqdm
 
 from data_processing.arrays import WORTH_TELLING, blocks, release
 
+from data_processing.terminal import progress_bar
 from data_processing.satellite import KM_PER_DEGREE
 
 COARSE_KM = 140.0  # the maps are averaged to about this spacing: the motion of weather is smooth
@@ -75,8 +75,8 @@ def rain_motion(rain, land, lat, lon):
     expected = -((ways - USUAL) ** 2).sum(axis=1) / (2 * USUAL_SPREAD ** 2)
     motion = np.empty((days, 2, -(-height // rows), -(-width // columns)), np.float32)
     yesterday, evidence = None, 0.0
-    for block in tqdm(blocks(days, 4 * (height * width + len(steps) * motion[0, 0].size)), desc="motion of the rain", unit="block",
-                      leave=False, delay=WORTH_TELLING, dynamic_ncols=True):
+    for block in progress_bar(blocks(days, 4 * (height * width + len(steps) * motion[0, 0].size)), desc="motion of the rain", unit="block",
+                              leave=False, delay=WORTH_TELLING):
         today = np.log1p(np.where(land, rain[block], np.float32(np.nan)))
         release(rain)
         today = departures(block_means(today, rows, columns), window)

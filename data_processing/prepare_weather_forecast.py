@@ -28,7 +28,6 @@ from typing import NamedTuple
 import netCDF4
 import numpy as np
 import tyro
-from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -36,6 +35,7 @@ from data_processing.cube import cube_axes
 from data_processing.errors import UserError
 from data_processing.files import PIECES, PROJECT, expand, lock_folder, remove_half_written, unlock_folder
 from data_processing.preparing import OTHER_OUTPUT, outcomes
+from data_processing.terminal import progress_bar
 from data_processing.regrid import axes_grid
 from data_processing.weather_days import Placing, first_whole_day, key_of, make_piece, plan_reading, with_control
 from data_processing.weather_fields import ENDINGS, VARIABLES, scan_file, store_scan, stored_scan
@@ -132,7 +132,7 @@ def scan_files(paths, pieces):
         One line for each file that cannot be read; forecasts of several models; only rain or only temperature.
     """
     found, grids, refused, origins = [], {}, [], {}
-    for number, path in enumerate(tqdm(paths, desc="looking into files", unit="file", file=sys.stderr)):
+    for number, path in enumerate(progress_bar(paths, desc="looking into files", unit="file")):
         stat = path.stat()
         key = hashlib.sha256(f"{path} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
         kept = pieces / f"scan.{key}.npz"
@@ -301,7 +301,7 @@ def make_pieces(waiting, work, settings):
         return
     remove_half_written(left[0][1].parent, "weather")
     refused = []
-    with tqdm(total=len(left), desc="reading", unit="member", file=sys.stderr) as bar:
+    with progress_bar(total=len(left), desc="reading", unit="member") as bar:
         for _, _, refusal in outcomes(work, left, settings.workers, settings.scheduler):
             bar.update()
             if refusal:
@@ -334,7 +334,7 @@ def assemble(output, target, forecasts, pieces, earlier, origin, settings):
         file.createVariable("made_from", str, ("init_time",)).long_name = "key of the files that the forecast was read from"
         for dataset in filter(None, (file, before)):
             dataset.set_auto_maskandscale(False)
-        for place, init_day in enumerate(tqdm(init_days, desc="writing", unit="forecast", file=sys.stderr)):
+        for place, init_day in enumerate(progress_bar(init_days, desc="writing", unit="forecast")):
             if init_day in forecasts:
                 forecast = forecasts[init_day]
                 file["start_time"][place], file["made_from"][place] = forecast.start, forecast.key

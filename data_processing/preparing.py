@@ -12,7 +12,6 @@ import json
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -24,11 +23,11 @@ from typing import NamedTuple
 
 import netCDF4
 import numpy as np
-from tqdm import tqdm
 
 from data_processing.cube import QUANTITIES, new_cube
 from data_processing.errors import UserError
 from data_processing.files import PIECES, checksum, format_bytes, locked, remove_half_written, replacing
+from data_processing.terminal import progress_bar
 from data_processing.regrid import Grid, Regridder
 from data_processing.scheduler import scheduled, wait_until_seen
 
@@ -218,7 +217,7 @@ def _make_pieces(plan, read, paths, settings):
     remove_half_written(paths[0].parent)
     refused = []
     size = sum(file.stat().st_size for source, _ in waiting for file in source.files)
-    with tqdm(total=size, desc="reading", unit="B", unit_scale=True, unit_divisor=1000, file=sys.stderr) as bar:
+    with progress_bar(total=size, desc="reading", unit="B", unit_scale=True, unit_divisor=1000) as bar:
         for source, path, refusal in outcomes(partial(_make_piece, read), waiting, settings.workers,
                                                   settings.scheduler):
             bar.update(sum(file.stat().st_size for file in source.files))
@@ -356,7 +355,7 @@ def _assemble(output, plan, target, days, paths, settings, made_from):
     with new_cube(output, days, target.lat, target.lon, attributes, list(plan.rules)) as cube:
         _list_files(cube, files)
         with contextlib.closing(_Pieces(paths)) as pieces:
-            for index, day in enumerate(tqdm(days, desc="writing the cube", unit="day", file=sys.stderr)):
+            for index, day in enumerate(progress_bar(days, desc="writing the cube", unit="day")):
                 for variable, rule in plan.rules.items():
                     values = _day(plan, pieces, where[variable].get(day, []), variable, day, rule)
                     cube[variable][index] = values if regridder is None else regridder(values)

@@ -5,7 +5,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from data_processing.arrays import Observed, blocks, kept_arrays, release, short_key
 from data_processing.coming_weather import ComingWeather, open_coming_weather
@@ -14,6 +13,7 @@ from data_processing.errors import UserError
 from data_processing.files import checksum
 from data_processing.gaps import NO_VALUE, antecedent_means, carry_forward, check_gap_days
 from data_processing.motion import MOTION_VERSION, RainMotion, motion_block, rain_motion
+from data_processing.terminal import progress_bar
 from data_processing.scaling import Scaler, fit_scaler
 from data_processing.splits import cut_record
 from data_processing.static_maps import CHANNELS, static_maps
@@ -154,8 +154,8 @@ def build_arrays(key, source, shape, max_gap_days, days_before):
         arrays["carried"][:padding] = arrays["antecedent"][:padding] = np.nan
         arrays["age"][:padding] = NO_VALUE
         last, sums = None, None
-        for block in tqdm(blocks(days, 4 * len(VARIABLES) * height * width), desc=f"reading {key.rsplit('-', 2)[0]}",
-                          unit="block", dynamic_ncols=True, leave=False):
+        for block in progress_bar(blocks(days, 4 * len(VARIABLES) * height * width), desc=f"reading {key.rsplit('-', 2)[0]}",
+                                  unit="block", leave=False):
             rows = slice(padding + block.start, padding + block.stop)
             values = source(block)
             carried, age = carry_forward(values, max_gap_days, last)

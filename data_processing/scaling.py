@@ -3,11 +3,11 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from tqdm import tqdm
 
 from data_processing.arrays import WORTH_TELLING, blocks, release
 from data_processing.cube import SOIL_MOISTURE, UNITS, VARIABLES
 from data_processing.errors import UserError
+from data_processing.terminal import progress_bar
 
 KINDS = ("global", "cell")
 STATE = ("variables", "kind", "mean", "spread", "source", "first_day", "last_day")  # of a scaler that was saved
@@ -194,8 +194,8 @@ def _cell_moments(values, channel, fitted, land):
     """
     cells = np.count_nonzero(land)
     count, mean, squares = np.zeros(cells), np.zeros(cells), np.zeros(cells)
-    for block in tqdm(blocks(fitted.size, 16 * land.size), desc=f"mean and spread of {VARIABLES[channel]}", unit="block",
-                      leave=False, delay=WORTH_TELLING, dynamic_ncols=True):
+    for block in progress_bar(blocks(fitted.size, 16 * land.size), desc=f"mean and spread of {VARIABLES[channel]}", unit="block",
+                              leave=False, delay=WORTH_TELLING):
         x = values[fitted[block], channel][:, land]
         release(*getattr(values, "parts", (values,)))
         if channel in _logarithmic_channels():

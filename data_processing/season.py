@@ -2,9 +2,9 @@
 import math
 
 import numpy as np
-from tqdm import tqdm
 
 from data_processing.arrays import WORTH_TELLING, blocks, release
+from data_processing.terminal import progress_bar
 
 
 def season_terms(time, harmonics):
@@ -55,8 +55,7 @@ def fit_season(values, terms, days, mean, ridge):
     size = terms.shape[1]
     cells = math.prod(values.shape[1:])
     gram, moment = np.zeros((size * size, cells)), np.zeros((size, cells))
-    for part in tqdm(blocks(len(days), 16 * cells), desc="seasons of the cells", unit="block", leave=False, delay=WORTH_TELLING,
-                     dynamic_ncols=True):
+    for part in progress_bar(blocks(len(days), 16 * cells), desc="seasons of the cells", unit="block", leave=False, delay=WORTH_TELLING):
         block = days[part]
         departure = (values[block] - np.asarray(mean, dtype=np.float64)).reshape(len(block), -1)
         release(*getattr(values, "parts", (values,)))

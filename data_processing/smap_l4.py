@@ -9,7 +9,6 @@ nasa/harmony-opendap-subsetter and nasa/harmony-regridding-service.
 """
 import contextlib
 import re
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
@@ -17,12 +16,12 @@ from typing import NamedTuple
 import deflate
 import h5py
 import numpy as np
-from tqdm import tqdm
 
 from data_processing.cube import EAST_UNITS, FILL_VALUE, NORTH_UNITS, PACKING, VARIABLES, _plain_unit, check_packing
 from data_processing.errors import UserError
 from data_processing.files import expand, unreadable
 from data_processing.preparing import Plan, Rule, Source
+from data_processing.terminal import progress_bar
 from data_processing.regrid import (EASE_COLUMNS, EASE_ROWS, Grid, axes_grid, cover_window, crop, ease_cells, ease_grid,
                                     target_grid)
 
@@ -536,7 +535,7 @@ def survey(granules, settings):
     """
     variables = _wanted(settings)
     places, held, title, errors = [], set(), "", []
-    for members in tqdm(by_day(granules).values(), desc="looking into each day", unit="day", delay=3, file=sys.stderr):
+    for members in progress_bar(by_day(granules).values(), desc="looking into each day", unit="day", delay=3):
         for path in (granule.path for granule in members):
             try:
                 with opened(path) as file:

@@ -294,12 +294,12 @@ def audit_rows(splits, coming_weather="none"):
 
 
 def format_audit(rows):
-    """Aligned text of `audit_rows`, one line per split."""
-    table = [list(rows[0])]
-    table += [["" if value is None else str(value) for value in row.values()] for row in rows]
+    """Text of `audit_rows` for the terminal: a line per split, 80 columns wide."""
+    heads = ["split", "inputs", "until", "targets", "until", "windows", "days between"]
+    table = [heads] + [["" if value is None else str(value) for value in row.values()][:len(heads)] for row in rows]
     widths = [max(map(len, column)) for column in zip(*table)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths)) for line in table)
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join([*map(str.rstrip, lines), f"what is known of the days after the last input: {rows[0]['after_last_input']}"])
 
 
 def write_audit(path, rows):

@@ -1,9 +1,9 @@
 """Maps of the place, made of the training days: what a network knows of each cell besides the weather."""
 import numpy as np
-from tqdm import tqdm
 
 from data_processing.arrays import WORTH_TELLING, Observed, blocks, release
 from data_processing.cube import PRECIPITATION, SOIL_MOISTURE, VARIABLES
+from data_processing.terminal import progress_bar
 from data_processing.scaling import LOGARITHMIC, Scaler
 from data_processing.season import fit_season, season_terms
 
@@ -118,8 +118,8 @@ def habits(carried, age, chosen, scaler, land):
     longest = max(*KEPT_DAYS, RISE_DAYS)
     kept = [Slope(np.count_nonzero(land)) for _ in KEPT_DAYS]
     rise = Slope(np.count_nonzero(land))
-    for block in tqdm(blocks(chosen.size, 3 * carried[0].nbytes), desc="habits of the cells", unit="block", leave=False,
-                      delay=WORTH_TELLING, dynamic_ncols=True):
+    for block in progress_bar(blocks(chosen.size, 3 * carried[0].nbytes), desc="habits of the cells", unit="block", leave=False,
+                              delay=WORTH_TELLING):
         days = chosen[max(block.start - longest, 0):block.stop]
         new = block.stop - block.start  # of these days are the last
         soil = of_land.scale_soil_moisture(carried[days, SOIL_MOISTURE][:, land][:, None])[:, 0]

@@ -6,12 +6,12 @@ look around does not grow with the number of cells.
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from data_processing.arrays import WORTH_TELLING, blocks, kept_arrays, release, short_key
 from data_processing.cube import VARIABLES
 from data_processing.gaps import NO_VALUE
 from data_processing.motion import spacing_km
+from data_processing.terminal import progress_bar
 from data_processing.scaling import LOGARITHMIC
 
 BLOCK_KM = 80.0
@@ -75,8 +75,8 @@ def surroundings(key, carried, age, land, lat, lon, days_before):
     shape = (*carried.shape[:2], *land_share.shape)
 
     def fill(arrays):
-        for days in tqdm(blocks(len(carried), 3 * carried[0].nbytes), desc="surroundings", unit="block", leave=False,
-                         delay=WORTH_TELLING, dynamic_ncols=True):
+        for days in progress_bar(blocks(len(carried), 3 * carried[0].nbytes), desc="surroundings", unit="block", leave=False,
+                                 delay=WORTH_TELLING):
             arrays["carried"][days], arrays["freshness"][days] = block_values(carried[days], age[days], land, rows, columns)
             release(carried, age, *arrays.values())
 

@@ -9,18 +9,17 @@ version is the same world everywhere, and a world can be continued from any day.
 
 import hashlib
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from data_processing import twin_land, twin_weather
 from data_processing.cube import VARIABLES, write_cube
 from data_processing.errors import UserError
 from data_processing.files import replacing
+from data_processing.terminal import progress_bar
 from data_processing.satellite import RETRIEVAL_NOISE, in_swath
 from data_processing.twin_weather import CELLS, COLUMN, LAND, LATITUDE, LONGITUDE, ROW
 
@@ -128,7 +127,7 @@ def make_cubes(folder, worlds=WORLDS, spin_up_days=SPIN_UP_DAYS):
     weather = twin_weather.first_weather(twin_weather.random_numbers(VERSION, WEATHER))
 
     days = np.arange(first, last + 1)
-    for day in tqdm(days, desc="making the synthetic twin", unit="day", file=sys.stderr):
+    for day in progress_bar(days, desc="making the synthetic twin", unit="day"):
         weather = _next_weather(weather, day)
         rain, air_temperature, sunshine = _weather_of_day(weather, climate, day)
         for name, world in worlds.items():
@@ -411,7 +410,7 @@ def _make_ceiling(name, init_times, lead_time, folder):
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         means = pool.map(lambda day, state: _mean_forecast(*state, soil, climate, members, day), days, states)
-        for index, mean in enumerate(tqdm(means, total=len(days), desc=title, unit="day", file=sys.stderr)):
+        for index, mean in enumerate(progress_bar(means, total=len(days), desc=title, unit="day")):
             forecast[index] = mean
     finally:
         pool.shutdown(cancel_futures=True)  # whoever ends the script need not wait for all days

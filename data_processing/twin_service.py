@@ -12,16 +12,15 @@ Of two members, and of a member and the truth, the correlation is r. c and e go 
 its moving frame, so that the days of a member belong together.
 """
 import os
-import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from data_processing import twin_weather
 from data_processing.errors import UserError
+from data_processing.terminal import progress_bar
 from data_processing.twin import DOMAINS, FOLDER, SPIN_UP_DAYS, VERSION, VIEWS, WEATHER, WORLDS
 from data_processing.twin_weather import LAND, LATITUDE, LONGITUDE, WAVE_EAST, WAVE_NORTH, random_numbers
 from data_processing.weather_file import new_weather_file
@@ -90,7 +89,7 @@ def make_weather(path, world, members=MEMBER_COUNT):
           ThreadPoolExecutor(os.cpu_count()) as pool):
         made = _in_order(pool, lambda start: _maps(*forecast(*start, world, climate, members)), _starts(init_times))
         title = "making the weather forecasts of the synthetic twin"
-        for index, (rain, temperature) in enumerate(tqdm(made, title, len(init_times), unit="day", file=sys.stderr)):
+        for index, (rain, temperature) in enumerate(progress_bar(made, title, len(init_times), unit="day")):
             file["precipitation"][index] = rain
             file["air_temperature"][index] = temperature
 

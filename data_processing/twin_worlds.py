@@ -4,15 +4,14 @@ Domain randomisation (Tobin et al. 2017, arXiv:1703.06907): each world has the p
 climate, soils, noise, gaps and rain errors are drawn at random, wider than in reality, so that reality is one more draw.
 Nothing in them is real data.
 """
-import sys
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import gamma, ndtr, ndtri
-from tqdm import tqdm
 
 from data_processing import twin_land, twin_weather
 from data_processing.cube import VARIABLES, write_cube
+from data_processing.terminal import progress_bar
 from data_processing.satellite import in_swath
 from data_processing.twin import FOLDER
 from data_processing.twin_weather import (AMOUNT_SHAPE, CELLS, COLUMN, LAND, LATITUDE, LONGITUDE, ROW, day_of_year,
@@ -83,7 +82,7 @@ def make_world(number, first, last):
     weather = twin_weather.first_weather(random)
     values = np.full(((last - first).astype(int) + 1, len(VARIABLES), *LAND.shape), np.nan, np.float32)
     days = np.arange(first - WORLD_SPIN_UP_DAYS, last + 1)
-    for day in tqdm(days, desc=f"making synthetic world {number}", unit="day", file=sys.stderr, dynamic_ncols=True):
+    for day in progress_bar(days, desc=f"making synthetic world {number}", unit="day"):
         weather = twin_weather.next_weather(weather, twin_weather.weather_noise(random))
         rain, air = twin_weather.rain_and_temperature(twin_weather.signals(weather.latent), weather.way, climate,
                                                       day_of_year(day))

@@ -25,12 +25,12 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from tqdm import tqdm
 
 from data_processing import twin, twin_weather
 from data_processing.cube import VARIABLES, cube_days, cube_values, open_cube, write_cube
 from data_processing.errors import UserError
 from data_processing.files import PROJECT
+from data_processing.terminal import progress_bar
 from data_processing.regrid import Grid, Regridder, axes_grid, box_window, cover_window, crop, ease_grid
 from data_processing.twin_files import granule_name, write_era5_month, write_granule
 from utils.command_line import run_script
@@ -251,7 +251,7 @@ def write_months(contents, domain, box):
 
 
 def _progress(files, title):
-    return tqdm(files.items(), desc=title, unit="file", file=sys.stderr)
+    return progress_bar(files.items(), desc=title, unit="file")
 
 
 def box_grid(domain, box):

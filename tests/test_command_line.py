@@ -1,5 +1,6 @@
 """What a script does before its work begins."""
 import contextlib
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -46,3 +47,59 @@ def test_script_says_that_it_starts_before_its_work(monkeypatch, capsys):
             run_script(main, Settings)
         shown = capsys.readouterr().out
         assert shown == said if said else "starts" not in shown
+
+
+SCRIPT = f"""'''Do something small.'''
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from dataclasses import dataclass
+from data_processing.terminal import print_result, progress_bar
+from utils.command_line import run_script
+
+@dataclass
+class Settings:
+    # data
+    cube: str = "twin"  # path
+    test_days: int | None = None  # length; default 365
+    # output
+    name: str | None = None  # of the run
+
+def main(settings):
+    print("on the way")
+    for _ in progress_bar(range(3), desc="outer", unit="day"):
+        for _ in progress_bar(range(3), desc="inner", unit="cell", leave=False):
+            pass
+    print_result("the result")
+
+run_script(main, Settings)
+"""
+
+
+def run_small(tmp_path, *words):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    return subprocess.run([sys.executable, tmp_path / "script.py", *words], capture_output=True, text=True, env=os.environ | {"COLUMNS": "80"})
+
+
+def test_help_has_the_groups_of_the_settings_and_no_none(tmp_path):
+    lines = run_small(tmp_path, "--help").stdout.splitlines()
+    at = {line.strip(): number for number, line in enumerate(lines)}
+    assert lines[at["data"] + 1].split()[:2] == ["--cube", "STR"] and lines[at["output"] + 1].split()[:2] == ["--name", "STR"]
+    assert "length; default 365" in "\n".join(lines) and "None" not in "\n".join(lines)
+    assert max(map(len, lines[1:])) <= 80
+
+
+def test_output_to_a_file_is_plain_lines(tmp_path):
+    done = run_small(tmp_path)
+    assert done.stdout.endswith("on the way\nthe result\n")
+    assert "\x1b" not in done.stderr and "\r" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("outer: 100%") and max(map(len, done.stderr.splitlines())) <= 80
+
+
+def test_quiet_script_says_its_result_alone(tmp_path):
+    done = run_small(tmp_path, "--quiet")
+    assert (done.stdout, done.stderr) == ("the result\n", "")
+
+
+def test_misspelt_option_is_answered_with_the_nearest(tmp_path):
+    done = run_small(tmp_path, "--test-day", "3")
+    assert done.returncode == 2 and "--test-days" in done.stderr + done.stdout

@@ -268,8 +268,17 @@ def test_metrics_file(case, tmp_path):
     assert tuple(table[0]) == METRIC_COLUMNS and len(table) == 8
     assert table[0]["first_valid_time"] == "2020-01-04" and table[0]["r2_cell_median"] == "nan"
     assert float(table[0]["rmse_pooled"]) == pytest.approx(rows[0]["rmse_pooled"], rel=1e-7)
-    text = evaluation.format_metrics(rows)
-    assert len(text.splitlines()) == 9 and f"{rows[0]['rmse_pooled']:.4f}" in text
+
+
+def test_table_at_the_screen_stars_the_best_forecast_and_no_bound():
+    scores = {"convlstm": 0.02, "convlstm_observed_weather_bound": 0.01, "damped_persistence": 0.03, "ceiling": 0.015}
+    rows = [dict.fromkeys(METRIC_COLUMNS, 0.5) | {"forecaster": name, "lead_time": lead, "n": 1200, "rmse_pooled": lead * error}
+            for name, error in scores.items() for lead in (1, 3)]
+    lines = evaluation.format_metrics(rows).splitlines()
+    assert max(map(len, lines)) <= 80 and len(lines) == 2 + 2 * 5
+    assert lines[2] == "1 day ahead, 1,200 values" and lines[7] == "3 days ahead, 1,200 values"
+    errors = [line.split()[1] for line in lines[3:7] + lines[8:]]
+    assert errors == ["0.0200*", "0.0100", "0.0300", "0.0150", "0.0600*", "0.0300", "0.0900", "0.0450"]
 
 
 def test_a_failed_write_leaves_the_old_file(case, tmp_path):

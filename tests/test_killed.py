@@ -29,6 +29,7 @@ from tests.test_download_era5_land import RUNNER
 from tests.test_download_smap_l4 import day_names, small_file
 from tests.test_smap_l4 import write_day
 from utils.command_line import RESUME_FILES, RESUME_RUN
+from utils.results_page import PAGE
 
 ENDS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
 WORDS = {signal.SIGTERM: "ended", signal.SIGINT: "interrupted"}
@@ -61,8 +62,9 @@ def names_in(folder):
 
 
 def relative_names(folder):
-    """Names of all files below a folder, sorted."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    """Names of all files below a folder, sorted; but for the page of results, which a script makes again of the runs."""
+    names = (path.relative_to(folder) for path in folder.rglob("*"))
+    return sorted(str(name) for name in names if name.parts[0] not in (PAGE, "index.html"))
 
 
 def start(case, place, resume):

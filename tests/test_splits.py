@@ -211,10 +211,11 @@ def test_fault_09_audit_prints_and_saves_the_dates(tmp_path):
     assert str(test["first_input"]) == "2014-12-21"  # a test input may reach back before test_from
     assert test["windows"] == 365 and validation["windows"] == 365
     assert format_audit(rows).splitlines() == [
-        "split       first_input  last_input  first_target  last_target  windows  gap_days_before  after_last_input",
-        "train       2010-01-01   2013-12-16  2010-01-06    2013-12-21   1446                      nothing",
-        "validation  2013-12-16   2014-12-21  2013-12-27    2014-12-26   365      5                nothing",
-        "test        2014-12-21   2015-12-26  2015-01-01    2015-12-31   365      5                nothing"]
+        "split       inputs      until       targets     until       windows  days between",
+        "train       2010-01-01  2013-12-16  2010-01-06  2013-12-21  1446",
+        "validation  2013-12-16  2014-12-21  2013-12-27  2014-12-26  365      5",
+        "test        2014-12-21  2015-12-26  2015-01-01  2015-12-31  365      5",
+        "what is known of the days after the last input: nothing"]
     write_audit(tmp_path / "splits.csv", rows)
     lines = (tmp_path / "splits.csv").read_text().splitlines()
     assert lines[0] == "split,first_input,last_input,first_target,last_target,windows,gap_days_before,after_last_input"

@@ -83,3 +83,15 @@ def test_a_target_needs_an_init_day_in_the_record():
         gather(view, [10])
     with pytest.raises(ValueError, match="input_days"):
         window_view(arange_in_time(3, 1, 1), 4)
+
+
+@pytest.mark.parametrize("input_days, windows", [(1, 5), (5, 1)])
+def test_shortest_and_longest_window(input_days, windows):
+    values = np.arange(5 * 3 * 2 * 2, dtype=np.float32).reshape(5, 3, 2, 2)
+    view = window_view(values, input_days)
+    assert len(view) == windows and torch.equal(view[-1], torch.from_numpy(values[-input_days:]))
+    for wrong in (0, 6):
+        with pytest.raises(ValueError, match=f"input_days is {wrong}, the array has 5 days"):
+            window_view(values, wrong)
+    cells = torch.tensor([0, 3])
+    assert torch.equal(gather(view, [0], cells), view[:1].flatten(-2)[..., cells])

@@ -2,13 +2,16 @@
 import argparse
 import contextlib
 import errno
+import io
 import os
+import re
 import signal
 import sys
 from pathlib import Path
 
 from data_processing.errors import UserError
 from data_processing.files import NO_ROOM, unlock_folders
+from data_processing.terminal import quiet
 
 RESUME_RUN = "the same command with --resume goes on from the last checkpoint"
 RESUME_FILES = "the same command goes on where it stopped"
@@ -20,10 +23,12 @@ NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory", "can't start new thread", "bad_alloc",
              "memory allocation (malloc) failure", "resource temporarily unavailable", "failed to map segment",
              "could not create a primitive")  # oneDNN, for want of memory for its code
+QUIET = "--quiet"
+QUIET_HELP = """
+--quiet  say nothing but results and what is wrong: for batch jobs"""
 SETTINGS_HELP = """
-With --settings FILE, the settings.json of a run, it is made again: its settings are the defaults of the others, and the files
-that it was made from must be the same.
-"""
+--settings FILE  a run's settings.json (or its folder): make that run again;
+                 its files must be the same, its settings are the defaults"""
 
 
 def run_script(main, settings_class, resume=RESUME_RUN):
@@ -43,7 +48,7 @@ def run_script(main, settings_class, resume=RESUME_RUN):
     """
     script = sys.modules[main.__module__]
     name = "/".join(Path(script.__file__).parts[-2:])
-    words, recorded, description = sys.argv[1:], None, script.__doc__
+    words, recorded, description = [word for word in sys.argv[1:] if word != QUIET], None, script.__doc__ + QUIET_HELP
     trains = hasattr(script, "train_and_test")
 
     def read_settings():
@@ -56,6 +61,9 @@ def run_script(main, settings_class, resume=RESUME_RUN):
                 recorded = read_recorded(path, name, settings_class)
         import tyro
         defaults = {"default": recorded.settings} if recorded else {}
+        if {"-h", "--help"} & set(words):
+            print(grouped_help(tyro, settings_class, description, script.__file__))
+            sys.exit(0)
         settings = tyro.cli(settings_class, args=words, description=description, **defaults)
         print(name, "starts", flush=True)  # before its main imports what takes seconds
         return settings
@@ -67,7 +75,7 @@ def run_script(main, settings_class, resume=RESUME_RUN):
         main(settings)
 
     try:
-        with ends_in_one_line(resume):
+        with ends_in_one_line(resume), quiet() if QUIET in sys.argv[1:] else contextlib.nullcontext():
             if "TORCHELASTIC_RUN_ID" in os.environ:
                 from utils.processes import run_together
                 run_together(read_settings, work)
@@ -81,6 +89,30 @@ def run_script(main, settings_class, resume=RESUME_RUN):
         sys.exit(2)
     finally:
         unlock_folders()
+
+
+def grouped_help(tyro, settings_class, description, script):
+    """Text of `--help`, with the options in the groups that the comments between the settings of the script (a path) name."""
+    text = io.StringIO()
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(text):
+        tyro.cli(settings_class, args=["--help"], description=description)
+    # what None stands for is said in words
+    text = re.sub(r"\s*\(default:\s+(None)?\)", "", text.getvalue())
+    text = re.sub(r"\{None\}\|(\{(\[.*\])\}|\S+)", lambda found: (found[2] or found[1]).ljust(len(found[0])),
+                  text).replace("{None,", "{")
+    settings = Path(script).read_text().splitlines()
+    groups = {}
+    for above, line in zip(settings, settings[1:]):
+        title, name = re.fullmatch(r"    # ([a-z ]+)", above), re.match(r"    (\w+): ", line)
+        if title and name:
+            groups["--" + name[1].replace("_", "-")] = title[1]
+    lines = []
+    for line in text.splitlines():
+        option = re.match(r"\s+(--[\w-]+)", line)
+        if option and option[1] in groups:
+            lines += ["", f" {groups[option[1]]}"]
+        lines.append(line.rstrip())
+    return "\n".join(lines)
 
 
 @contextlib.contextmanager

@@ -381,18 +381,26 @@ def write_metrics(path, rows):
 
 
 def format_metrics(rows):
-    """Table of the rows of `score_forecasters` for the terminal."""
-    columns = {"rmse_pooled": ("rmse", ".4f"), "r2_pooled": ("r2", ".3f"),
-               "r2_cell_median": ("r2 cell", ".3f"),
-               "skill_persistence": ("skill pers.", ".3f"),
-               "skill_damped_persistence": ("skill damped", ".3f"),
-               "skill_climatology": ("skill clim.", ".3f")}
-    width = max(len("forecaster"), *(len(row["forecaster"]) for row in rows))
-    lines = ["  ".join([f"{'forecaster':<{width}}", "lead", f"{'n':>8}",
-                        *(f"{title:>12}" for title, _ in columns.values())])]
-    for row in rows:
-        lines.append("  ".join([f"{row['forecaster']:<{width}}", f"{row['lead_time']:>4}", f"{row['n']:>8}",
-                                *(f"{row[name]:>12{style}}" for name, (_, style) in columns.items())]))
+    """Table of the rows of `score_forecasters` for the terminal, 80 columns wide.
+
+    The best forecast of each column is marked by a star; a bound and the ceiling know more than a forecast can, and are not.
+    """
+    columns = {"rmse_pooled": ("RMSE", "7.4f", min), "r2_pooled": ("R2", "6.3f", max), "r2_cell_median": ("R2", "6.3f", max),
+               "skill_persistence": ("persis.", "7.3f", max), "skill_damped_persistence": ("damped", "7.3f", max),
+               "skill_climatology": ("climat.", "7.3f", max)}
+    names = [row["forecaster"] for row in rows]
+    width = max(len("forecaster"), *map(len, names))
+    lines = [f"{'':{width}} m3 m-3          cells  skill over",
+             f"{'forecaster':{width}}" + "".join(f"{title:>{style.split('.')[0]}} " for title, style, _ in columns.values()).rstrip()]
+    for lead_time in sorted({row["lead_time"] for row in rows}):
+        of_lead = [row for row in rows if row["lead_time"] == lead_time]
+        fair = [row for row in of_lead if row["forecaster"] != "ceiling" and not row["forecaster"].endswith("bound")]
+        best = {name: which((row[name] for row in fair if not math.isnan(row[name])), default=math.nan)
+                for name, (_, _, which) in columns.items()}
+        lines.append(f"{lead_time} day{'s' if lead_time > 1 else ''} ahead, {of_lead[0]['n']:,} values")
+        lines += [f"{row['forecaster']:{width}}" + "".join(
+            f"{row[name]:{style}}{'*' if row in fair and row[name] == best[name] else ' '}"
+            for name, (_, style, _) in columns.items()).rstrip() for row in of_lead]
     return "\n".join(lines)
 
 

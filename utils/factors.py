@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from data_processing.arrays import pieces
 from data_processing.coming_weather import CHANNELS_OF, TWIN, own_weather
 from data_processing.cube import VARIABLES
 from data_processing.errors import UserError
 from data_processing.files import checksum, write_csv
+from data_processing.terminal import progress_bar
 from data_processing.record import INPUTS, Record, open_record, with_scaler
 from data_processing.splits import Splits, split_cube
 from utils.baselines import cell_mean
@@ -131,7 +131,7 @@ def permutation_rows(run, *, repeats, seed):
     shown = [name for name in INPUTS if name not in run.record.hidden]
     if run.record.coming is not None:
         shown += [name for name, variable in COMING.items() if variable not in run.record.hidden]
-    for name in tqdm(shown, desc="exchanging inputs", unit="input", dynamic_ncols=True):
+    for name in progress_bar(shown, desc="exchanging inputs", unit="input"):
         sums = []
         for _ in range(repeats):
             order = permuted_blocks(random, len(targets), BLOCK * len(targets) // max(len(run.splits.test), 1))

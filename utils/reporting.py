@@ -5,6 +5,7 @@ from data_processing.arrays import in_turn, pieces, release, scratch_array
 from data_processing.coming_weather import OBSERVED, kind_of
 from data_processing.cube import SOIL_TEMPERATURE
 from data_processing.files import unlock_folder
+from data_processing.terminal import print_result
 from data_processing.twin import ceiling
 from utils.baselines import baseline_forecasts, cell_mean
 from utils.captions import data_of_run, lead_text
@@ -12,6 +13,7 @@ from utils.ensembles import LEVELS, members_variance, predict_spread, read_valid
 from utils.evaluation import (by_init_time, cell_metrics, daily_scores, describe_impossible, format_metrics, score_forecasters,
                               write_cell_metrics, write_daily_scores, write_forecast, write_metrics)
 from utils.processes import by_first, is_first
+from utils.results_page import refresh_page
 from utils.training import forecast_days, forecast_told, told_forecast
 from utils.where_it_helps import event_limits, parts_of_the_record, read_regions, write_where_it_helps
 
@@ -54,6 +56,8 @@ def forecast_test(model, network, record, splits, settings):
 def evaluate_run(run, record, splits, forecasts, *, label, members=None, weather_variance=None, twin_domain=None, regions=(),
                  validation=None):
     """Score forecasts beside the baselines; write forecast.nc, the score files, the figures and, last, metrics.csv.
+
+    The page of results is then refreshed.
 
     Parameters
     ----------
@@ -99,7 +103,7 @@ def evaluate_run(run, record, splits, forecasts, *, label, members=None, weather
                                          for lead_time in splits.lead_times], axis=1)
     rows = score_forecasters(observed=observed, forecasts=forecasts, valid_time=valid_time, lead_times=lead_times,
                              lat=record.lat, lon=record.lon, land=record.land, climatology=forecasts["climatology"])
-    print(format_metrics(rows), flush=True)
+    print_result(f"\n{model}, {label}\n{format_metrics(rows)}")
     maps = cell_metrics(observed=observed, forecast=forecasts[model], reference=forecasts["damped_persistence"],
                         climatology=forecasts["climatology"], land=record.land)
 
@@ -137,6 +141,8 @@ def evaluate_run(run, record, splits, forecasts, *, label, members=None, weather
              interval=[end[:, -1] for end in ends], data=data)
     write_metrics(run.path("metrics.csv"), rows)  # the last file: it says that the run is finished
     unlock_folder(run.folder)
+    refresh_page(run)
+    print_result(f"-> {run.folder}: metrics.csv, forecast.nc, figures; open the page of results to look through them")
 
 
 def observed_on_land(record, days):

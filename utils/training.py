@@ -9,18 +9,19 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from data_processing.arrays import pieces, release, scratch_array
 from data_processing.coming_weather import degraded_weather, kept_weather, observed_weather, own_weather
 from data_processing.errors import UserError
 from data_processing.files import write_csv
+from data_processing.terminal import progress_bar
 from data_processing.record import scale_record
 from utils.baselines import cell_mean, damped_persistence
 from utils.batches import Batch, chosen_device, input_day_indices, make_batch, observed_targets, to_device
 from utils.ensembles import write_validation
 from utils.processes import batch_share, by_first, count, is_first, mean_over_processes, own_random, rank, shared_network
 
+FIT_BAR = "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # no bar: what matters fills the line
 LOG_COLUMNS = ("epoch", "train_loss", "validation_loss", "learning_rate", "seconds")
 CHECKPOINT_SHARE = 0.05  # of the training time, at most, goes into saving checkpoints
 GRADIENT_NORM = 1.0
@@ -374,7 +375,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
         kept = f"keeps the weights of epoch {progress['epoch']} ({phase})"
     weights = [cell_weight(record, device) for record, _ in sources]
     patches = [getattr(settings, "patch", None) or usual_patch(record) for record, _ in sources]
-    with tqdm(total=target_steps, initial=progress["step"], desc=phase, unit="step", dynamic_ncols=True) as bar:
+    with progress_bar(total=target_steps, initial=progress["step"], desc=phase, bar_format=FIT_BAR) as bar:
         while progress["step"] < target_steps:
             if validation and progress["epoch"] - progress["best_epoch"] >= settings.patience:
                 break
@@ -825,8 +826,7 @@ def forecast_pieces(network, record, targets, device, cells, tell, progress):
     wanted = np.asarray(targets)[:, None] - record.lead_times  # [N, L] init days
     init_days = np.unique(wanted)
     tiles = tiles_of(cells, record.land.shape[1]) if network.every_day else [cells]  # the paper's forecast whole maps
-    with torch.no_grad(), tqdm(total=len(init_days) * len(tiles), desc="forecast", unit="window", disable=not progress,
-                               dynamic_ncols=True) as bar:
+    with torch.no_grad(), progress_bar(total=len(init_days) * len(tiles), desc="forecast", unit="window", disable=not progress) as bar:
         for start in range(0, len(init_days), FORECAST_WINDOWS):
             days = init_days[start:start + FORECAST_WINDOWS]
             places = [np.nonzero(wanted == day) for day in days]

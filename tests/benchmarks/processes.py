@@ -1,5 +1,6 @@
-"""A training step of the same batch by one process and by two that torchrun starts on this machine, one thread each.
+"""A training step of the same batch by one process and by two that torchrun starts on this machine, one core each.
 
+A process prepares its next batch while it computes; left alone on the machine it would do that on the second core.
 The ratio of the times is that of the samples per second: our default ConvLSTM, and the paper's dense head, whose many weights
 must be summed over the processes in each step.
 """
@@ -64,6 +65,9 @@ def train_in_processes(number, folder, **arguments):
 
 def main(settings):
     from utils.processes import is_first
+    if hasattr(os, "sched_setaffinity"):  # Linux
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(os.environ.get("LOCAL_RANK", 0)) % len(cores)]})
     found = train_some(settings.head, settings.cube, settings.steps)
     if is_first():
         with replacing(settings.answer) as temporary:

@@ -8,7 +8,7 @@ from utils.runs import check_settings
 LOCAL = {"input_days": 30, "hidden": (48,), "scaling": "cell", "hold_back": True, "batch_size": 2,
          "satellite_view": True, "worlds": 5}
 # Of pre-training: what one lead time needs, and several, or one that is told coming weather
-FEW_STEPS, MANY_STEPS = 1600, 5000
+FEW_STEPS, MANY_STEPS = 1500, 5000
 PAPER = {"scaling": "global", "epochs": 30, "batch_size": 32, "learning_rate": 1e-3,
          "satellite_view": False, "worlds": 0, "hold_back": False}
 ARCHITECTURE = ("head", "hidden")  # settings that weights depend on

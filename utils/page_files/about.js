@@ -1,0 +1,92 @@
+// What else is known of a run: scores, learning, days, figures, settings, files.
+'use strict';
+
+const SCORES = [['rmse_pooled', 'RMSE', 4], ['r2_pooled', 'R²', 3], ['bias_pooled', 'Bias', 4],
+  ['rmse_cell_median', 'RMSE, cell median', 4], ['r2_cell_median', 'R², cell median', 3],
+  ['skill_persistence', 'Skill / persistence', 3], ['skill_damped_persistence', 'Skill / damped', 3],
+  ['skill_climatology', 'Skill / climatology', 3]]; // column of metrics.csv, title, digits
+
+function scores(data) {
+  const row = (about, number) => make('tr', {class: number ? '' : 'own'}, make('td', {}, words(about.forecaster)),
+    ...SCORES.map(([name, , digits]) => make('td', {class: 'number'}, fixed(about[name], digits))));
+  return make('div', {class: 'card'}, make('h3', {}, 'Scores, all on the same values'), wideTable('Scores',
+    [make('th', {scope: 'col'}, 'Forecaster'), ...SCORES.map(([, title]) => make('th', {scope: 'col', class: 'number'}, title))],
+    data.metrics.map(row)));
+}
+
+function wideTable(name, head, rows) { // scrolls sideways where the screen is narrow
+  return make('div', {class: 'scroll', tabindex: 0, role: 'region', 'aria-label': name},
+    make('table', {}, make('thead', {}, make('tr', {}, ...head)), make('tbody', {}, ...rows)));
+}
+
+function learning(data) {
+  const log = data.training_log;
+  if (!log.length) return '';
+  return make('div', {class: 'card'}, make('h3', {}, 'Learning'), make('div', {class: 'curves'},
+    curve('training loss', log, 'train_loss'), curve(`validation RMSE, ${UNIT}`, log, 'validation_loss')));
+}
+
+function splits(data) {
+  if (!data.splits.length) return '';
+  const [first, ...rest] = Object.keys(data.splits[0]);
+  return make('div', {class: 'card'}, make('h3', {}, 'Days'), wideTable('Days',
+    [make('td'), ...data.splits.map(row => make('th', {scope: 'col', class: 'number'}, row[first]))],
+    rest.map(name => make('tr', {}, make('th', {scope: 'row'}, words(name)),
+      ...data.splits.map(row => make('td', {class: 'number day'}, row[name]))))));
+}
+
+function curve(title, log, name) {
+  const points = log.map(row => [row.epoch, row[name]]).filter(([, value]) => Number.isFinite(value));
+  if (!points.length) return '';
+  const box = {left: 52, right: 548, top: 22, bottom: 108};
+  const values = points.map(([, value]) => value);
+  const margin = values.every(value => value === values[0]) ? Math.abs(values[0]) / 10 || 1 : 0;
+  const low = Math.min(...values) - margin, high = Math.max(...values) + margin;
+  const last = Math.max(2, points.at(-1)[0]);
+  const x = epoch => box.left + (epoch - 1) / (last - 1) * (box.right - box.left);
+  const y = value => box.bottom - (value - low) / (high - low) * (box.bottom - box.top);
+  const best = points.reduce((least, each) => each[1] < least[1] ? each : least);
+  const text = `${title}: least ${best[1].toPrecision(4)} in epoch ${best[0]}`;
+  const scale = ticks(low, high, 3);
+  return draw('svg', {viewBox: '0 0 560 130', role: 'img', 'aria-label': text}, draw('text', {x: box.left, y: 12}, text),
+    ...scale.values.flatMap(value => [draw('line', {class: 'grid', x1: box.left, x2: box.right, y1: y(value), y2: y(value)}),
+      draw('text', {x: box.left - 6, y: y(value) + 4, 'text-anchor': 'end'}, value.toFixed(scale.digits))]),
+    ...ticks(1, last, 8).values.filter(Number.isInteger).map(epoch =>
+      draw('text', {x: x(epoch), y: 124, 'text-anchor': 'middle'}, epoch)),
+    draw('path', {d: linePath(points.map(([epoch]) => epoch), values, x, y), stroke: 'var(--better)', 'stroke-width': 2,
+      fill: 'none'}),
+    draw('circle', {cx: x(best[0]), cy: y(best[1]), r: 4, fill: 'var(--worse)'}));
+}
+
+function figures(data) {
+  const pictures = data.files.filter(file => file.name.endsWith('.png'));
+  if (!pictures.length) return '';
+  return make('div', {class: 'card'}, make('h3', {}, 'Figures'), make('div', {class: 'gallery'}, ...pictures.map(file =>
+    make('a', {href: file.path}, make('img', {src: file.path, alt: words(file.name.slice(0, -4)), loading: 'lazy'}),
+      file.name))));
+}
+
+function folded(title, content, open = false) {
+  return make('div', {class: 'card'}, make('details', {open}, make('summary', {}, title), content));
+}
+
+function pairs(values) {
+  const text = value => value === null ? 'none' : typeof value === 'object' ? JSON.stringify(value) : String(value);
+  return make('dl', {class: 'settings'}, ...Object.entries(values).map(([name, value]) =>
+    make('div', {}, make('dt', {}, words(name)), make('dd', {}, text(value)))));
+}
+
+const settings = data => folded('Settings', pairs(data.settings.settings || {}), true);
+
+function made(data) {
+  const {settings: _, ...about} = data.settings;
+  const isGroup = value => value && typeof value === 'object' && !Array.isArray(value);
+  return folded('Made of and with', pairs(Object.fromEntries(Object.entries(about).flatMap(([name, value]) => isGroup(value)
+    ? Object.entries(value).map(([inner, each]) => [`${name} ${inner}`, each]) : [[name, value]]))));
+}
+
+function files(data) {
+  const size = bytes => bytes < 1e6 ? `${Math.ceil(bytes / 1000)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+  return folded('Files', make('ul', {class: 'files'}, ...data.files.map(file =>
+    make('li', {}, make('a', {href: file.path}, file.name), make('span', {class: 'soft'}, ` ${size(file.bytes)}`)))));
+}

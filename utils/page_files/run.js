@@ -1,0 +1,356 @@
+// One run: its data file is loaded and unpacked, its maps and series are put together, a day and a cell are chosen.
+'use strict';
+
+// loading and unpacking
+
+function openRun(row) {
+  const key = keyOf(row);
+  if (!opening.has(key)) {
+    const promise = loadScript(row).then(() => unpackRun(taken.get(key)));
+    promise.catch(() => opening.delete(key));
+    promise.finally(() => taken.delete(key)).catch(() => {});
+    opening.set(key, promise);
+    if (opening.size > KEPT_RUNS) opening.delete(opening.keys().next().value);
+  }
+  return opening.get(key);
+}
+
+function loadScript(row) {
+  return new Promise((done, fail) => {
+    const script = make('script', {src: `page/data/${row.id}/lead${row.lead}.js`});
+    const failed = () => fail(new Error(`There are no maps of this run yet. To make them: ${table.make_again}`));
+    script.onload = () => { script.remove(); taken.has(keyOf(row)) ? done() : failed(); };
+    script.onerror = () => { script.remove(); failed(); };
+    document.head.append(script);
+  });
+}
+
+async function inflate(text) {
+  const letters = atob(text);
+  const bytes = new Uint8Array(letters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate'));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+async function unpack(packed, days, cells) {
+  const bytes = await inflate(packed.changes);
+  const size = days * cells;
+  const values = new Int16Array(size);
+  for (let i = 0; i < size; i++) {
+    values[i] = (bytes[i] | bytes[size + i] << 8) + (i < cells ? 0 : values[i - cells]);
+  }
+  if (packed.missing) {
+    const bits = await inflate(packed.missing);
+    for (let i = 0; i < size; i++) if (bits[i >> 3] & (128 >> (i & 7))) values[i] = MISSING;
+  }
+  return values;
+}
+
+async function unpackRun(data) {
+  if (typeof DecompressionStream === 'undefined') {
+    throw new Error('This browser is too old to unpack the maps: take one of 2023 or later.');
+  }
+  const land = await inflate(data.land);
+  const rows = data.lat.length, columns = data.lon.length;
+  const cellAt = new Int32Array(rows * columns).fill(-1); // of the map
+  const places = []; // of the cells on the map
+  for (let i = 0; i < land.length; i++) if (land[i]) { cellAt[i] = places.length; places.push(i); }
+  const run = {data, step: data.step, days: data.days, cells: places.length, rows, columns, cellAt, places,
+    dayOf: new Map(data.days.map((day, number) => [day, number]))};
+  for (const name of ['forecast', 'observed', 'below', 'above']) {
+    if (data[name]) run[name] = await unpack(data[name], run.days.length, run.cells);
+  }
+  run.skill = await unpack(data.skill, 1, run.cells);
+  return run;
+}
+
+const latOf = (run, cell) => run.data.lat[Math.floor(run.places[cell] / run.columns)];
+const lonOf = (run, cell) => run.data.lon[run.places[cell] % run.columns];
+
+function nearestCell(run, lat, lon) {
+  let best = 0, least = Infinity;
+  for (let cell = 0; cell < run.cells; cell++) {
+    const aside = ((lonOf(run, cell) - lon + 540) % 360 - 180) * Math.cos(lat * Math.PI / 180);
+    const distance = (latOf(run, cell) - lat) ** 2 + aside ** 2;
+    if (distance < least) { least = distance; best = cell; }
+  }
+  return best;
+}
+
+// one run
+
+async function showRun(row, asked) {
+  const number = ++openings;
+  stopPlaying();
+  say('');
+  document.body.setAttribute('aria-busy', 'true');
+  try {
+    const other = asked.other ? await openRun(asked.other).then(run => ({run, row: asked.other})) : null;
+    const run = await openRun(row);
+    if (number !== openings) return; // another one was asked for meanwhile
+    one('#table-view').hidden = true;
+    const section = one('#run-view');
+    section.hidden = false;
+    one('#count').textContent = '';
+    document.title = `${row.experiment} ${row.model} ${row.name}: soil moisture forecasts`;
+    const stays = view && keyOf(view.row) === keyOf(row) && (view.other && keyOf(view.other.row)) === (other && keyOf(other.row));
+    if (!stays) {
+      view = {run, row, other, day: 0, cell: 0};
+      section.replaceChildren(...buildRun());
+    }
+    view.day = chooseDay(asked.day);
+    view.cell = asked.cell ? nearestCell(run, ...asked.cell) : stays ? view.cell : usualCell(run);
+    layOut();
+  } catch (error) {
+    if (number === openings) { if (one('#run-view').hidden) showTable(); say(error.message); }
+  } finally {
+    document.body.removeAttribute('aria-busy');
+  }
+}
+
+function chooseDay(asked) {
+  const {run, other} = view;
+  if (asked != null) { // the nearest one
+    return run.days.reduce((best, day, number) => Math.abs(day - asked) < Math.abs(run.days[best] - asked) ? number : best, 0);
+  }
+  const numbers = [...run.days.keys()];
+  const shared = other ? numbers.filter(number => other.run.dayOf.has(run.days[number])) : [];
+  const days = shared.length ? shared : numbers;
+  return days[Math.floor(days.length / 2)];
+}
+
+function usualCell(run) { // in the middle of the map
+  const lat = run.data.lat, lon = run.data.lon;
+  return nearestCell(run, lat[Math.floor(lat.length / 2)], lon[Math.floor(lon.length / 2)]);
+}
+
+function buildRun() {
+  const {run, row} = view;
+  return [
+    make('div', {class: 'run-head'}, make('a', {href: '#'}, '← all runs'), make('h2', {}, titleOf(row)), dataChip(row),
+      make('span', {class: 'soft'}, `${leadText(row.lead)} ahead`)),
+    tiles(row, run), viewer(), scores(run.data),
+    make('div', {class: 'columns'}, learning(run.data), splits(run.data)),
+    figures(run.data), settings(run.data), made(run.data), files(run.data),
+  ];
+}
+
+const titleOf = row => [row.experiment, row.model, row.name, row.member].filter(Boolean).join(' / ');
+
+function tiles(row, run) {
+  const tile = (title, value, unit = '') => make('div', {}, make('dt', {}, title),
+    make('dd', {}, value, unit ? make('small', {}, ` ${unit}`) : ''));
+  return make('dl', {class: 'tiles'}, tile('RMSE', fixed(row.rmse, 4), UNIT), tile('R²', fixed(row.r2, 3)),
+    tile('Skill against damped persistence', fixed(row.skill, 3)), tile('Values scored', counted(row.n)),
+    tile('Test days', `${dayText(run.days[0])} to ${dayText(run.days.at(-1))}`));
+}
+
+function viewer() {
+  const {run, other} = view;
+  view.slider = make('input', {type: 'range', id: 'slider', min: 0, max: run.days.length - 1, step: 1, 'aria-label': 'Day',
+    oninput: event => setDay(+event.target.value)});
+  view.dayLabel = make('output', {id: 'day', for: 'slider'});
+  view.playButton = make('button', {id: 'play', type: 'button', 'aria-label': 'Play the days', onclick: togglePlaying}, '▶');
+  view.readout = make('p', {id: 'readout', role: 'status'});
+  view.series = draw('svg', {id: 'series', role: 'img', onclick: event => setDay(dayAt(event))});
+  view.panels = panelsOf(run, other);
+  return make('div', {class: 'card', id: 'viewer'},
+    make('div', {class: 'controls'}, choices(),
+      make('div', {class: 'slide'}, view.playButton, view.slider, view.dayLabel)),
+    other && !run.days.some(day => other.run.dayOf.has(day)) ? make('p', {class: 'note', id: 'no-day'},
+      `The two runs have no day in common: the other forecasts ${dayText(other.run.days[0])} to `
+      + `${dayText(other.run.days.at(-1))}.`) : '',
+    make('div', {class: 'maps'}, ...view.panels.map(panel => panel.figure),
+      make('figure', {class: 'series'}, make('figcaption', {}, make('b', {}, 'The chosen cell'), keys()),
+        view.readout, view.series)),
+    make('p', {class: 'hint'}, 'Click or tap a map to choose a cell, the series to choose a day. Arrow keys: the day; on a map, ',
+      'the cell. ', packedText(run)));
+}
+
+function choices() { // of the lead time, and of a run to compare with: one that forecasts days of the same time
+  const {row, other} = view;
+  const packed = table.runs.filter(each => each.packed);
+  const leads = packed.filter(each => each.id === row.id);
+  const others = packed.filter(each => keyOf(each) !== keyOf(row) && each.first <= row.last && each.last >= row.first);
+  if (other && !others.includes(other.row)) others.push(other.row); // from an address
+  const choice = (id, title, onchange, ...options) => make('label', {}, title, make('select', {id, onchange}, ...options));
+  return make('div', {class: 'choices'},
+    leads.length > 1 ? choice('lead-choice', 'Lead time', event => go({lead: +event.target.value}),
+      ...leads.map(each => make('option', {value: each.lead, selected: each.lead === row.lead}, leadText(each.lead)))) : '',
+    others.length ? choice('compare', 'Compare with', event => go({other: others[+event.target.value] || null}),
+      make('option', {value: -1}, 'nothing'), ...others.map((each, number) => make('option',
+        {value: number, selected: Boolean(other) && other.row === each}, `${titleOf(each)}, ${leadText(each.lead)}`))) : '');
+}
+
+function keys() {
+  const {run, other} = view;
+  return make('span', {class: 'keys'}, make('span', {}, make('i', {class: 'dot'}), 'observed'),
+    make('span', {}, make('i', {style: 'color:var(--better)'}), other ? 'this run' : 'forecast'),
+    other ? make('span', {}, make('i', {style: 'color:var(--worse)'}), 'the other run') : '',
+    run.below && !other ? make('span', {}, make('i', {class: 'block'}), '90 % interval') : '');
+}
+
+function packedText(run) {
+  const {block, stride, step} = run.data;
+  const off = `Values are rounded to ${step}, so ${step / 2} ${UNIT} off at most.`;
+  const thin = [block > 1 ? `each cell here is the mean of ${block} × ${block} cells (without interval)` : '',
+    stride > 1 ? `one of ${stride} days is kept` : ''].filter(Boolean).join(', ');
+  return thin ? `${off} To keep this page small, ${thin}; the files of the run hold everything.` : off;
+}
+
+function panelsOf(run, other) {
+  const soil = {palette: 'soil', low: run.data.range[0], high: run.data.range[1], unit: UNIT};
+  if (other) { // one colour bar for both
+    soil.low = Math.min(soil.low, other.run.data.range[0]);
+    soil.high = Math.max(soil.high, other.run.data.range[1]);
+  }
+  const forecast = panel(other ? 'This run' : 'Forecast', run, soil, (values, day) => copyDay(run, run.forecast, day, values),
+    day => `from data to ${dayText(run.days[day] - run.data.lead)}`);
+  const observed = panel('Observed', run, soil, (values, day) => copyDay(run, run.observed, day, values),
+    (day, values) => `${counted(known(values).length)} of ${counted(run.cells)} cells`);
+  return other ? [forecast, otherPanel(run, other.run, soil), observed, errorPanel(run, other.run)]
+    : [forecast, observed, differencePanel(run), skillPanel(run)];
+}
+
+function differencePanel(run) {
+  const size = run.data.largest_difference;
+  const scale = {palette: 'difference', low: -size, high: size, unit: `${UNIT}; brown: forecast too dry, green: too wet`};
+  return panel('Forecast − observed', run, scale, (values, day) => differences(run, day, values),
+    (day, values) => `RMSE of the day ${fixed(rootMeanSquare(run, values), 4)}`);
+}
+
+function skillPanel(run) {
+  const size = run.data.largest_skill;
+  const scale = {palette: 'skill', low: -size, high: size, unit: '1 − MSE / MSE of damped persistence'};
+  return panel('Skill', run, scale, values => values.set(run.skill),
+    (day, values) => `all test days, median ${signed(median(values) * run.step, 2)}`);
+}
+
+function otherPanel(run, other, scale) {
+  return panel('The other run', other, scale,
+    (values, day) => copyDay(other, other.forecast, other.dayOf.get(run.days[day]), values),
+    day => `from data to ${dayText(run.days[day] - other.data.lead)}`);
+}
+
+function errorPanel(run, other) {
+  const size = Math.max(run.data.largest_difference, other.data.largest_difference) / 2;
+  const scale = {palette: 'skill', low: -size, high: size, unit: `${UNIT}; blue: this run is closer, red: the other`};
+  const same = sameCells(run, other);
+  return panel('Difference of errors', run, scale,
+    (values, day) => errorDifferences(run, day, other, other.dayOf.get(run.days[day]), same, values),
+    (day, values) => closerText(values));
+}
+
+function copyDay(run, series, day, values) {
+  if (day === undefined) values.fill(MISSING);
+  else values.set(series.subarray(day * run.cells, (day + 1) * run.cells));
+}
+
+function differences(run, day, values) {
+  const start = day * run.cells;
+  for (let cell = 0; cell < run.cells; cell++) {
+    const observed = run.observed[start + cell], forecast = run.forecast[start + cell];
+    values[cell] = observed === MISSING || forecast === MISSING ? MISSING : forecast - observed;
+  }
+}
+
+function errorDifferences(run, day, other, otherDay, same, values) {
+  values.fill(MISSING);
+  if (otherDay === undefined) return;
+  const own = new Int16Array(run.cells), others = new Int16Array(other.cells);
+  differences(run, day, own);
+  differences(other, otherDay, others);
+  for (let cell = 0; cell < run.cells; cell++) {
+    if (same[cell] < 0 || own[cell] === MISSING || others[same[cell]] === MISSING) continue;
+    values[cell] = Math.abs(others[same[cell]]) - Math.abs(own[cell]);
+  }
+}
+
+function sameCells(run, other) { // for each cell of a run that of another at the same place, or -1
+  const name = (each, cell) => `${latOf(each, cell).toFixed(2)} ${lonOf(each, cell).toFixed(2)}`;
+  const cells = new Map();
+  for (let cell = 0; cell < other.cells; cell++) cells.set(name(other, cell), cell);
+  return Int32Array.from({length: run.cells}, (_, cell) => cells.get(name(run, cell)) ?? -1);
+}
+
+const known = values => values.filter(value => value !== MISSING);
+
+function rootMeanSquare(run, values) {
+  let sum = 0, n = 0;
+  for (const value of values) if (value !== MISSING) { sum += value * value; n++; }
+  return n ? Math.sqrt(sum / n) * run.step : NaN;
+}
+
+function median(values) {
+  const sorted = known(values).sort();
+  return sorted.length ? sorted[sorted.length >> 1] : NaN;
+}
+
+function closerText(values) {
+  let closer = 0, n = 0;
+  for (const value of values) if (value !== MISSING && value !== 0) { closer += value > 0; n++; }
+  return n ? `this run is closer in ${Math.round(100 * closer / n)} % of cells` : 'no cell to compare';
+}
+
+// what is chosen
+
+function setDay(day) {
+  view.day = Math.max(0, Math.min(view.run.days.length - 1, day));
+  cancelAnimationFrame(frame);
+  frame = requestAnimationFrame(redraw);
+  writeAddressSoon();
+}
+
+function setCell(cell) {
+  view.cell = cell;
+  drawSeries();
+  redraw();
+  writeAddressSoon();
+}
+
+function togglePlaying() {
+  if (playing) { stopPlaying(); return; }
+  view.readout.setAttribute('aria-live', 'off');
+  view.playButton.textContent = '❚❚';
+  view.playButton.setAttribute('aria-label', 'Stop');
+  playing = setInterval(() => setDay((view.day + 1) % view.run.days.length), FRAME);
+}
+
+function stopPlaying() {
+  clearInterval(playing);
+  playing = 0;
+  if (!view) return;
+  view.readout.removeAttribute('aria-live');
+  view.playButton.textContent = '▶';
+  view.playButton.setAttribute('aria-label', 'Play the days');
+}
+
+function writeReadout() {
+  const {run, day, cell, other} = view;
+  const forecast = valueOf(run, run.forecast, day, cell), observed = valueOf(run, run.observed, day, cell);
+  const parts = [placeText(latOf(run, cell), lonOf(run, cell)), other ? ' · this run ' : ' · forecast ',
+    make('b', {id: 'forecast-value'}, fixed(forecast, 3))];
+  if (other) {
+    const value = valueOf(other.run, other.run.forecast, other.run.dayOf.get(run.days[day]), sameCellOf(other.run));
+    parts.push(' · the other run ', make('b', {id: 'other-value'}, fixed(value, 3)));
+  }
+  if (Number.isFinite(observed)) parts.push(' · observed ', make('b', {id: 'observed-value'}, fixed(observed, 3)), ` ${UNIT}`);
+  else parts.push(` ${UNIT} · not observed`);
+  if (!other) {
+    if (Number.isFinite(observed)) parts.push(' · difference ', make('b', {}, signed(forecast - observed, 3)));
+    if (run.below) {
+      const [below, above] = [run.below, run.above].map(series => valueOf(run, series, day, cell));
+      parts.push(` · 90 % interval ${fixed(forecast - below, 3)} to ${fixed(forecast + above, 3)}`);
+    }
+    parts.push(` · skill of the cell ${signed(valueOf(run, run.skill, 0, cell), 2)}`);
+  }
+  view.readout.replaceChildren(...parts);
+}
+
+function valueOf(run, series, day, cell) { // NaN where there is none
+  const value = day === undefined || cell < 0 ? MISSING : series[day * run.cells + cell];
+  return value === MISSING ? NaN : value * run.step;
+}
+
+const sameCellOf = other => view.panels.filter(panel => panel.run === other).map(cellOn)[0] ?? -1;

@@ -1,0 +1,145 @@
+// The table of all runs: sorted, filtered, with what each is worth beside the baselines.
+'use strict';
+
+// Forecasters of the strip in the table: label, colour, shape
+const MARKS = {
+  own: ['this run', 'var(--better)', 'diamond'],
+  ceiling: ['ceiling', 'var(--ink)', 'bar'],
+  water_balance: ['water balance', 'var(--water)', 'dot'],
+  damped_persistence: ['damped persistence', 'var(--reference)', 'dot'],
+  persistence: ['persistence', 'var(--pale)', 'ring'],
+  climatology: ['climatology', 'var(--pale)', 'cross'],
+};
+const COLUMNS = [ // key, title, class, whether the first click puts large values first
+  ['experiment', 'Experiment', 'experiment', false], ['model', 'Network', 'model', false], ['name', 'Run', 'name', false],
+  ['lead', 'Lead', 'lead', false], ['rmse', 'RMSE', 'number', false], ['r2', 'R²', 'number wide-only', true],
+  ['skill', 'Skill', 'skill-cell', true], ['baselines', 'Beside the baselines', 'strip-cell', null],
+  ['n', 'Values', 'number wide-only', true], ['data', 'Data', 'data', false], ['date', 'Made', 'date wide-only', true],
+];
+
+const CHOICES = ['experiment', 'model', 'lead', 'data']; // of the filters
+
+function showTable() {
+  view = null;
+  stopPlaying();
+  document.title = 'Soil moisture forecasts: results';
+  one('#run-view').hidden = true;
+  const section = one('#table-view');
+  section.hidden = false;
+  if (!section.childElementCount) buildTable(section);
+  fillTable();
+}
+
+function buildTable(section) {
+  const choose = (id, title, key, text = value => value) => {
+    const values = [...new Set(table.runs.map(row => row[key]))].sort((a, b) => compare(a, b));
+    return make('label', {}, title, make('select', {id, onchange: fillTable}, make('option', {value: ''}, 'all'),
+      ...values.map(value => make('option', {value}, text(value)))));
+  };
+  const sorts = COLUMNS.filter(([, , , down]) => down !== null);
+  section.append(
+    make('div', {class: 'filters'},
+      make('label', {class: 'wide'}, 'Filter', make('input',
+        {id: 'filter', type: 'search', placeholder: 'words of experiment, network, run …', oninput: fillTable})),
+      choose('experiment', 'Experiment', 'experiment'), choose('model', 'Network', 'model'),
+      choose('lead', 'Lead time', 'lead', leadText), choose('data', 'Data', 'data'),
+      make('label', {class: 'phone'}, 'Sort by', make('select', {id: 'sort', onchange: event => sortBy(event.target.value)},
+        ...sorts.map(([key, title]) => make('option', {value: key, selected: key === sorting.key}, title))))),
+    make('p', {class: 'legend'}, ...Object.keys(MARKS).map(name => make('span', {},
+      draw('svg', {width: 14, height: 14, 'aria-hidden': 'true'}, mark(name, 7, 7)), MARKS[name][0])),
+    make('span', {}, `RMSE in ${UNIT}; skill = 1 − MSE / MSE of damped persistence`)),
+    make('table', {class: 'runs'}, make('thead', {}, make('tr', {}, ...COLUMNS.map(([key, title, name, down]) =>
+      make('th', {scope: 'col', 'data-key': key, class: name}, down === null ? make('button', {disabled: true}, title)
+        : make('button', {type: 'button', onclick: () => sortBy(key)}, title))))),
+    make('tbody')),
+    make('p', {class: 'note', id: 'none', hidden: true}));
+}
+
+function sortBy(key) {
+  const down = COLUMNS.find(column => column[0] === key)[3];
+  sorting = {key, down: sorting.key === key ? !sorting.down : down};
+  fillTable();
+}
+
+function compare(a, b) {
+  if (a == null || b == null) return (a == null) - (b == null);
+  return typeof a === 'number' ? a - b : String(a).localeCompare(String(b), 'en', {numeric: true});
+}
+
+function chosenRows() {
+  const asked = one('#filter').value.toLowerCase().split(/\s+/).filter(Boolean);
+  const rows = table.runs.filter(row => {
+    const text = [row.experiment, row.model, row.name, row.member, row.data, row.date].join(' ').toLowerCase();
+    return asked.every(word => text.includes(word))
+      && CHOICES.every(key => !one(`#${key}`).value || String(row[key]) === one(`#${key}`).value);
+  });
+  const {key, down} = sorting;
+  const turn = (a, b) => down && a != null && b != null ? -1 : 1; // what is not known comes last either way
+  return rows.sort((a, b) => turn(a[key], b[key]) * compare(a[key], b[key]) || compare(a.id, b.id) || a.lead - b.lead);
+}
+
+function fillTable() {
+  const rows = chosenRows();
+  const errors = table.runs.flatMap(row => [row.rmse, ...Object.values(row.others)]).filter(Number.isFinite);
+  const range = [Math.min(...errors), Math.max(...errors)];
+  const skills = table.runs.map(row => row.skill).filter(Number.isFinite);
+  const ends = [Math.max(-1, Math.min(0, ...skills)), Math.max(0.1, ...skills)];
+  one('.runs tbody').replaceChildren(...rows.map(row => tableRow(row, range, ends)));
+  for (const head of document.querySelectorAll('.runs th')) {
+    if (head.dataset.key === sorting.key) head.setAttribute('aria-sort', sorting.down ? 'descending' : 'ascending');
+    else head.removeAttribute('aria-sort');
+  }
+  const all = new Set(table.runs.map(row => row.id)).size;
+  const shown = new Set(rows.map(row => row.id)).size;
+  one('#count').textContent = shown === all ? `${all} ${all === 1 ? 'run' : 'runs'}` : `${shown} of ${all} runs`;
+  const none = one('#none');
+  none.hidden = rows.length > 0;
+  none.textContent = table.runs.length ? 'No run is like that.'
+    : 'No run is finished yet: a training script adds its run here when it ends.';
+}
+
+function tableRow(row, range, ends) {
+  const address = '#' + new URLSearchParams({run: row.id, lead: row.lead});
+  return make('tr', {}, make('td', {class: 'experiment'}, row.experiment), make('td', {}, row.model),
+    make('td', {class: 'name'}, make('a', {href: address}, row.name),
+      row.member ? make('span', {class: 'soft'}, ` ${row.member}`) : ''),
+    make('td', {class: 'lead'}, leadText(row.lead)),
+    make('td', {class: 'number', 'data-label': 'RMSE'}, fixed(row.rmse, 4)),
+    make('td', {class: 'number wide-only', 'data-label': 'R²'}, fixed(row.r2, 3)),
+    make('td', {class: 'skill-cell', 'data-label': 'Skill'}, skillBar(row.skill, ends)),
+    make('td', {class: 'strip-cell'}, strip(row, range)),
+    make('td', {class: 'number wide-only', 'data-label': 'Values'}, counted(row.n)),
+    make('td', {}, dataChip(row)), make('td', {class: 'date wide-only'}, row.date.slice(0, 10)));
+}
+
+const dataChip = row => make('span', {class: row.synthetic ? 'chip' : 'chip real'}, row.data);
+
+function skillBar(skill, [low, high]) {
+  const place = value => 100 * (Math.min(high, Math.max(low, value)) - low) / (high - low);
+  const bar = make('span', {class: 'bar', 'aria-hidden': 'true'});
+  if (Number.isFinite(skill)) {
+    const [from, to] = [place(Math.min(0, skill)), place(Math.max(0, skill))];
+    bar.append(make('i', {style: `left:${from}%;width:${to - from}%;background:var(--${skill < 0 ? 'worse' : 'better'})`}));
+  }
+  bar.append(make('b', {style: `left:${place(0)}%`}));
+  return make('span', {class: 'skill'}, bar, make('span', {class: 'number'}, fixed(skill, 3)));
+}
+
+function strip(row, [low, high]) {
+  const x = value => 8 + 194 * (value - low) / (high - low || 1);
+  const errors = {...row.others, own: row.rmse};
+  const names = Object.keys(MARKS).filter(name => Number.isFinite(errors[name])).reverse();
+  const text = names.map(name => `${MARKS[name][0]} ${fixed(errors[name], 4)}`).reverse().join(', ');
+  return draw('svg', {class: 'strip', viewBox: '0 0 210 22', role: 'img', 'aria-label': `RMSE: ${text}`},
+    draw('title', {}, `RMSE: ${text}`), draw('line', {class: 'grid', x1: 4, x2: 206, y1: 11, y2: 11}),
+    ...names.map(name => mark(name, x(errors[name]), 11)));
+}
+
+function mark(name, x, y) {
+  const [, colour, shape] = MARKS[name];
+  const stroke = {stroke: colour, 'stroke-width': 2, fill: 'none'};
+  if (shape === 'diamond') return draw('path', {d: `M${x} ${y - 6}l6 6-6 6-6-6z`, fill: colour});
+  if (shape === 'bar') return draw('path', {d: `M${x} ${y - 7}v14`, ...stroke});
+  if (shape === 'cross') return draw('path', {d: `M${x - 3.5} ${y - 3.5}l7 7m0-7l-7 7`, ...stroke});
+  return draw('circle', {cx: x, cy: y, r: 4, ...(shape === 'ring' ? stroke : {fill: colour})});
+}

@@ -1,0 +1,235 @@
+"""Make the page of results from all finished runs: table, maps of every test day, comparison of runs; open it in a browser.
+
+Every training script refreshes the page when its run is finished. This script makes all of it again: after runs were copied,
+moved or removed, or were made by older scripts.
+
+Reads   results/<experiment>/<script>/<name>/lead<days>/ of finished runs
+
+Writes  results/index.html and results/page/: the table (runs.js), and per run and lead time a file of packed maps under 5 MB
+
+Run     python utils/results_page.py
+        python utils/results_page.py --results /shared/results
+
+Expect  a second or two per run; the page needs no server and no network
+"""
+import csv
+import json
+import math
+import shutil
+import sys
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from urllib.parse import quote
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from data_processing.errors import UserError
+from data_processing.files import PROJECT, replacing
+from utils.command_line import RESUME_FILES, run_script
+# the other imports stand in the functions: they take seconds, which --help would wait for
+
+PAGE_FILES = Path(__file__).parent / "page_files"
+PAGE = "page"
+"""Folder beside index.html with what the page is made of; its `data` mirrors the folders of the runs."""
+RUN_FOLDERS = ("*/*/*/lead*", "*/*/*/lead*/seed*")
+MAKE_AGAIN = "python utils/results_page.py"
+# What makes one row of the table from a row of metrics.csv
+SCORES = {"rmse": "rmse_pooled", "r2": "r2_pooled", "skill": "skill_damped_persistence", "n": "n"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    results: str = str(PROJECT / "results")  # folder of all runs
+
+
+def main(settings):
+    from data_processing.terminal import print_result, progress_bar
+
+    results = Path(settings.results)
+    folders = find_folders(results)
+    if not folders:
+        raise UserError(f"No finished run lies in {results}. Make one, for instance with python SMAPtest/convlstm.py, or name "
+                        "another folder with --results.")
+    failures = []
+    for folder in progress_bar(folders, desc="pages", unit="run"):
+        try:
+            write_run_data(results, folder)
+        except Exception as error:  # of whatever kind: a run that cannot be read takes nothing from the others
+            failures.append(f"{folder}: {one_line(error)}")
+    remove_orphans(results, folders)
+    runs = write_page(results)
+    for failure in failures:
+        print_result(f"no maps of {failure}")
+    print_result(f"{len({run['id'] for run in runs})} runs: {results / 'index.html'}")
+
+
+def refresh_page(run):
+    """Add a finished run to its page of results; what goes wrong is said in one line, and the run is none the worse.
+
+    Parameters
+    ----------
+    run : utils.runs.Run
+    """
+    from data_processing.terminal import print_result
+
+    try:
+        results = run.folder.parents[run.name.count("/")]
+        write_run_data(results, run.folder)
+        write_page(results)
+        print(f"page of results: {results / 'index.html'}", flush=True)
+    except Exception as error:  # of whatever kind: a page is no reason to lose a run
+        print_result(f"the page of results was not refreshed: {one_line(error)}. To try again: {MAKE_AGAIN}")
+
+
+def one_line(error):
+    """An error in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+def find_folders(results):
+    """Folders of the finished runs below `results`, sorted."""
+    from utils.runs import is_finished
+
+    return sorted(folder for pattern in RUN_FOLDERS for folder in Path(results).glob(pattern)
+                  if is_finished(folder) and (folder / "settings.json").exists())
+
+
+def write_page(results):
+    """Write index.html, the scripts beside it and the table of all finished runs, and return the table's rows.
+
+    Runs may finish at the same time: the table is written again until it holds what is finished.
+    """
+    results = Path(results)
+    for source in sorted(PAGE_FILES.iterdir()):
+        target = results / source.name if source.name == "index.html" else results / PAGE / source.name
+        with replacing(target) as temporary:
+            shutil.copyfile(source, temporary)
+    written, runs = None, table_rows(results)
+    while runs != written:
+        write_script(results / PAGE / "runs.js", "takeRuns", {"runs": runs, "make_again": MAKE_AGAIN})
+        written, runs = runs, table_rows(results)
+    return runs
+
+
+def table_rows(results):
+    """Rows of the table, one per finished run and lead time: list of dict of plain values."""
+    rows = []
+    for folder in find_folders(results):
+        try:
+            rows += rows_of_run(Path(results), folder)
+        except Exception as error:  # of whatever kind: half a file, or one of another program
+            print(f"{folder} is left out of the page: {one_line(error)}", flush=True)
+    return rows
+
+
+def rows_of_run(results, folder):
+    """Rows of the table of one run."""
+    from utils.runs import read_json
+
+    settings = read_json(folder / "settings.json")
+    metrics = csv_rows(folder / "metrics.csv")
+    own = metrics[0]["forecaster"]
+    parts = [printable(part) for part in folder.relative_to(results).parts]
+    rows = []
+    for row in metrics:
+        if row["forecaster"] != own:
+            continue
+        lead = int(row["lead_time"])
+        others = {other["forecaster"]: number(other["rmse_pooled"]) for other in metrics
+                  if int(other["lead_time"]) == lead and other["forecaster"] != own}
+        rows.append({"id": address(results, folder), "experiment": parts[0], "model": parts[1], "name": parts[2],
+                     "member": parts[4] if len(parts) > 4 else member_text(settings), "lead": lead,
+                     "first": row["first_valid_time"], "last": row["last_valid_time"],
+                     **{name: number(row[column]) for name, column in SCORES.items()}, "others": others,
+                     "synthetic": is_synthetic(settings), "date": made_on(settings, folder),
+                     "packed": data_path(results, folder, lead).exists()})
+    return rows
+
+
+def member_text(settings):
+    """What to call a run that is an ensemble; "" for one network."""
+    return f"mean of {len(settings['members'])}" if "members" in settings else ""
+
+
+def is_synthetic(settings):
+    """Whether a run's cube says of itself that it is synthetic; see `utils.runs.cube_label`."""
+    return "synthetic" in str(settings["cube"].get("title")).lower()
+
+
+def made_on(settings, folder):
+    """When a run was started, or else was finished, ISO text, UTC."""
+    started = settings.get("host", {}).get("started")
+    finished = datetime.fromtimestamp((folder / "metrics.csv").stat().st_mtime, timezone.utc).isoformat()
+    return started or finished
+
+
+def write_run_data(results, folder):
+    """Write the data files of one finished run, one per lead time: its maps by `pack_forecast`, and what is told beside them."""
+    from utils.pack_forecast import pack_forecast
+    from utils.runs import read_json
+
+    results, folder = Path(results), Path(folder)
+    metrics = csv_rows(folder / "metrics.csv")
+    about = {"settings": read_json(folder / "settings.json"), "splits": csv_rows(folder / "splits.csv"),
+             "training_log": [{name: number(value) for name, value in row.items()}
+                              for row in csv_rows(folder / "training_log.csv")],
+             "files": [{"name": printable(path.name), "path": address(results, path), "bytes": path.stat().st_size}
+                       for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]}
+    for lead in sorted({int(row["lead_time"]) for row in metrics}):
+        scores = [{name: value if name == "forecaster" else number(value) for name, value in row.items()
+                   if "valid_time" not in name} for row in metrics if int(row["lead_time"]) == lead]
+        write_script(data_path(results, folder, lead), "takeRun",
+                     {"id": address(results, folder), **about, "metrics": scores, **pack_forecast(folder, lead)})
+
+
+def data_path(results, folder, lead):
+    """Path of the data file of a run and lead time."""
+    return results / PAGE / "data" / folder.relative_to(results) / f"lead{lead}.js"
+
+
+def remove_orphans(results, folders):
+    """Remove the data files of runs that are no longer there."""
+    data = Path(results) / PAGE / "data"
+    kept = {data / folder.relative_to(results) for folder in folders}
+    for path in data.glob("**/lead*.js"):
+        if path.parent not in kept:
+            path.unlink()
+
+
+def write_script(path, function, content):
+    """Write a script that hands plain values to a function of the page.
+
+    A browser lets a page from the disk load scripts, but no other files.
+    """
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)  # ASCII, so that any name and any encoding is safe
+    with replacing(path) as temporary:
+        temporary.write_text(f"{function}({text});\n", encoding="ascii")
+
+
+def csv_rows(path):
+    """Rows of a CSV file, list of dict of str; empty where there is no file."""
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def number(text):
+    """The number of a CSV field; None where it is empty or not finite."""
+    value = float(text or "nan")
+    return None if not math.isfinite(value) else int(value) if value.is_integer() and abs(value) < 2 ** 53 else value
+
+
+def address(results, path):
+    """Address of a file or folder from index.html, ASCII, whatever its name holds; of a folder also what a run is known by."""
+    return quote(path.relative_to(results).as_posix().encode("utf-8", "surrogateescape"))
+
+
+def printable(name):
+    """A file's name as text, also where it is not UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+if __name__ == "__main__":
+    run_script(main, Settings, resume=RESUME_FILES)
