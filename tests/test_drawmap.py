@@ -18,7 +18,6 @@ from data_processing.coming_weather import OBSERVED, kind_of
 from data_processing.cube import new_cube
 from data_processing.errors import UserError
 from tests.conftest import ROOT, day_axis, known_values
-
 from utils import draw_run, figures
 from utils.captions import Data, caption_of
 from utils.evaluation import write_forecast
@@ -400,7 +399,7 @@ def test_a_cube_is_drawn_by_variable_and_day(small_cube, drawn, capsys):
         np.testing.assert_array_equal(given.fields[name], values[day, channel])
         date = np.datetime64("2015-04-01") + day
         assert given.path == path.parent / f"small_{name}_{date}.png" and given.data == Data("small test cube", date, date)
-    assert f"{path.parent}/small_soil_moisture_2015-05-08.png" in capsys.readouterr().out
+    assert f"-> {path.parent}/small_soil_moisture_2015-05-08.png" in capsys.readouterr().out
 
 
 def test_a_forecast_is_compared_with_what_was_observed_or_shown_with_its_spread(forecast_file, drawn):

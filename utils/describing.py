@@ -116,7 +116,8 @@ def say_holes(land, cells, summaries, time):
         said.append(f"soil moisture is there on fewer than {FEW_DAYS} days in {few:,} of the land cells")
     still = np.count_nonzero((cells.spread[land] < 1e-6) & (cells.observed_days[land] > 1))
     if still:
-        said.append(f"soil moisture never changes in {still:,} of the land cells: sea or ice that holds a number? Make it missing, or it counts as land")
+        said.append(f"soil moisture never changes in {still:,} of the land cells: sea or ice that holds a number? Make it missing, or "
+                    "it counts as land")
     for name, of in summaries.items():
         absent = np.count_nonzero(np.isnan(of.mean_map) & land)
         if absent:
@@ -159,9 +160,11 @@ def memory_rows(memory, lags):
 def score_rows(scores):
     """Rows of the table: what forecasts score that need no network."""
     units = {"n": "values", "rmse": UNITS["soil_moisture"], "r2": "1", "variance_left": "1"}
-    return [] if scores is None else [
-        {"topic": "predictability", "variable": "soil_moisture", "of": f"lead {row['lead_time']}",
-         "statistic": f"{row['forecaster']}_{name}", "value": row[name], "unit": unit} for row in scores.rows for name, unit in units.items()]
+    if scores is None:
+        return []
+    return [{"topic": "predictability", "variable": "soil_moisture", "of": f"lead {row['lead_time']}",
+             "statistic": f"{row['forecaster']}_{name}", "value": row[name], "unit": unit}
+            for row in scores.rows for name, unit in units.items()]
 
 
 def write_description(path, rows):

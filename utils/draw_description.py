@@ -8,9 +8,27 @@ from matplotlib.colors import Normalize
 
 from data_processing.cube import UNITS
 from utils.captions import caption_of
-from utils.figures import (LOOKS, PAGE, PAPER_STYLE, SOIL_MOISTURE_COLOURS, colour_bar, draw_cells, extension, map_axes, map_frame,
-                           new_figure, padded, panel_ratio, panel_title, place_axes, save_figure, time_axes, unit_text, wrap_title,
-                           write_title)
+from utils.figures import (
+    LOOKS,
+    PAGE,
+    PAPER_STYLE,
+    SOIL_MOISTURE_COLOURS,
+    colour_bar,
+    draw_cells,
+    extension,
+    map_axes,
+    map_frame,
+    new_figure,
+    padded,
+    panel_ratio,
+    panel_title,
+    place_axes,
+    save_figure,
+    time_axes,
+    unit_text,
+    wrap_title,
+    write_title,
+)
 
 PAGE_HEIGHT = 277.0  # mm: A4 without its margins
 TEXT_LETTERS = 128  # in a line of the page's text
@@ -52,8 +70,8 @@ def draw_description(path, about, data):
     figure = description_figure(about)
     shows = ("A cube before any training. (a) Share of the days on which soil moisture is observed, (b) its mean and (c) its standard "
              "deviation in time. (d) Share of the land that is observed on each day. (e) to (g) Means of the land by month, bands: 10th to "
-             "90th percentile of its days. (h) Autocorrelation of soil moisture in time, of departures from the mean of each cell and from "
-             "its season.")
+             "90th percentile of its days. (h) Autocorrelation of soil moisture in time, of departures from the mean of each cell and "
+             "from its season.")
     n = None
     if about.scores is not None:
         scores, lead_time = about.scores, shown_lead(about.scores)

@@ -5,9 +5,19 @@ from scipy.special import ndtr
 
 from data_processing.arrays import pieces
 from utils.captions import caption_of
-from utils.figures import (COLUMN_AND_HALF, PAGE, PAPER_STYLE, look_of, new_figure, panel_title, place_axes, save_figure, wrap_title,
-                           write_title)
 from utils.ensembles import SPREAD_BINS
+from utils.figures import (
+    COLUMN_AND_HALF,
+    PAGE,
+    PAPER_STYLE,
+    look_of,
+    new_figure,
+    panel_title,
+    place_axes,
+    save_figure,
+    wrap_title,
+    write_title,
+)
 
 CHANCES = np.linspace(0.1, 0.95, 18)
 CLASSES = 100_000  # of the predicted spread, much finer than the bins that are drawn

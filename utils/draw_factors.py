@@ -3,8 +3,21 @@ import matplotlib
 import numpy as np
 
 from utils.captions import caption_of, lead_text
-from utils.figures import (BLUE, GREEN, PAGE, PAPER_STYLE, PURPLE, SKY_BLUE, VERMILLION, new_figure, panel_title, place_axes,
-                           save_figure, wrap_title, write_title)
+from utils.figures import (
+    BLUE,
+    GREEN,
+    PAGE,
+    PAPER_STYLE,
+    PURPLE,
+    SKY_BLUE,
+    VERMILLION,
+    new_figure,
+    panel_title,
+    place_axes,
+    save_figure,
+    wrap_title,
+    write_title,
+)
 
 PART_COLOURS = {"DJF": BLUE, "MAM": GREEN, "JJA": VERMILLION, "SON": PURPLE, "dry half": "0.6", "wet half": SKY_BLUE}
 

@@ -31,7 +31,7 @@ def draw_errors_against_lead(path, lines, title, data=None, n=None):
     left, bottom, width, height = 14.0, 10.0, 79.0, 66.0
     figure = new_figure(COLUMN_AND_HALF, bottom + height + 4 + 4 * len(heads))
     axes = place_axes(figure, left, bottom, width, height)
-    for kind, label, errors, band in lines:
+    for kind, _, errors, band in lines:
         look = LOOKS[kind]
         axes.plot(list(errors), list(errors.values()), color=look.colour, linestyle=look.line, markersize=3.5,
                   marker=look.marker if kind in NETWORKS else "", linewidth=1.5 if kind in NETWORKS else 1.0)

@@ -15,10 +15,36 @@ from matplotlib.ticker import MaxNLocator
 from data_processing.arrays import in_turn, pieces
 from data_processing.errors import UserError
 from utils.captions import caption_of
-from utils.figures import (COLUMN, COLUMN_AND_HALF, DIFFERENCE_COLOURS, GAP_COLOUR, LOOKS, PAGE, PAPER_STYLE, SKILL_COLOURS,
-                           SOIL_MOISTURE_COLOURS, VARIABLE_COLOURS, colour_bar, degrees_text, draw_cells, extension, look_of, map_axes,
-                           map_frame, new_figure, padded, panel_ratio, panel_title, place_axes, principal_longitude, save_figure,
-                           time_axes, unit_text, wrap_title, write_title)
+from utils.figures import (
+    COLUMN,
+    COLUMN_AND_HALF,
+    DIFFERENCE_COLOURS,
+    GAP_COLOUR,
+    LOOKS,
+    PAGE,
+    PAPER_STYLE,
+    SKILL_COLOURS,
+    SOIL_MOISTURE_COLOURS,
+    VARIABLE_COLOURS,
+    colour_bar,
+    degrees_text,
+    draw_cells,
+    extension,
+    look_of,
+    map_axes,
+    map_frame,
+    new_figure,
+    padded,
+    panel_ratio,
+    panel_title,
+    place_axes,
+    principal_longitude,
+    save_figure,
+    time_axes,
+    unit_text,
+    wrap_title,
+    write_title,
+)
 
 # Places of the cells of a series among the land cells, by mean soil moisture from dry to wet.
 SERIES_QUANTILES = (0.1, 0.4, 0.6, 0.9)
@@ -33,6 +59,7 @@ _LEGIBLE = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
 
 class Line(NamedTuple):
     """All pairs of observation and forecast in a few numbers."""
+
     n: int
     low: float               # of observation and forecast
     high: float
@@ -268,8 +295,9 @@ def scatter_figure(*, observed, forecast, title):
     density = draw_density(axes, observed, forecast, limits, 70, LogNorm(vmin=1))
     axes.plot(limits, limits, color="black", linestyle="--", linewidth=0.8, label="1:1")
     if line.varies:
-        axes.plot(limits, [line.offset + line.slope * end for end in limits], color="black", linewidth=1.0,
-                  path_effects=[withStroke(linewidth=2.2, foreground="white")], label=f"fit: {line.slope:.2f} x {'+' if line.offset >= 0 else '−'} {abs(line.offset):.3f}")
+        formula = f"{line.slope:.2f} x {'+' if line.offset >= 0 else '−'} {abs(line.offset):.3f}"
+        axes.plot(limits, [line.offset + line.slope * end for end in limits], color="black", linewidth=1.0, label=f"fit: {formula}",
+                  path_effects=[withStroke(linewidth=2.2, foreground="white")])
     r2 = f"{line.r2:.3f}" if line.varies else "undefined"
     axes.text(0.04, 0.96, f"n = {line.n:,}\nRMSE = {line.rmse:.4f} m³ m⁻³\nR² = {r2}",
               transform=axes.transAxes, va="top", bbox=_LEGIBLE)
@@ -457,8 +485,9 @@ def quicklook_figure(*, summaries, units, time, lat, lon, title):
 
 
 def series_cells(observed, forecast, title):
-    """Cells of a series: at SERIES_QUANTILES of the mean soil moisture of the cells seen at least half as
-    often as the best seen one.
+    """Cells of a series, from dry to wet: at SERIES_QUANTILES of the mean soil moisture of the cells seen often.
+
+    Often is at least half as often as the best seen one.
 
     Parameters
     ----------

@@ -7,9 +7,30 @@ from matplotlib.colors import LogNorm, Normalize
 from data_processing.arrays import in_turn, pieces, scratch_array
 from utils.captions import caption_of, lead_text
 from utils.draw_run import draw_density, pair_line
-from utils.figures import (BLUE, COLUMN, COLUMN_AND_HALF, GREEN, LOOKS, PAGE, PAPER_STYLE, PURPLE, SKILL_COLOURS, TOLD,
-                           VERMILLION, colour_bar, draw_cells, map_axes, map_frame, new_figure, panel_ratio, panel_title, place_axes,
-                           save_figure, wrap_title, write_title)
+from utils.figures import (
+    BLUE,
+    COLUMN,
+    COLUMN_AND_HALF,
+    GREEN,
+    LOOKS,
+    PAGE,
+    PAPER_STYLE,
+    PURPLE,
+    SKILL_COLOURS,
+    TOLD,
+    VERMILLION,
+    colour_bar,
+    draw_cells,
+    map_axes,
+    map_frame,
+    new_figure,
+    panel_ratio,
+    panel_title,
+    place_axes,
+    save_figure,
+    wrap_title,
+    write_title,
+)
 
 # Colour of each network and marker of each head, where networks are compared; full: ours, hollow: the paper's.
 NETWORK_COLOURS = {"convlstm": BLUE, "lstm": VERMILLION, "cnn": GREEN, "conv3d_lstm": PURPLE}

@@ -2,12 +2,13 @@
 
 Reads   a cube (one NetCDF file, see README), or the forecast.nc of a run or of forecast.py
 
-Writes  a figure for a paper as PNG and PDF, and its caption as .txt: of a cube one variable; of a forecast what was observed, what was
-        forecast and the difference, or, where that day is not observed (yet), the forecast and its spread
+Writes  a figure for a paper as PNG and PDF, and its caption as .txt: of a cube one
+        variable; of a forecast what was observed, what was forecast and the
+        difference, or, where that day is not observed (yet), forecast and spread
 
-Run     python utils/drawmap.py data/twin/twin_smap_l4_v1.nc --variable precipitation --day 2020-07-01
-        python utils/drawmap.py results/finetune-SMAPtest/convlstm/twin/lead3/forecast.nc --day 2020-07-01
-        python utils/drawmap.py forecast.nc --variable spread --lead 7 --output spread.png
+Run     python utils/drawmap.py smap.nc --variable precipitation --day 2020-07-01
+        python utils/drawmap.py results/SMAPtest/lstm/twin/lead3/forecast.nc
+        python utils/drawmap.py forecast.nc --variable spread --lead 7
 
 Expect  three seconds
 """
@@ -36,6 +37,7 @@ def main(settings):
     import numpy as np
 
     from data_processing.errors import UserError
+    from data_processing.terminal import print_result
     from utils.captions import Data, lead_text
     from utils.draw_run import draw_fields, draw_map
     from utils.read_maps import find_day, open_maps
@@ -55,7 +57,7 @@ def main(settings):
     else:
         draw_fields(output, fields={name: values for name, values in fields.items() if np.isfinite(values).any()}, labels=maps.labels,
                     **about)
-    print(f"{title}\n{output}\nbeside it {output.with_suffix('.pdf').name} and the caption, {output.with_suffix('.txt').name}")
+    print_result(f"{title}\n-> {output}\nbeside it {output.with_suffix('.pdf').name} and the caption, {output.with_suffix('.txt').name}")
 
 
 def output_path(asked, maps, day):

@@ -1,8 +1,8 @@
 """How every figure looks and is saved: sizes of a paper, fonts, colours of forecasters, maps with coast lines.
 
-A figure is saved under one name as PNG, as PDF (text as TrueType fonts, maps and clouds of points as pictures) and as its caption. H latitudes, W longitudes:
-cell centres in degrees, evenly spaced or not, ascending or descending, also across the antimeridian. NaN (sea, gap) stays blank.
-Coast lines are Natural Earth's (public domain), read from the files in `utils/natural_earth`.
+A figure is saved under one name as PNG, as PDF (text as TrueType fonts, maps and clouds of points as pictures) and as its caption.
+H latitudes, W longitudes: cell centres in degrees, evenly spaced or not, ascending or descending, also across the antimeridian. NaN
+(sea, gap) stays blank. Coast lines are Natural Earth's (public domain), read from the files in `utils/natural_earth`.
 """
 
 import functools
@@ -80,6 +80,7 @@ def look_of(forecaster):
 
 class Frame(NamedTuple):
     """Where the cells of a map lie in its projection (degrees, x counted from `central_longitude`)."""
+
     central_longitude: float
     columns: np.ndarray      # int [W], order of the columns from west to east
     x_edges: np.ndarray      # float [W + 1]

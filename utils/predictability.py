@@ -2,12 +2,12 @@
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from data_processing.arrays import WORTH_TELLING, Observed, pieces, release, scratch_array
 from data_processing.cube import land_mask
 from data_processing.errors import UserError
 from data_processing.splits import split_days
+from data_processing.terminal import progress_bar
 from utils.baselines import cell_mean, climatology, damped_persistence, damping_factor, persistence
 from utils.evaluation import MINIMUM_CELL_VALUES, cell_moments, pooled_scores
 from utils.where_it_helps import cell_r2
@@ -78,8 +78,7 @@ def baseline_scores(carried, age, time, lead_times, test_from=None, test_days=No
         release(carried, age)
     rows, rmse, r2 = [], {}, {}
     memory = np.full(carried.shape[1:], np.inf)
-    for lead_time, split in tqdm(splits.items(), desc="baselines", unit="lead time", leave=False, delay=WORTH_TELLING,
-                                 dynamic_ncols=True):
+    for lead_time, split in progress_bar(splits.items(), desc="baselines", unit="lead time", leave=False, delay=WORTH_TELLING):
         history = split.history_days
         land = land_mask(age, history)
         mean = cell_mean(observed, history)

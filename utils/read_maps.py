@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from data_processing.cube import QUANTITIES, UNITS, VARIABLES, cube_days, cube_variables, first_line, open_cube
+from data_processing.cube import QUANTITIES, UNITS, cube_days, cube_variables, first_line, open_cube
 from data_processing.errors import UserError
 from data_processing.files import check_netcdf
 from data_processing.splits import parse_date
