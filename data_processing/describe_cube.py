@@ -1,17 +1,17 @@
-"""Look at your own data first: what a cube holds, and how hard it is to forecast, before anything is trained.
+"""Look at your own data first: what a cube holds and how hard it is to forecast.
 
-Reads   a daily cube; all but soil moisture may lack; by default the synthetic twin
+Reads   a daily cube; all but soil moisture may lack; default the synthetic twin
         of SMAP L4
 
 Writes  <cube>_description.png, .pdf and .txt (its caption): one page with holes,
-        seasons, memory and what forecasts score that need no network, by lead time;
+        seasons, memory, and what forecasts score that need no network;
         <cube>_description.csv: the same as a table
 
 Run     python data_processing/describe_cube.py --cube smap.nc
-        python data_processing/describe_cube.py --test-from 2020-01-01 --output report
+        python data_processing/describe_cube.py --test-from 2020-01-01
 
-Expect  half a minute for the twin (52 x 65 cells, 2,103 days); memory for some maps
-        and blocks of days, whatever the size
+Expect  half a minute for the twin (52 x 65 cells, 2,103 days); memory for some
+        maps and blocks of days, whatever the size
 """
 import sys
 from dataclasses import dataclass

@@ -2,9 +2,9 @@
 
 Reads   a cube (one NetCDF file, see README), or the forecast.nc of a run or of forecast.py
 
-Writes  a figure for a paper as PNG and PDF, and its caption as .txt: of a cube one
-        variable; of a forecast what was observed, what was forecast and the
-        difference, or, where that day is not observed (yet), forecast and spread
+Writes  a figure for a paper as PNG and PDF, and its caption as .txt: of a cube
+        one variable; of a forecast what was observed, what was forecast and the
+        difference or, where that day is not observed, forecast and spread
 
 Run     python utils/drawmap.py smap.nc --variable precipitation --day 2020-07-01
         python utils/drawmap.py results/SMAPtest/lstm/twin/lead3/forecast.nc
