@@ -3,7 +3,7 @@
 Reads   a finished run of any of the three folders, its cube and its model.pt; by default the fine-tuned ConvLSTM of the synthetic
         twin, which is made where it does not exist
 
-Writes  factor_importance.csv and factor_importance.png into the run's folder
+Writes  factor_importance.csv, .png, .pdf and .txt (caption) into the run's folder
 
 Run     python finetune-SMAPtest/factor_importance.py
         python finetune-SMAPtest/factor_importance.py --run results/SMAPtest/lstm/smap/lead7 --drop-one
@@ -32,6 +32,7 @@ class Settings:
 
 
 def main(settings):
+    from utils.captions import data_of_run
     from utils.draw_factors import draw_factors
     from utils.factors import drop_one_rows, open_run, permutation_rows, write_factors
     from utils.fan_out import make_on_workers
@@ -47,7 +48,7 @@ def main(settings):
     if settings.drop_one:
         rows += drop_one_rows(run, settings.scheduler)
     write_factors(folder / "factor_importance.csv", rows)
-    draw_factors(folder / "factor_importance.png", rows, run.title)
+    draw_factors(folder / "factor_importance.png", rows, run.title, data_of_run(folder))
     print(f"factor_importance.csv, factor_importance.png: {folder}", flush=True)
 
 

@@ -8,7 +8,7 @@ Reads   one or more run folders of any of the three experiments (model.pt, valid
 
 Writes  results/finetune-SMAPtest/forecast/<name>/<last input day>/
             forecast.nc             forecast, spread and 90 % interval, CF NetCDF
-            map_lead<days>.png      last observation, forecast, change, spread
+            map_lead<days>.png      last observation, forecast, change, spread; beside it .pdf and .txt, the caption
             points.csv              --points and --boxes: forecast, spread, interval, last observation and its day
         results/finetune-SMAPtest/forecast/<name>/since-<day>/, with --since: the same for every day from that one on (maps of
         the last one), and metrics.csv, the scores of all forecasts whose day is observed by now
@@ -134,7 +134,7 @@ def write_results(folder, found, record, init_time, places, label, members):
     for lead, lead_time in enumerate(record.lead_times):
         draw_forecast(folder / f"map_lead{lead_time}.png", last=last, forecast=found.forecast[-1, lead],
                       spread=found.spread[-1, lead], **place, last_days=last_days, valid_day=str(init_time[-1] + lead_time),
-                      title=f"{label}: {lead_text((lead_time,))} ahead, from {init_time[-1]}")
+                      title=f"{label}: {lead_text((lead_time,))} ahead, from {init_time[-1]}", product=label.partition(", ")[2])
 
 
 def write_scores(folder, names, found, record, init_time, model):

@@ -3,7 +3,7 @@
 Reads   a daily cube and a source cube; by default the synthetic twin of both; the runs of SMAPtest and finetune-SMAPtest with the
         last n days before train_until, each of which is made where it does not exist: an interrupted study goes on
 
-Writes  results/finetune-SMAPtest/learning_curve/<name>/: learning_curve.csv, learning_curve.md, learning_curve.png
+Writes  results/finetune-SMAPtest/learning_curve/<name>/: learning_curve.csv, .md, .png, .pdf and .txt (caption)
 
 Run     python finetune-SMAPtest/learning_curve.py --quick
         python finetune-SMAPtest/learning_curve.py --cube smap.nc --source-cube twin --train-until 2016-03-31
@@ -46,6 +46,7 @@ class Settings:
 
 def main(settings):
     from data_processing.coming_weather import kind_of
+    from utils.captions import data_of_run
     from utils.draw_learning import draw_learning_curve
     from utils.learning import make_learning_runs, score_learning_runs, write_learning_curve
     from utils.runs import find_cube
@@ -58,7 +59,7 @@ def main(settings):
     runs = make_learning_runs(settings, name)
     rows, title = score_learning_runs(settings, runs)
     write_learning_curve(folder, rows, title)
-    draw_learning_curve(folder / "learning_curve.png", rows, title)
+    draw_learning_curve(folder / "learning_curve.png", rows, title, data_of_run(runs[0].folder))
     print(f"table and figure: {folder}", flush=True)
 
 

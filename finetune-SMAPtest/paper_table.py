@@ -4,7 +4,7 @@ Reads   a daily cube and a source cube; by default the synthetic twin of both; t
         made where it does not exist: an interrupted study goes on where it was
 
 Writes  results/finetune-SMAPtest/paper_table/<name>/: table.csv, table.md, table.tex, gain_by_region.csv, and
-        scatter.png, gain.png, gain_by_region.png, skill.png, lead.png
+        scatter, gain, gain_by_region, skill and lead, each as .png and .pdf with its caption as .txt
 
 Run     python finetune-SMAPtest/paper_table.py --quick
         python finetune-SMAPtest/paper_table.py --lead-times 1 3 5 7 --forms convlstm-local --coming-weather twin
@@ -49,6 +49,7 @@ class Settings:
 
 def main(settings):
     from data_processing.coming_weather import kind_of
+    from utils.captions import data_of_run
     from utils.draw_lead import draw_errors_against_lead
     from utils.draw_table import draw_gain, draw_gain_by_region, draw_scatters, draw_skill
     from utils.gain_by_region import gain_rows, write_gain_by_region
@@ -64,15 +65,17 @@ def main(settings):
     lead_times = sorted({lead_time for run in runs for lead_time in run.lead_times})
     rows, title = collect_rows(runs, lead_times)
     print_table(rows, title)
-    draw_scatters(folder / "scatter.png", runs, lead_times, title)
-    draw_gain(folder / "gain.png", runs, lead_times, title)
+    data = data_of_run(next(run.folder for run in runs if run.folder is not None))
+    draw_scatters(folder / "scatter.png", runs, lead_times, title, data)
+    draw_gain(folder / "gain.png", runs, lead_times, title, data)
     gains = gain_rows(runs, settings.regions)
     if gains:
         write_gain_by_region(folder, gains)
-        draw_gain_by_region(folder / "gain_by_region.png", gains, title)
-    draw_skill(folder / "skill.png", rows, title)
+        draw_gain_by_region(folder / "gain_by_region.png", gains, title, data)
+    draw_skill(folder / "skill.png", rows, title, data)
     if len(lead_times) > 1:
-        draw_errors_against_lead(folder / "lead.png", lead_lines(runs, rows), f"Error against lead time, {title}")
+        draw_errors_against_lead(folder / "lead.png", lead_lines(runs, rows), f"Error against lead time, {title}", data,
+                                 min(row["n"] for row in rows if "n" in row))
     write_tables(folder, rows, title)
     print(f"tables and figures: {folder}", flush=True)
 

@@ -68,8 +68,8 @@ def real_cube():
 @pytest.fixture
 def coarse_figures(monkeypatch):
     """Figures at a quarter of their resolution, for tests that run whole scripts in this process."""
-    from utils import drawmap
-    monkeypatch.setattr(drawmap, "DOTS_PER_INCH", drawmap.DOTS_PER_INCH // 4)
+    from utils import figures
+    monkeypatch.setattr(figures, "DOTS_PER_INCH", figures.DOTS_PER_INCH // 4)
 
 
 @dataclass(frozen=True)

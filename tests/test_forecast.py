@@ -17,7 +17,7 @@ from data_processing.splits import split_cube
 from tests.conftest import ROOT, Experiment, day_axis, weather_values
 from tests.test_coming_weather import write_weather
 from tests.test_scripts import call, read_csv
-from utils import draw_forecast, drawmap, forecasting
+from utils import draw_forecast, figures, forecasting
 from utils.models.forms import FORMS
 from utils.models.settings import complete
 from utils.places import cell_at, read_places
@@ -36,7 +36,7 @@ NEAR = {"rtol": 0, "atol": 2e-6}  # float32 rounding of a forecast
 def coarse():
     """Figures at a quarter of their resolution."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drawmap, "DOTS_PER_INCH", drawmap.DOTS_PER_INCH // 4)
+        patch.setattr(figures, "DOTS_PER_INCH", figures.DOTS_PER_INCH // 4)
         yield
 
 

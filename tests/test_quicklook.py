@@ -8,7 +8,7 @@ from matplotlib.collections import QuadMesh
 
 from data_processing.cube import UNITS, VARIABLES, cube_variables, new_cube, open_cube, summarize
 from data_processing.errors import UserError
-from utils.drawmap import quicklook_figure
+from utils.draw_run import quicklook_figure
 from utils.quicklook import show_cube
 
 
@@ -54,7 +54,7 @@ def test_the_figure_shows_the_means_the_series_and_the_gaps(small_cube):
     summaries = summarize(cube)[1]
     figure = quicklook_figure(summaries=summaries, units=UNITS, time=cube["time"].values, lat=cube["lat"].values,
                               lon=cube["lon"].values, title="small")
-    titles = [axes.get_title() or axes.get_title(loc="left") for axes in figure.axes]
+    titles = [(axes.get_title() or axes.get_title(loc="left"))[4:] for axes in figure.axes]  # behind the panel's letter
     for name, unit in zip(VARIABLES, ("mm d⁻¹", "m³ m⁻³", "K")):
         panel = figure.axes[titles.index(f"mean {name.replace('_', ' ')}")]
         drawn = next(drawn for drawn in panel.collections if isinstance(drawn, QuadMesh)).get_array()
@@ -74,7 +74,7 @@ def test_a_partial_cube_is_shown_and_what_lacks_is_said(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "days      40, 2015-04-01 to 2015-05-10, 1 of them without any value" in text
     assert "note: the cube lacks soil_moisture, soil_temperature; the experiments need all of" in text
-    assert matplotlib.image.imread(tmp_path / "quicklook.png").shape[1] == 724  # 61 mm at 300 dots per inch
+    assert matplotlib.image.imread(tmp_path / "quicklook.png").shape[1] == 1062  # 90 mm at 300 dots per inch
     with pytest.raises(UserError, match="lacks soil_moisture, soil_temperature"):
         open_cube(path)
 

@@ -308,8 +308,8 @@ def test_browser_shows_sorts_and_filters_the_runs(page, tmp_path):
 
 
 def test_browser_reads_the_values_of_a_script_whatever_its_name(page, tmp_path, monkeypatch):
-    from utils import drawmap
-    monkeypatch.setattr(drawmap, "DOTS_PER_INCH", 40)
+    from utils import figures
+    monkeypatch.setattr(figures, "DOTS_PER_INCH", 40)
     cube = tmp_path / "target.nc"
     write_cube(cube, weather_values(400, 4, 5, 2), day_axis("2015-01-01", 400), 30.0 + np.arange(4), 100.0 + np.arange(5),
                {"title": "test cube", "source": "tests"})

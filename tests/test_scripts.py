@@ -23,8 +23,9 @@ from utils.evaluation import METRIC_COLUMNS
 
 pytestmark = pytest.mark.usefixtures("coarse_figures")
 FILES = {"settings.json", "splits.csv", "training_log.csv", "model.pt", "checkpoint.pt", "forecast.nc", "metrics.csv",
-         "cell_metrics.nc", "daily_scores.csv", "validation.nc", "regions.csv", "regions.png", "events.csv", "events.png",
-         "spectrum.csv", "spectrum.png", "ensemble.csv", "ensemble.png", "map.png", "scatter.png", "skill_map.png", "series.png"}
+         "cell_metrics.nc", "daily_scores.csv", "validation.nc", "regions.csv", "events.csv", "spectrum.csv", "ensemble.csv",
+         *(f"{figure}.{kind}" for figure in ("regions", "events", "spectrum", "ensemble", "map", "scatter", "skill_map", "series")
+           for kind in ("png", "pdf", "txt"))}
 BASELINES = ["persistence", "damped_persistence", "climatology", "water_balance"]
 QUICK = {"epochs": 1, "hidden": (4,)}
 

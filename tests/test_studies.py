@@ -60,8 +60,9 @@ def test_paper_table_holds_every_form_and_what_transfer_is_worth(source, target,
                 "lead_times": (3, 5), "forms": ("lstm-local", "cnn-dense")}
     call("finetune-SMAPtest/paper_table.py", **settings)
     folder = tmp_path / "results/finetune-SMAPtest/paper_table/target-quick"
-    assert {path.name for path in folder.glob("[!.]*")} == {"table.csv", "table.md", "table.tex", "scatter.png", "gain.png",
-                                                        "skill.png", "gain_by_region.csv", "gain_by_region.png"}
+    assert {path.name for path in folder.glob("[!.]*")} == {
+        "table.csv", "table.md", "table.tex", "gain_by_region.csv",
+        *(f"{figure}.{kind}" for figure in ("scatter", "gain", "skill", "gain_by_region") for kind in ("png", "pdf", "txt"))}
     rows = {(row["form"], row["training"], row["lead_time"]): row for row in read_csv(folder / "table.csv")}
     assert {key[2] for key in rows} == {"3"}  # the quick form stops at the first lead time
     scratch, transferred = (rows["lstm-local", training, "3"] for training in ("scratch", "transferred"))
@@ -111,7 +112,7 @@ def test_error_against_lead_has_one_line_for_each_forecaster(tmp_path):
         ("cnn-local", "scratch"): 0.05, ("lstm-local", "transferred"): 0.04, ("lstm-local", "with forecast"): 0.03,
         ("persistence", ""): 0.06, ("ceiling", ""): 0.035}.items() for lead in (1, 3)]
     run = tables.StudyRun("lstm-local", "with forecast", (1, 3), tmp_path, 1)
-    lines = {kind: (label, errors) for kind, label, errors in tables.lead_lines([run], rows)}
+    lines = {kind: (label, errors) for kind, label, errors, _ in tables.lead_lines([run], rows)}
     assert set(lines) == {"persistence", "ceiling", "blind", "with forecast", "bound"}
     assert lines["blind"][0] == "lstm-local, blind" and lines["blind"][1] == pytest.approx({1: 0.05, 3: 0.07})
     assert lines["with forecast"][1] == pytest.approx({1: 0.04, 3: 0.06})

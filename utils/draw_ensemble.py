@@ -4,16 +4,27 @@ import numpy as np
 from scipy.special import ndtr
 
 from data_processing.arrays import pieces
-from utils.drawmap import (DOUBLE_COLUMN, FORECAST_COLOUR, PAPER_STYLE, new_figure, place_axes, save_figure, wrap_title,
-                           write_title)
+from utils.captions import caption_of
 from utils.ensembles import SPREAD_BINS
+from utils.figures import (
+    COLUMN_AND_HALF,
+    PAGE,
+    PAPER_STYLE,
+    look_of,
+    new_figure,
+    panel_title,
+    place_axes,
+    save_figure,
+    wrap_title,
+    write_title,
+)
 
 CHANCES = np.linspace(0.1, 0.95, 18)
 CLASSES = 100_000  # of the predicted spread, much finer than the bins that are drawn
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def draw_ensemble(path, *, observed, forecast, spread, counts, title):
+def draw_ensemble(path, *, observed, forecast, spread, counts, title, data=None):
     """Error against predicted spread, coverage of the intervals, rank histogram of the members.
 
     Parameters
@@ -23,32 +34,45 @@ def draw_ensemble(path, *, observed, forecast, spread, counts, title):
         m3 m-3
     counts : int [M + 1], or None for a single member
     title : str
+        Begins with the name of the forecaster.
+    data : utils.captions.Data, optional
     """
+    colour = look_of(title.split(",")[0]).colour
     x, y = errors_by_spread(observed, forecast, spread)
     panels = 2 if counts is None else 3
-    side, left, gap, bottom = 42.0, 14.0, 15.0, 11.0
-    lines = wrap_title(f"Reliability, {title}", left + panels * (side + gap) - 8)
-    figure = new_figure(min(DOUBLE_COLUMN, left + panels * (side + gap) - 8), bottom + side + 6 + 4 * len(lines))
+    width = COLUMN_AND_HALF if panels == 2 else PAGE
+    left, gap, bottom = 14.0, 17.0, 11.0
+    side = (width - left - 4 + gap) / panels - gap
+    lines = wrap_title(f"Reliability, {title}", width)
+    figure = new_figure(width, bottom + side + 7 + 4 * len(lines))
 
     axes = place_axes(figure, left, bottom, side, side)
     highest = 1.1 * max(*x, *y)
     axes.plot([0, highest], [0, highest], color="black", linestyle="--", linewidth=0.7)
-    axes.plot(x, y, marker="o", markersize=3.5, color=FORECAST_COLOUR)
+    axes.plot(x, y, marker="o", markersize=3.5, color=colour)
+    axes.set_title(panel_title(0, "spread and error"), loc="left")
     axes.set(xlim=(0, highest), ylim=(0, highest), xlabel="predicted spread (m³ m⁻³)", ylabel="RMSE (m³ m⁻³)")
 
     axes = place_axes(figure, left + side + gap, bottom, side, side)
     held = shares_held(observed, forecast, spread)
     axes.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=0.7)
-    axes.plot(CHANCES, held, marker="o", markersize=2.5, color=FORECAST_COLOUR)
+    axes.plot(CHANCES, held, marker="o", markersize=2.5, color=colour)
+    axes.set_title(panel_title(1, "coverage of intervals"), loc="left")
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted share in the interval", ylabel="observed share")
 
     if counts is not None:
         axes = place_axes(figure, left + 2 * (side + gap), bottom, side, side)
-        axes.bar(np.arange(len(counts)), counts / counts.sum(), color=FORECAST_COLOUR, width=0.9)
+        axes.bar(np.arange(len(counts)), counts / counts.sum(), color=colour, width=0.9)
+        axes.set_title(panel_title(2, "rank histogram"), loc="left")
         axes.axhline(1 / len(counts), color="black", linestyle="--", linewidth=0.7)
         axes.set(xlabel="rank among the members", ylabel="share", xticks=range(len(counts)))
     write_title(figure, lines)
-    save_figure(path, figure)
+    shows = ("Reliability of the forecast's spread. (a) RMSE against predicted spread, in bins of equally many values; dashed: 1:1. "
+             "(b) Share of the observations inside the central interval of each predicted share; dashed: 1:1.")
+    if counts is not None:
+        shows += " (c) Rank of the observation among the members; dashed: all ranks alike."
+    n = sum(len(error) for error, _ in errors_and_widths(observed, forecast, spread))
+    save_figure(path, figure, caption_of(shows, title, data, n))
 
 
 def errors_and_widths(observed, forecast, spread):

@@ -2,13 +2,28 @@
 import matplotlib
 import numpy as np
 
-from utils.draw_table import PALETTE
-from utils.drawmap import DOUBLE_COLUMN, PAPER_STYLE, place_axes, new_figure, save_figure, wrap_title, write_title
-from utils.runs import lead_text
+from utils.captions import caption_of, lead_text
+from utils.figures import (
+    BLUE,
+    GREEN,
+    PAGE,
+    PAPER_STYLE,
+    PURPLE,
+    SKY_BLUE,
+    VERMILLION,
+    new_figure,
+    panel_title,
+    place_axes,
+    save_figure,
+    wrap_title,
+    write_title,
+)
+
+PART_COLOURS = {"DJF": BLUE, "MAM": GREEN, "JJA": VERMILLION, "SON": PURPLE, "dry half": "0.6", "wet half": SKY_BLUE}
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def draw_factors(path, rows, title):
+def draw_factors(path, rows, title, data=None):
     """Growth of the MSE without each input: by lead time on the left, by season and wetness on the right.
 
     Parameters
@@ -17,12 +32,13 @@ def draw_factors(path, rows, title):
     rows : list of dict
         From `utils.factors.permutation_rows` and `drop_one_rows`.
     title : str
+    data : utils.captions.Data, optional
     """
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    lines = wrap_title(f"What the forecast rests on, {title}", DOUBLE_COLUMN)
+    lines = wrap_title(f"What the forecast rests on, {title}", PAGE)
     left, gap, bottom, height = 30.0, 8.0, 16.0, 46.0
-    width = (DOUBLE_COLUMN - left - gap - 4) / 2
-    figure = new_figure(DOUBLE_COLUMN, len(methods) * (height + bottom + 6) + 4 * len(lines))
+    width = (PAGE - left - gap - 4) / 2
+    figure = new_figure(PAGE, len(methods) * (height + bottom + 6) + 4 * len(lines))
     longest = max(row["lead_time"] for row in rows)
     for panel, method in enumerate(methods):
         own = [row for row in rows if row["method"] == method]
@@ -39,13 +55,17 @@ def draw_factors(path, rows, title):
             for number, (label, values) in enumerate(series.items()):
                 places = np.arange(len(inputs))[::-1] + 0.4 - (number + 0.5) * thick
                 axes.barh(places, [100 * values.get(name, np.nan) for name in inputs], height=thick, label=label,
-                          color=PALETTE[number % len(PALETTE)])
+                          color=PART_COLOURS.get(label, matplotlib.colormaps["cividis"](0.1 + 0.8 * number / max(len(series) - 1, 1))))
             axes.axvline(0, color="0.3", linewidth=0.6)
             axes.set_xscale("symlog", linthresh=10)
             axes.set_yticks(range(len(inputs)), [name.replace("_", " ") for name in inputs[::-1]] if column == 0 else [])
             axes.set(xlabel="growth of the MSE (%)",
-                     title=f"{method}, " + ("by lead time" if column == 0 else lead_text((longest,))))
+                     title=panel_title(2 * panel + column, f"{method}, " + ("by lead time" if column == 0 else lead_text((longest,)))))
+            axes.xaxis.set_major_formatter("{x:g}")  # exponents would be too small to read
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=len(series), handlelength=0.9,
                         handletextpad=0.4, columnspacing=0.8)
     write_title(figure, lines)
-    save_figure(path, figure)
+    save_figure(path, figure, caption_of(
+        "Growth of the mean square error when the network is robbed of one input (permutation: the input is exchanged for that of "
+        "other days; drop one: the network is trained again without it), linear below 10 %, logarithmic above. Left: by lead time; "
+        "right: by season and wetness, at the longest one.", title, data))

@@ -1,17 +1,17 @@
-"""The figure of a forecast: last observation, forecast, change and spread, a PNG file drawn offline."""
+"""The figure of a forecast: last observation, forecast, change and spread, PNG and PDF, drawn offline."""
 import matplotlib
 import numpy as np
 from matplotlib.colors import ListedColormap, Normalize
 
-from utils.drawmap import (DIFFERENCE_COLOURS, DOUBLE_COLUMN, GAP_COLOUR, PAPER_STYLE, SOIL_MOISTURE_COLOURS, _extension, _padded,
-                           colour_bar, draw_cells, map_axes, map_frame, new_figure, panel_ratio, save_figure,
-                           wrap_title, write_title)
+from utils.captions import Data, caption_of
+from utils.figures import (DIFFERENCE_COLOURS, GAP_COLOUR, PAGE, PAPER_STYLE, SOIL_MOISTURE_COLOURS, colour_bar, draw_cells, extension,
+                           map_axes, map_frame, new_figure, padded, panel_ratio, save_figure, wrap_title, write_title)
 
 SPREAD_COLOURS = ListedColormap(matplotlib.colormaps["magma_r"](np.linspace(0.06, 0.92, 256)), "spread")
 LEFT, RIGHT, BETWEEN, BELOW, PANEL_TITLE = 11.0, 3.0, 7.0, 18.0, 6.0  # mm
 
 
-def draw_forecast(path, *, last, forecast, spread, lat, lon, title, last_days, valid_day):
+def draw_forecast(path, *, last, forecast, spread, lat, lon, title, last_days, valid_day, product):
     """Draw a forecast beside the last observation.
 
     Parameters
@@ -29,9 +29,15 @@ def draw_forecast(path, *, last, forecast, spread, lat, lon, title, last_days, v
         Day or days of the last observation.
     valid_day : str
         Day that is forecast.
+    product : str
+        Title of the cube, for the caption.
     """
-    save_figure(path, forecast_figure(last=last, forecast=forecast, spread=spread, lat=lat, lon=lon, title=title,
-                                      last_days=last_days, valid_day=valid_day))
+    shows = (f"(a) Last observed soil moisture, {last_days}. (b) Forecast of {valid_day}. (c) Change, forecast - last observed. "
+             "(d) Spread of the forecast, one standard deviation, where it is known. All in m3 m-3.")
+    figure = forecast_figure(last=last, forecast=forecast, spread=spread, lat=lat, lon=lon, title=title, last_days=last_days,
+                             valid_day=valid_day)
+    day = np.datetime64(valid_day)
+    save_figure(path, figure, caption_of(shows, title, Data(product, day, day), np.count_nonzero(np.isfinite(forecast)), "cells"))
 
 
 @matplotlib.rc_context(PAPER_STYLE)
@@ -48,11 +54,11 @@ def forecast_figure(*, last, forecast, spread, lat, lon, title, last_days, valid
         panels.append(("(d) spread of the forecast (1 standard deviation)", spread, SPREAD_COLOURS,
                        Normalize(*_range(spread, 1, 99)), "spread (m³ m⁻³)"))
     frame = map_frame(lat, lon)
-    width = (DOUBLE_COLUMN - LEFT - RIGHT - BETWEEN) / 2
+    width = (PAGE - LEFT - RIGHT - BETWEEN) / 2
     height = width / panel_ratio(frame)
-    title_lines = wrap_title(title, DOUBLE_COLUMN)
+    title_lines = wrap_title(title, PAGE)
     row = height + PANEL_TITLE + BELOW
-    figure = new_figure(DOUBLE_COLUMN, 2 * row + 2.0 + 4.0 * len(title_lines))
+    figure = new_figure(PAGE, 2 * row + 2.0 + 4.0 * len(title_lines))
     places = [(LEFT + number % 2 * (width + BETWEEN), BELOW + (1 - number // 2) * row) for number in range(len(panels))]
     axes_of = [map_axes(figure, frame, *place, width, height, label_latitudes=number % 2 == 0)
                for number, place in enumerate(places)]
@@ -60,7 +66,7 @@ def forecast_figure(*, last, forecast, spread, lat, lon, title, last_days, valid
         mesh = draw_cells(axes, frame, values, colours, norm)
         axes.set_title(name)
         drawn = np.stack([last, forecast]) if norm is soil_moisture else values
-        colour_bar(figure, mesh, x + 0.1 * width, y - 8.5, 0.8 * width, label, _extension(drawn, norm))
+        colour_bar(figure, mesh, x + 0.1 * width, y - 8.5, 0.8 * width, label, extension(drawn, norm))
     if gaps.any():
         for axes in (axes_of[0], axes_of[2]):
             draw_cells(axes, frame, np.where(gaps, 0, np.nan), ListedColormap([GAP_COLOUR]), Normalize(0, 1))
@@ -71,4 +77,4 @@ def forecast_figure(*, last, forecast, spread, lat, lon, title, last_days, valid
 def _range(values, low, high):
     """Percentiles of what is known, apart."""
     known = values[np.isfinite(values)]
-    return _padded(*(np.percentile(known, [low, high]) if known.size else (0.0, 0.0)))
+    return padded(*(np.percentile(known, [low, high]) if known.size else (0.0, 0.0)))

@@ -2,12 +2,10 @@
 import matplotlib
 import numpy as np
 
-from utils.drawmap import PAPER_STYLE, SINGLE_COLUMN, new_figure, place_axes, save_figure, wrap_title, write_title
+from utils.captions import caption_of
+from utils.figures import COLUMN_AND_HALF, LOOKS, PAPER_STYLE, new_figure, place_axes, save_figure, wrap_title, write_title
 
-# Colour (Okabe and Ito's palette, safe for colour-blind readers), line and marker of each kind of forecaster.
-LINES = {"persistence": ("0.55", "-", ""), "damped_persistence": ("#E69F00", "--", ""), "water_balance": ("#56B4E9", "--", ""),
-         "blind": ("#0072B2", "-", "o"), "with forecast": ("#009E73", "-", "D"), "bound": ("#CC79A7", ":", "^"),
-         "ceiling": ("black", ":", "")}
+NETWORKS = "blind", "with forecast", "bound"  # their lines have markers
 LABELS = {"persistence": "persistence", "damped_persistence": "damped persistence", "water_balance": "water balance",
           "blind": "{}, blind", "with forecast": "{},\nwith a weather forecast",
           "bound": "{},\nobserved weather (upper bound)", "ceiling": "ceiling of blind forecasts"}
@@ -15,34 +13,44 @@ SPACE = 4.4  # of the axis' height, in per cent, that a label takes
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def draw_errors_against_lead(path, lines, title):
+def draw_errors_against_lead(path, lines, title, data=None, n=None):
     """RMSE by lead time, one line per forecaster, named at its right end.
 
     Parameters
     ----------
     path : Path
-    lines : list of (str, str, dict)
-        Kind (a key of LINES), label (LABELS), and RMSE in m3 m-3 by lead time in days.
+    lines : list of (str, str, dict, dict)
+        Kind (a key of LABELS), label, RMSE in m3 m-3 by lead time in days, and by lead time the ends of its 95 % interval, where they
+        are known.
     title : str
+    data : utils.captions.Data, optional
+    n : int, optional
+        Values behind a point.
     """
-    heads = wrap_title(title, 1.5 * SINGLE_COLUMN)
-    left, bottom, width, height = 14.0, 10.0, 74.0, 66.0
-    figure = new_figure(1.5 * SINGLE_COLUMN, bottom + height + 4 + 4 * len(heads))
+    heads = wrap_title(title, COLUMN_AND_HALF)
+    left, bottom, width, height = 14.0, 10.0, 79.0, 66.0
+    figure = new_figure(COLUMN_AND_HALF, bottom + height + 4 + 4 * len(heads))
     axes = place_axes(figure, left, bottom, width, height)
-    for kind, label, errors in lines:
-        colour, style, marker = LINES[kind]
-        axes.plot(list(errors), list(errors.values()), color=colour, linestyle=style, marker=marker, markersize=3.5,
-                  linewidth=1.5 if marker else 1.0)
-    lead_times = sorted({lead_time for *_, errors in lines for lead_time in errors})
-    highest = max(max(errors.values()) for *_, errors in lines)
+    for kind, _, errors, band in lines:
+        look = LOOKS[kind]
+        axes.plot(list(errors), list(errors.values()), color=look.colour, linestyle=look.line, markersize=3.5,
+                  marker=look.marker if kind in NETWORKS else "", linewidth=1.5 if kind in NETWORKS else 1.0)
+        if band:
+            axes.fill_between(list(band), *np.transpose(list(band.values())), color=look.colour, alpha=0.15, linewidth=0)
+    lead_times = sorted({lead_time for _, _, errors, _ in lines for lead_time in errors})
+    highest = max(max([*errors.values(), *(high for _, high in band.values())]) for _, _, errors, band in lines)
     axes.set(xlim=(lead_times[0] - 0.2, lead_times[-1] + 0.2), ylim=(0, 1.05 * highest), xlabel="lead time (days)",
              ylabel="RMSE (m³ m⁻³)")
     axes.set_xticks(lead_times)
-    ends = [100 * list(errors.values())[-1] / (1.05 * highest) for *_, errors in lines]
-    for (kind, label, _), place in zip(lines, apart(np.array(ends), [SPACE * (1 + label.count("\n")) for _, label, _ in lines])):
-        axes.annotate(label, (1.02, place / 100), xycoords="axes fraction", color=LINES[kind][0], va="center")
+    ends = [100 * list(errors.values())[-1] / (1.05 * highest) for _, _, errors, _ in lines]
+    heights = [SPACE * (1 + label.count("\n")) for _, label, *_ in lines]
+    for (kind, label, *_), place in zip(lines, apart(np.array(ends), heights)):
+        axes.annotate(label, (1.02, place / 100), xycoords="axes fraction", color=LOOKS[kind].colour, va="center")
     write_title(figure, heads)
-    save_figure(path, figure)
+    banded = " Bands: 95 % intervals from a bootstrap over blocks of days." if any(band for *_, band in lines) else ""
+    save_figure(path, figure, caption_of(
+        "Root mean square error of every forecaster by lead time, all scored on the same values of all land cells and test days."
+        f"{banded}", title, data, n, "values at each lead time"))
 
 
 def apart(places, heights):

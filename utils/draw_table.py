@@ -5,13 +5,36 @@ import xarray as xr
 from matplotlib.colors import LogNorm, Normalize
 
 from data_processing.arrays import in_turn, pieces, scratch_array
-from utils.drawmap import (DOUBLE_COLUMN, FORECAST_COLOUR, PAPER_STYLE, REFERENCE_COLOUR, SKILL_COLOURS, place_axes,
-                           colour_bar, draw_cells, draw_density, map_axes, map_frame, new_figure, pair_line, panel_ratio,
-                           save_figure, wrap_title, write_title)
-from utils.runs import lead_text
+from utils.captions import caption_of, lead_text
+from utils.draw_run import draw_density, pair_line
+from utils.figures import (
+    BLUE,
+    COLUMN,
+    COLUMN_AND_HALF,
+    GREEN,
+    LOOKS,
+    PAGE,
+    PAPER_STYLE,
+    PURPLE,
+    SKILL_COLOURS,
+    TOLD,
+    VERMILLION,
+    colour_bar,
+    draw_cells,
+    map_axes,
+    map_frame,
+    new_figure,
+    panel_ratio,
+    panel_title,
+    place_axes,
+    save_figure,
+    wrap_title,
+    write_title,
+)
 
-# Okabe and Ito's palette, safe for colour-blind readers, and two greys.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "0.3", "0.6")
+# Colour of each network and marker of each head, where networks are compared; full: ours, hollow: the paper's.
+NETWORK_COLOURS = {"convlstm": BLUE, "lstm": VERMILLION, "cnn": GREEN, "conv3d_lstm": PURPLE}
+HEAD_MARKERS = {"local": "o", "dense": "s", "conv": "D"}
 LARGEST_GAIN = 0.3  # of the colour scale
 LOWEST_SKILL = -0.5  # of the axis: where a form is worse, its number stands at the edge
 
@@ -30,13 +53,15 @@ def read_values(run, lead_time):
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def draw_scatters(path, runs, lead_times, title):
+def draw_scatters(path, runs, lead_times, title, data=None):
     """Density scatter of every form at every lead time, transferred where it can be, with the 1:1 line."""
     shown = best_trained(runs)
-    side, gap, left, bottom = 34.0, 5.0, 30.0, 12.0
-    lines = wrap_title(f"Forecast against observed soil moisture, {title}", left + len(lead_times) * (side + gap))
-    figure = new_figure(max(left + len(lead_times) * (side + gap) + 4, 100.0),
-                         bottom + len(shown) * (side + gap) + 6 + 4 * len(lines))
+    width = (COLUMN, COLUMN_AND_HALF, PAGE)[min(len(lead_times), 3) - 1]
+    gap, left, right, bottom = 7.0, 24.0, 21.0, 12.0
+    side = min(40.0, (width - left - right + gap) / len(lead_times) - gap)
+    lines = wrap_title(f"Forecast against observed soil moisture, {title}", width)
+    figure = new_figure(width, bottom + len(shown) * (side + gap) + 6 + 4 * len(lines))
+    norm, densities, drawn = LogNorm(vmin=1), [], 0
     top = bottom + len(shown) * (side + gap)
     first = next(iter(next(iter(shown.values())).values()))
     observed = read_values(first, first.lead_times[0])[1]
@@ -48,21 +73,30 @@ def draw_scatters(path, runs, lead_times, title):
             run = of_lead[lead_time]
             forecast, observed, *_ = read_values(run, lead_time)
             axes = place_axes(figure, left + column * (side + gap), top - (row + 1) * (side + gap) + gap, side, side)
-            draw_density(axes, observed, forecast, limits, 45, LogNorm())
+            densities.append(draw_density(axes, observed, forecast, limits, 45, norm))
             axes.plot(limits, limits, color="black", linestyle="--", linewidth=0.7)
             line = pair_line(observed, forecast)
+            drawn = max(drawn, line.n)
             axes.text(0.04, 0.96, f"RMSE {line.rmse:.4f}\nR² {line.r2:.3f}", transform=axes.transAxes, va="top")
             ticks = np.arange(0, limits[1] + 0.01, 0.1 if limits[1] < 0.5 else 0.2)
             axes.set(xlim=limits, ylim=limits, xticks=ticks, yticks=ticks)
-            axes.tick_params(labelleft=column == 0, labelbottom=row == len(shown) - 1)
-            if row == 0:
-                axes.set_title(f"{lead_text((lead_time,))} ahead")
-            if column == 0:
+            leftmost, lowest = lead_time == min(of_lead), not any(lead_time in each for each in list(shown.values())[row + 1:])
+            axes.tick_params(labelleft=leftmost, labelbottom=lowest)
+            axes.set_title(panel_title(len(densities) - 1, f"{lead_text((lead_time,))} ahead"), loc="left")
+            if leftmost:
                 axes.set_ylabel(f"{form}\n{run.training}\nforecast (m³ m⁻³)")
-            if row == len(shown) - 1:
+            if lowest:
                 axes.set_xlabel("observed (m³ m⁻³)")
+    norm.vmax = max(density.get_array().max() for density in densities)  # one range for all panels
+    bar = figure.colorbar(densities[0], cax=place_axes(figure, left + len(lead_times) * (side + gap) - gap + 2, bottom + gap, 2.5,
+                                                       top - bottom - gap))
+    bar.set_label("values per hexagon")
+    bar.ax.yaxis.set_major_formatter("{x:,.0f}")  # exponents would be too small to read
     write_title(figure, lines)
-    save_figure(path, figure)
+    save_figure(path, figure, caption_of(
+        "Forecast against observed surface soil moisture of all land cells and test days, a row for each network, a column for each "
+        "lead time; colour: number of values in a hexagon, one range for all panels; dashed: 1:1.", title, data, drawn,
+        "values in a panel"))
 
 
 def best_trained(runs):
@@ -76,7 +110,7 @@ def best_trained(runs):
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def draw_gain(path, runs, lead_times, title):
+def draw_gain(path, runs, lead_times, title, data=None):
     """Maps of 1 - MSE transferred / MSE from scratch; forms that cannot be transferred have none."""
     folders = {(run.form, run.training, lead): run for run in runs if run.folder is not None for lead in run.lead_times}
     forms = [form for form in dict.fromkeys(run.form for run in runs)
@@ -86,11 +120,11 @@ def draw_gain(path, runs, lead_times, title):
     first = next(run for run in runs if run.folder is not None)
     _, _, lat, lon = read_values(first, first.lead_times[0])
     frame = map_frame(lat, lon)
-    left, gap, bottom = 26.0, 4.0, 16.0
-    width = (DOUBLE_COLUMN - left - 4) / len(lead_times) - gap
+    left, gap, bottom = 20.0, 4.0, 19.0
+    width = (PAGE - left - 4) / len(lead_times) - gap
     height = width / panel_ratio(frame)
-    lines = wrap_title(f"Gain by transfer, {title}", DOUBLE_COLUMN)
-    figure = new_figure(DOUBLE_COLUMN, bottom + len(forms) * (height + 13) + 1 + 4 * len(lines))
+    lines = wrap_title(f"Gain by transfer, {title}", PAGE)
+    figure = new_figure(PAGE, bottom + len(forms) * (height + 13) + 1 + 4 * len(lines))
     for row, form in enumerate(forms):
         for column, lead_time in enumerate(lead_times):
             if (form, "transferred", lead_time) not in folders:
@@ -106,80 +140,90 @@ def draw_gain(path, runs, lead_times, title):
                              width, height, label_latitudes=column == 0)
             mesh = draw_cells(axes, frame, gain, SKILL_COLOURS, Normalize(-LARGEST_GAIN, LARGEST_GAIN))
             better = 100 * np.mean(gain[np.isfinite(gain)] > 0)
-            axes.set_title(f"{lead_text((lead_time,))}: gain {100 * (1 - errors[0].sum() / errors[1].sum()):+.1f} %\n"
-                           f"better in {better:.0f} % of cells")
+            axes.set_title(panel_title(row * len(lead_times) + column, f"{lead_text((lead_time,))}: gain "
+                                       f"{100 * (1 - errors[0].sum() / errors[1].sum()):+.1f} %\nbetter in {better:.0f} % of cells"))
             if column == 0:
-                figure.text(3.0 / DOUBLE_COLUMN, axes.get_position().y0 + axes.get_position().height / 2, form,
+                figure.text(3.0 / PAGE, axes.get_position().y0 + axes.get_position().height / 2, form,
                             rotation="vertical", ha="center", va="center")
-    colour_bar(figure, mesh, left + 20, 8.0, DOUBLE_COLUMN - left - 44, "1 − MSE transferred / MSE from scratch", "both")
+    colour_bar(figure, mesh, left + 20, 9.0, PAGE - left - 44, "1 − MSE transferred / MSE from scratch", "both")
     write_title(figure, lines)
-    save_figure(path, figure)
+    save_figure(path, figure, caption_of(
+        "What transfer gains in each cell over the test days, 1 − MSE transferred / MSE from scratch: blue where the pre-trained network "
+        "is better, red where it is worse, one range for all panels.", title, data, int(np.isfinite(gain).sum()), "cells"))
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def draw_gain_by_region(path, rows, title):
+def draw_gain_by_region(path, rows, title, data=None):
     """Gain by transfer of every form on every part of the record, a panel for each lead time.
 
     rows : list of dict, from `utils.gain_by_region.gain_rows`.
+    data : utils.captions.Data, optional
     """
     lead_times = sorted({row["lead_time"] for row in rows})
     parts, forms = (list(dict.fromkeys(row[name] for row in rows)) for name in ("region", "form"))
     left, gap, bottom = 24.0, 4.0, 16.0
-    width, height = (DOUBLE_COLUMN - left - 4) / len(lead_times) - gap, 5.5 * len(parts)
-    lines = wrap_title(f"Where transfer helps, {title}", DOUBLE_COLUMN)
-    figure = new_figure(DOUBLE_COLUMN, bottom + height + 6 + 4 * len(lines))
+    width, height = (PAGE - left - 4) / len(lead_times) - gap, 5.5 * len(parts)
+    lines = wrap_title(f"Where transfer helps, {title}", PAGE)
+    figure = new_figure(PAGE, bottom + height + 6 + 4 * len(lines))
     for column, lead_time in enumerate(lead_times):
         axes = place_axes(figure, left + column * (width + gap), bottom, width, height)
-        for form, colour, marker in zip(forms, PALETTE, "oDs^vP*Xd"):
+        for form in forms:
+            network, head = form.rsplit("-", 1)
+            colour = NETWORK_COLOURS[network]
             chosen = [row for row in rows if (row["form"], row["lead_time"]) == (form, lead_time)]
             axes.plot([100 * row["gain_by_transfer"] for row in chosen],
-                      [len(parts) - 1 - parts.index(row["region"]) for row in chosen], linestyle="none", marker=marker,
-                      markersize=4, color=colour, label=form)
+                      [len(parts) - 1 - parts.index(row["region"]) for row in chosen], linestyle="none", marker=HEAD_MARKERS[head],
+                      markersize=4, color=colour, markerfacecolor=colour if head == "local" else "white", label=form)
         axes.axvline(0, color="0.5", linewidth=0.7)
-        axes.set(title=f"{lead_text((lead_time,))} ahead", ylim=(-0.7, len(parts) - 0.3))
+        axes.set(title=panel_title(column, f"{lead_text((lead_time,))} ahead"), ylim=(-0.7, len(parts) - 0.3))
         axes.set_yticks(range(len(parts)), parts[::-1] if column == 0 else [""] * len(parts))
-    figure.text(left / DOUBLE_COLUMN, 6.5 / (bottom + height + 6 + 4 * len(lines)),
+    figure.text(left / PAGE, 6.5 / (bottom + height + 6 + 4 * len(lines)),
                 "gain, 1 − MSE transferred / MSE from scratch (%)")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="lower right", ncols=4, borderaxespad=0.2)
     write_title(figure, lines)
-    save_figure(path, figure)
+    save_figure(path, figure, caption_of(
+        "What transfer gains on parts of the record, 1 − MSE transferred / MSE from scratch, a panel for each lead time.", title, data))
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def draw_skill(path, rows, title):
+def draw_skill(path, rows, title, data=None):
     """Skill of every network against damped persistence with its 95 % interval, by lead time."""
     lead_times = sorted({row["lead_time"] for row in rows})
     forms = list(dict.fromkeys(row["form"] for row in rows if row["training"]))
     trainings = list(dict.fromkeys(row["training"] for row in rows if row["training"]))
     left, gap, bottom = 34.0, 5.0, 16.0
-    width, height = (DOUBLE_COLUMN - left - 4) / len(lead_times) - gap, 6.5 * len(forms)
-    lines = wrap_title(f"Skill against damped persistence, {title}", DOUBLE_COLUMN)
-    figure = new_figure(DOUBLE_COLUMN, bottom + height + 7 + 4 * len(lines))
+    width, height = (PAGE - left - 4) / len(lead_times) - gap, 6.5 * len(forms)
+    lines = wrap_title(f"Skill against damped persistence, {title}", PAGE)
+    figure = new_figure(PAGE, bottom + height + 7 + 4 * len(lines))
     for column, lead_time in enumerate(lead_times):
         axes = place_axes(figure, left + column * (width + gap), bottom, width, height)
-        for training, colour, shift in zip(trainings, (REFERENCE_COLOUR, FORECAST_COLOUR, PALETTE[2]), (0.15, -0.15, -0.3)):
+        for training, shift in zip(trainings, (0.15, -0.15, -0.3)):
+            look = LOOKS.get(training, TOLD)
             chosen = [row for row in rows if row["training"] == training and row["lead_time"] == lead_time and "rmse" in row]
             places = np.array([len(forms) - 1 - forms.index(row["form"]) for row in chosen]) + shift
             skill = np.array([row["skill_damped_persistence"] for row in chosen])
             ends = np.array([[row["skill_low"], row["skill_high"]] for row in chosen]).reshape(-1, 2).T
-            axes.errorbar(skill, places, xerr=np.abs(ends - skill), fmt="o", color=colour, markersize=3, linewidth=1,
+            axes.errorbar(skill, places, xerr=np.abs(ends - skill), fmt=look.marker, color=look.colour, markersize=3, linewidth=1,
                           label="from scratch" if training == "scratch" else training)
             for place, value in zip(places, skill):
                 if value < LOWEST_SKILL:
-                    axes.annotate(f"◂ {value:.1f}", (0.02, place), xycoords=("axes fraction", "data"), color=colour,
+                    axes.annotate(f"◂ {value:.1f}", (0.02, place), xycoords=("axes fraction", "data"), color=look.colour,
                                   va="center")
         for row in rows:
             if row["form"] == "ceiling" and row["lead_time"] == lead_time:
                 axes.axvline(row["skill_damped_persistence"], color="black", linestyle=":", linewidth=0.9, label="ceiling")
         axes.axvline(0, color="0.5", linewidth=0.7)
-        axes.set(title=f"{lead_text((lead_time,))} ahead", ylim=(-0.6, len(forms) - 0.4))
+        axes.set(title=panel_title(column, f"{lead_text((lead_time,))} ahead"), ylim=(-0.6, len(forms) - 0.4))
         highest = max(row["skill_high"] for row in rows if row["lead_time"] == lead_time and "rmse" in row)
         axes.set_xlim(max(axes.get_xlim()[0], LOWEST_SKILL), max(highest, 0.0) + 0.05)
         axes.locator_params(axis="x", nbins=5)
         axes.set_yticks(range(len(forms)), forms[::-1] if column == 0 else [""] * len(forms))
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower right", ncols=3, borderaxespad=0.2)
-    figure.text(left / DOUBLE_COLUMN, 6.5 / (bottom + height + 7 + 4 * len(lines)),
+    figure.text(left / PAGE, 6.5 / (bottom + height + 7 + 4 * len(lines)),
                 "skill: 1 − MSE / MSE of damped persistence; bars: 95 %")
     write_title(figure, lines)
-    save_figure(path, figure)
+    save_figure(path, figure, caption_of(
+        "Skill of every network, 1 − MSE / MSE of damped persistence on the same values, with its 95 % interval from a bootstrap over "
+        "blocks of days (and over members), a panel for each lead time; dotted: the ceiling, where it is known.", title, data,
+        max(row["n"] for row in rows if "n" in row), "values of a member at each lead time"))

@@ -15,8 +15,8 @@ from scipy.special import ndtr
 
 from data_processing.arrays import blocks, in_turn, pieces, release, scratch_array
 from data_processing.files import write_csv
+from utils.captions import lead_text
 from utils.evaluation import MINIMUM_VALUES, write_in_pieces
-from utils.runs import lead_text
 
 LEVELS = (0.05, 0.95)  # ends of the interval in forecast.nc
 PRIOR_ERRORS = 10.0  # weight of all cells' mean squared error beside the cell's own, in days
@@ -284,7 +284,7 @@ def _variance(members):
         return np.nanvar(members, axis=0, ddof=1).astype(np.float32)
 
 
-def write_ensemble_scores(run, *, observed, forecast, spread, ends, members, lead_times, title):
+def write_ensemble_scores(run, *, observed, forecast, spread, ends, members, lead_times, title, data=None):
     """Write ensemble.csv and ensemble.png of a run, and rank_histogram.csv where it has members; print the former."""
     from utils.draw_ensemble import draw_ensemble
 
@@ -302,4 +302,4 @@ def write_ensemble_scores(run, *, observed, forecast, spread, ends, members, lea
         print(f"{lead_text((row['lead_time'],))}: 90 % intervals hold {100 * row['coverage_90']:.0f} %, spread / error "
               f"{row['predicted_spread_skill']:.2f}, CRPS {row['predicted_crps']:.4f} m3 m-3", flush=True)
     draw_ensemble(run.path("ensemble.png"), observed=observed[:, -1], forecast=forecast[:, -1], spread=spread[:, -1],
-                  counts=None if counts is None else counts[-1], title=title)
+                  counts=None if counts is None else counts[-1], title=title, data=data)

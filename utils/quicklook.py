@@ -3,7 +3,8 @@ from pathlib import Path
 
 from data_processing.cube import UNITS, VARIABLES, cube_days, cube_variables, describe_summary, open_cube, summarize
 from data_processing.files import remove_half_written
-from utils.drawmap import draw_quicklook
+from utils.captions import Data
+from utils.draw_run import draw_quicklook
 
 
 def show_cube(path):
@@ -22,6 +23,8 @@ def show_cube(path):
         print(f"note: the cube lacks {', '.join(missing)}; the experiments need all of {', '.join(VARIABLES)}")
     figure = Path(path).with_name("quicklook.png")
     remove_half_written(figure.parent, figure.stem)  # of a drawing that was killed
-    draw_quicklook(figure, summaries=summaries, units=UNITS, time=cube_days(cube), lat=cube["lat"].values,
-                   lon=cube["lon"].values, title=f"{Path(path).stem}: {cube.attrs.get('title', '')}".rstrip(": "))
+    days = cube_days(cube)
+    draw_quicklook(figure, summaries=summaries, units=UNITS, time=days, lat=cube["lat"].values,
+                   lon=cube["lon"].values, title=f"{Path(path).stem}: {cube.attrs.get('title', '')}".rstrip(": "),
+                   data=Data(cube.attrs.get("title", Path(path).stem), days[0], days[-1]))
     print(figure)

@@ -8,12 +8,12 @@ from data_processing.files import unlock_folder
 from data_processing.terminal import print_result
 from data_processing.twin import ceiling
 from utils.baselines import baseline_forecasts, cell_mean
+from utils.captions import data_of_run, lead_text
 from utils.ensembles import LEVELS, members_variance, predict_spread, read_validation, write_ensemble_scores
 from utils.evaluation import (by_init_time, cell_metrics, daily_scores, describe_impossible, format_metrics, score_forecasters,
                               write_cell_metrics, write_daily_scores, write_forecast, write_metrics)
 from utils.processes import by_first, is_first
 from utils.results_page import refresh_page
-from utils.runs import lead_text
 from utils.training import forecast_days, forecast_told, told_forecast
 from utils.where_it_helps import event_limits, parts_of_the_record, read_regions, write_where_it_helps
 
@@ -126,18 +126,19 @@ def evaluate_run(run, record, splits, forecasts, *, label, members=None, weather
     write_daily_scores(run.path("daily_scores.csv"), daily_scores(
         observed=observed, forecasts=forecasts, valid_time=valid_time, lead_times=lead_times, land=record.land))
     title = f"{model}, {lead_text(splits.lead_times[-1:])} ahead, {label}"
+    data = data_of_run(run.folder)
     write_ensemble_scores(run, observed=observed, forecast=forecasts[model], spread=spread, ends=ends, members=members,
-                          lead_times=splits.lead_times, title=title)
+                          lead_times=splits.lead_times, title=title, data=data)
     parts = parts_of_the_record(record.time[splits.test], temperature_of(record, splits.test),
                                 cell_mean(record.observed_maps, splits.history_days), record.land, regions)
     write_where_it_helps(run, observed=observed, forecasts=forecasts, parts=parts, lead_times=splits.lead_times,
                          limits=event_limits(record.observed_maps, splits.history_days, record.land), land=record.land,
-                         title=title, spread=spread)
+                         title=title, spread=spread, data=data)
     if len(lead_times) > 1:
-        draw_lead(run.path("lead.png"), model, rows, f"Error against lead time, {model}, {label}")
+        draw_lead(run.path("lead.png"), model, rows, f"Error against lead time, {model}, {label}", data)
     draw_run(run, record, observed[:, -1], {name: values[:, -1] for name, values in forecasts.items()},
-             maps["skill_damped_persistence"][-1], valid_time[:, -1], model=model,
-             title=title)
+             maps["skill_damped_persistence"][-1], valid_time[:, -1], model=model, title=title,
+             interval=[end[:, -1] for end in ends], data=data)
     write_metrics(run.path("metrics.csv"), rows)  # the last file: it says that the run is finished
     unlock_folder(run.folder)
     refresh_page(run)
@@ -159,7 +160,7 @@ def temperature_of(record, days):
     return record.carried[first:first + len(days), SOIL_TEMPERATURE]
 
 
-def draw_lead(path, model, rows, title):
+def draw_lead(path, model, rows, title, data=None):
     """Draw RMSE against lead time of a run: the baselines, its network and, where it is told, what coming weather is worth."""
     from utils.draw_lead import LABELS, draw_errors_against_lead
 
@@ -170,23 +171,25 @@ def draw_lead(path, model, rows, title):
     for row in rows:
         if row["forecaster"] in kinds:
             errors.setdefault(kinds[row["forecaster"]], {})[row["lead_time"]] = row["rmse_pooled"]
-    draw_errors_against_lead(path, [(kind, LABELS[kind].format(network), of_kind) for kind, of_kind in errors.items()], title)
+    draw_errors_against_lead(path, [(kind, LABELS[kind].format(network), of_kind, {}) for kind, of_kind in errors.items()], title,
+                             data, min(row["n"] for row in rows))
 
 
-def draw_run(run, record, observed, forecasts, skill, valid_time, *, model, title):
+def draw_run(run, record, observed, forecasts, skill, valid_time, *, model, title, interval=None, data=None):
     """Draw the four figures of a run; what is drawn over time or days is [N, H, W], `skill` is [H, W]."""
-    from utils.drawmap import draw_map, draw_scatter, draw_series, draw_skill_map  # cartopy is slow to import
+    from utils.draw_run import draw_map, draw_scatter, draw_series, draw_skill_map  # cartopy is slow to import
 
     place = {"lat": record.lat, "lon": record.lon}
     forecast = forecasts[model]
     day = best_observed_day(observed)
     draw_map(run.path("map.png"), observed=observed[day], forecast=forecast[day], **place,
-             title=f"{title}; valid {valid_time[day]}")
-    draw_scatter(run.path("scatter.png"), observed=observed, forecast=forecast, title=title)
+             title=f"{title}; valid {valid_time[day]}", data=data and data._replace(first=valid_time[day], last=valid_time[day]))
+    draw_scatter(run.path("scatter.png"), observed=observed, forecast=forecast, title=title, data=data)
     draw_series(run.path("series.png"), observed=observed, forecast=forecast,
-                reference=forecasts["damped_persistence"], time=valid_time, **place, title=title)
+                reference=forecasts["damped_persistence"], time=valid_time, interval=interval,
+                forecaster=model, **place, title=title, data=data)
     if np.isfinite(skill).any():
-        draw_skill_map(run.path("skill_map.png"), skill=skill, **place, title=title)
+        draw_skill_map(run.path("skill_map.png"), skill=skill, **place, title=title, data=data)
     else:
         print("no skill_map.png: no cell has enough observed test days for a score of its own")
 

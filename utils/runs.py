@@ -20,6 +20,7 @@ from data_processing.errors import UserError
 from data_processing.files import PROJECT, checksum, lock_folder, remove_half_written, replacing, unlock_folder
 from data_processing.splits import asked_lead_times, audit_rows, format_audit, write_audit
 from data_processing.twin import cube_path
+from utils.captions import lead_text
 from utils.precision import BFLOAT16, choose_precision, describe_precision, has_bfloat16
 from utils.processes import all_processes, by_first, first_before_others, from_first, is_first
 from utils.tensor_files import load_tensors
@@ -288,11 +289,6 @@ def lead_folder(lead_times):
     if len(lead_times) > 1 and lead_times == tuple(range(first, last + 1)):
         return f"lead{first}to{last}"
     return "lead" + "_".join(map(str, lead_times))
-
-
-def lead_text(lead_times):
-    """Lead times in words: "3 days", "1, 3, 7 days"."""
-    return ", ".join(map(str, lead_times)) + (" day" if lead_times == (1,) else " days")
 
 
 def check_settings(settings):

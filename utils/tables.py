@@ -231,28 +231,35 @@ def lead_lines(runs, rows):
 
     Returns
     -------
-    list of (str, str, dict)
+    list of (str, str, dict, dict)
         See `utils.draw_lead.draw_errors_against_lead`.
     """
-    lines = [(name, LABELS[name], errors) for name in LABELS if (errors := errors_by_lead(rows, name, ""))]
+    lines = [(name, LABELS[name], errors, {}) for name in LABELS if (errors := errors_by_lead(rows, name, ""))]
     told = [run for run in runs if run.training not in ("scratch", "transferred")]
     forms = {run.form for run in told} or {row["form"].split(",")[0] for row in rows}
     blind = sorted({(row["form"], row["training"]) for row in rows
                     if row["training"] in ("scratch", "transferred") and row["form"].split(",")[0] in forms})
     best = min(blind, key=lambda pair: np.mean([error ** 2 for error in errors_by_lead(rows, *pair).values()] or [np.inf]))
     form, network = best[0], best[0].split(",")[0]
-    lines.append(("blind", LABELS["blind"].format(form), errors_by_lead(rows, *best)))
+    lines.append(("blind", LABELS["blind"].format(form), errors_by_lead(rows, *best), intervals_by_lead(rows, *best)))
     for run in (run for run in told if run.form == network):
         kind = "bound" if run.training == BOUND_TRAINING else "with forecast"
-        lines.append((kind, LABELS[kind].format(form), errors_by_lead(rows, form, run.training)))
+        lines.append((kind, LABELS[kind].format(form), errors_by_lead(rows, form, run.training),
+                      intervals_by_lead(rows, form, run.training)))
         if kind == "with forecast":
-            lines.append(("bound", LABELS["bound"].format(form), bound_errors(run)))
+            lines.append(("bound", LABELS["bound"].format(form), bound_errors(run), {}))
     return lines
 
 
 def errors_by_lead(rows, form, training):
     """dict lead time -> RMSE of a row of the table."""
     return {row["lead_time"]: row["rmse"] for row in rows if (row["form"], row["training"]) == (form, training) and "rmse" in row}
+
+
+def intervals_by_lead(rows, form, training):
+    """dict lead time -> ends of the 95 % interval of that RMSE."""
+    return {row["lead_time"]: (row["rmse_low"], row["rmse_high"]) for row in rows
+            if (row["form"], row["training"]) == (form, training) and "rmse_low" in row}
 
 
 def bound_errors(run):

@@ -332,7 +332,8 @@ def _departures(observed, values, land):
         yield day - mean
 
 
-def write_where_it_helps(run, *, observed, forecasts, parts, limits, lead_times, land, title, spread=None):
+def write_where_it_helps(run, *, observed, forecasts, parts, limits, lead_times, land, title, spread=None,
+                         data=None):
     """Write regions.csv, events.csv, spectrum.csv of a run and draw regions.png, events.png, spectrum.png."""
     from utils.draw_regions import draw_events, draw_regions, draw_spectrum
 
@@ -344,10 +345,10 @@ def write_where_it_helps(run, *, observed, forecasts, parts, limits, lead_times,
     write_csv(run.path("regions.csv"), REGION_COLUMNS, regions)
     write_csv(run.path("events.csv"), EVENT_COLUMNS, events)
     write_csv(run.path("spectrum.csv"), ("forecaster", "lead_time", "wavelength", "power"), detail)
-    draw_regions(run.path("regions.png"), regions, title)
-    draw_events(run.path("events.png"), events, title)
+    draw_regions(run.path("regions.png"), regions, title, data)
+    draw_events(run.path("events.png"), events, title, data)
     if detail:
-        draw_spectrum(run.path("spectrum.png"), detail, title)
+        draw_spectrum(run.path("spectrum.png"), detail, title, data)
     else:
         print("no spectrum.png: the map is too narrow for wavelengths")
 

@@ -1,0 +1,72 @@
+"""The words of figures: lead times, and the caption beside each (what it shows, of which data, which days, how many values)."""
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import netCDF4
+import numpy as np
+
+
+class Data(NamedTuple):
+    """What a caption says of the data behind a figure."""
+
+    product: str  # the cube's own title, which says of a synthetic one that it is; or its name
+    first: np.datetime64  # day that is shown
+    last: np.datetime64
+
+
+def caption_of(shows, title, data=None, n=None, what="values"):
+    """Caption of a figure.
+
+    Parameters
+    ----------
+    shows : str
+        Sentences that explain panels, colours and lines.
+    title : str
+        Of the figure: names the run or the cube.
+    data : Data, optional
+    n : int, optional
+        Number of what is shown.
+    what : str
+        What is counted.
+
+    Returns
+    -------
+    str
+        A line for each.
+    """
+    lines = [shows, f"Title: {title}."]
+    if data is not None:
+        kind = "" if "synthetic" in data.product.lower() else " (not synthetic)"
+        first, last = (np.datetime_as_string(day, unit="D") for day in (data.first, data.last))
+        lines += [f"Data: {data.product}{kind}.", f"Day: {first}." if first == last else f"Days: {first} to {last}."]
+    if n is not None:
+        lines.append(f"n = {n:,} {what}.")
+    return "\n".join(lines) + "\n"
+
+
+def lead_text(lead_times):
+    """Lead times in words: "3 days", "1, 3, 7 days"."""
+    return ", ".join(map(str, lead_times)) + (" day" if lead_times == (1,) else " days")
+
+
+def data_of_run(folder):
+    """Product and days of the forecasts in a run folder.
+
+    Parameters
+    ----------
+    folder : str or Path
+        With a forecast.nc; its settings.json names the product.
+
+    Returns
+    -------
+    Data
+    """
+    folder = Path(folder)
+    with netCDF4.Dataset(folder / "forecast.nc") as file:
+        days = np.datetime64("1970-01-01") + np.asarray(file["valid_time"][:]).astype(int)
+        product = file.source
+    if (folder / "settings.json").exists():
+        cube = json.loads((folder / "settings.json").read_text())["cube"]
+        product = cube.get("title") or product
+    return Data(product, days.min(), days.max())

@@ -1,0 +1,172 @@
+"""What a cube holds and how hard it is to forecast, in numbers: for the page, the table and the terminal."""
+from pathlib import Path
+
+import numpy as np
+
+from data_processing.arrays import Observed
+from data_processing.cube import UNITS, cube_days, describe_summary, land_mask, summarize
+from data_processing.errors import UserError
+from data_processing.files import write_csv
+from data_processing.holes import autocorrelation, carried_soil_moisture, longest_spell, survey_cells
+from data_processing.season import fit_season, season_terms
+from data_processing.splits import LONGEST_LEAD_TIME, asked_lead_times
+from utils.baselines import CLIMATOLOGY_RIDGE, HARMONICS, MINIMUM_CLIMATOLOGY_DAYS
+from utils.captions import Data
+from utils.draw_description import Description
+from utils.predictability import baseline_scores, difficulty
+
+LAGS = tuple(range(1, 61))  # days
+COLUMNS = ("topic", "variable", "of", "statistic", "value", "unit")
+FEW_DAYS = 30  # observed days of a cell, below which it is hardly worth anything
+
+
+def describe_data(cube, doubts, settings):
+    """Read a cube and describe it.
+
+    Parameters
+    ----------
+    cube : xarray.Dataset
+        From `open_cube`, with soil moisture; it may lack the other variables.
+    doubts : list of str
+        What is suspicious about its units.
+    settings : Settings
+        Of describe_cube.py.
+
+    Returns
+    -------
+    table : str
+        `data_processing.cube.describe_summary`.
+    about : Description
+    rows : list of dict
+        With the keys COLUMNS.
+    data : utils.captions.Data
+    """
+    lead_times = asked_lead_times(settings)
+    if not 1 <= lead_times[0] <= lead_times[-1] <= LONGEST_LEAD_TIME:
+        raise UserError(f"lead_times are {lead_times[0]} to {lead_times[-1]} days; they must be 1 to {LONGEST_LEAD_TIME}.")
+    time = cube_days(cube)
+    land, summaries = summarize(cube)
+    carried, age = carried_soil_moisture(cube, settings.max_gap_days)
+    cells = survey_cells(carried, age)
+    land = land_mask(age, slice(None))
+    lags = tuple(lag for lag in LAGS if lag < len(time))
+    memory, share_of_season = memories(carried, age, time, cells.mean, lags)
+    scores = baseline_scores(carried, age, time, lead_times, settings.test_from, settings.test_days)
+    seasons = {name: monthly(summary.series, time) for name, summary in summaries.items()}
+    said = [*(f"UNIT? {doubt}" for doubt in doubts), *say_holes(land, cells, summaries, time)]
+    if share_of_season is not None:
+        said.append(f"the season explains {100 * share_of_season:.0f} % of the variance in time of soil moisture")
+    said += difficulty(scores.rows) if scores else [f"{len(time)} days are too few to learn from and to test: nothing is said of how hard "
+                                                    "the task is"]
+    name = str(cube.attrs.get("title") or "")
+    about = Description(f"{settings_name(settings, cube)}: {name}".rstrip(": "), said, time, cube["lat"].values, cube["lon"].values, land,
+                        cells.observed_days / len(time), cells.mean, cells.spread,
+                        {name: 1 - summary.missing_on for name, summary in summaries.items()}, seasons, lags, memory, scores)
+    rows = [*hole_rows(land, cells, summaries, time), *season_rows(seasons), *memory_rows(memory, lags), *score_rows(scores),
+            *({"topic": "units", "variable": "", "of": "values", "statistic": "doubt", "value": doubt, "unit": ""} for doubt in doubts)]
+    return describe_summary(cube, land, summaries), about, rows, Data(name or settings_name(settings, cube), time[0], time[-1])
+
+
+def settings_name(settings, cube):
+    """What to call the cube: "twin", or its file's name."""
+    return "twin" if settings.cube == "twin" else Path(cube.encoding["source"]).stem
+
+
+def memories(carried, age, time, mean, lags):
+    """Autocorrelation of departures from the mean of each cell and, from a year on, from its season.
+
+    Returns
+    -------
+    dict of str -> float [lags]
+    float, or None under a year
+        Share of the variance in time that the season explains.
+    """
+    whole, variance = autocorrelation(carried, age, lambda day: mean, lags)
+    found = {"cell's mean": whole}
+    if len(time) < MINIMUM_CLIMATOLOGY_DAYS:
+        return found, None
+    terms = season_terms(time, HARMONICS)
+    coefficients = fit_season(Observed(carried, age), terms, np.arange(len(time)), mean, CLIMATOLOGY_RIDGE)
+    rest, left = autocorrelation(carried, age, lambda day: mean + np.tensordot(terms[day], coefficients, axes=1), lags)
+    return found | {"its season": rest}, 1 - left / variance if variance else None
+
+
+def monthly(series, time):
+    """10th percentile, mean and 90th percentile of a series' days in each calendar month, float [12, 3]; NaN where there is none."""
+    months = time.astype("datetime64[M]").astype(int) % 12
+    found = np.full((12, 3), np.nan)
+    for month in range(12):
+        values = series[(months == month) & np.isfinite(series)]
+        if values.size:
+            found[month] = np.percentile(values, 10), values.mean(), np.percentile(values, 90)
+    return found
+
+
+def say_holes(land, cells, summaries, time):
+    """Sentences on the land mask and the holes."""
+    summary = summaries["soil_moisture"]
+    days, first, last = longest_spell(summary.missing_on < 1, time)
+    said = [f"{np.count_nonzero(land):,} of {land.size:,} cells are land (soil moisture on some day); soil moisture is there on "
+            f"{100 * (1 - summary.missing):.0f} % of their days"
+            + (f"; the longest gap of a cell is {int(np.median(cells.longest_gap[land]))} days at the median, "
+               f"{int(cells.longest_gap[land].max())} at most" if summary.missing else "")
+            + (f"; no cell at all is seen on {days} days in a row, {first} to {last}" if days > 1 else "")]
+    few = np.count_nonzero(cells.observed_days[land] < FEW_DAYS)
+    if few:
+        said.append(f"soil moisture is there on fewer than {FEW_DAYS} days in {few:,} of the land cells")
+    still = np.count_nonzero((cells.spread[land] < 1e-6) & (cells.observed_days[land] > 1))
+    if still:
+        said.append(f"soil moisture never changes in {still:,} of the land cells: sea or ice that holds a number? Make it missing, or "
+                    "it counts as land")
+    for name, of in summaries.items():
+        absent = np.count_nonzero(np.isnan(of.mean_map) & land)
+        if absent:
+            said.append(f"{name.replace('_', ' ')} is never there in {absent:,} of the land cells")
+    return said
+
+
+def hole_rows(land, cells, summaries, time):
+    """Rows of the table: shares observed in all and by month, gaps."""
+    def row(variable, of, statistic, value, unit):
+        return {"topic": "holes", "variable": variable, "of": of, "statistic": statistic, "value": value, "unit": unit}
+
+    rows = [row("soil_moisture", "grid", "cells", land.size, "cells"),
+            row("soil_moisture", "grid", "land_cells", np.count_nonzero(land), "cells"),
+            row("soil_moisture", "land", "longest_gap_of_a_cell_median", int(np.median(cells.longest_gap[land])), "days"),
+            row("soil_moisture", "land", "longest_gap_of_a_cell_highest", int(cells.longest_gap[land].max()), "days")]
+    months = time.astype("datetime64[M]")
+    for name, summary in summaries.items():
+        seen = 1 - summary.missing_on
+        rows.append(row(name, "all days", "observed_share", float(seen.mean()), "1"))
+        rows.append(row(name, "map", "longest_gap_of_all_cells", longest_spell(seen > 0, time)[0], "days"))
+        rows += [row(name, str(month), "observed_share", float(seen[months == month].mean()), "1") for month in np.unique(months)]
+    return rows
+
+
+def season_rows(seasons):
+    """Rows of the table: mean and spread of the land's days in each calendar month."""
+    return [{"topic": "season", "variable": name, "of": f"month {month + 1}", "statistic": statistic, "value": float(value),
+             "unit": UNITS[name]}
+            for name, months in seasons.items() for month, of_month in enumerate(months)
+            for statistic, value in zip(("percentile_10", "mean", "percentile_90"), of_month)]
+
+
+def memory_rows(memory, lags):
+    """Rows of the table: autocorrelation at each lag."""
+    return [{"topic": "autocorrelation", "variable": "soil_moisture", "of": f"lag {lag}", "statistic": f"departures from {name}",
+             "value": float(value), "unit": "1"} for name, values in memory.items() for lag, value in zip(lags, values)]
+
+
+def score_rows(scores):
+    """Rows of the table: what forecasts score that need no network."""
+    units = {"n": "values", "rmse": UNITS["soil_moisture"], "r2": "1", "variance_left": "1"}
+    if scores is None:
+        return []
+    return [{"topic": "predictability", "variable": "soil_moisture", "of": f"lead {row['lead_time']}",
+             "statistic": f"{row['forecaster']}_{name}", "value": row[name], "unit": unit}
+            for row in scores.rows for name, unit in units.items()]
+
+
+def write_description(path, rows):
+    """Write the table as CSV."""
+    write_csv(path, COLUMNS, rows)

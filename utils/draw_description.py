@@ -1,0 +1,185 @@
+"""The page that describes a cube: holes, seasons, memory, and what the baselines score."""
+import textwrap
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import Normalize
+
+from data_processing.cube import UNITS
+from utils.captions import caption_of
+from utils.figures import (
+    LOOKS,
+    PAGE,
+    PAPER_STYLE,
+    SOIL_MOISTURE_COLOURS,
+    colour_bar,
+    draw_cells,
+    extension,
+    map_axes,
+    map_frame,
+    new_figure,
+    padded,
+    panel_ratio,
+    panel_title,
+    place_axes,
+    save_figure,
+    time_axes,
+    unit_text,
+    wrap_title,
+    write_title,
+)
+
+PAGE_HEIGHT = 277.0  # mm: A4 without its margins
+TEXT_LETTERS = 128  # in a line of the page's text
+NARROWEST_MAP = 30.0  # mm
+OTHER_ROWS = 4 + 45 + 38 + 49 + 15 + 13  # mm of the page besides the two rows of maps, from top to bottom as they are drawn
+VARIABLE_LINES = {"precipitation": "#56B4E9", "soil_moisture": "#0072B2", "soil_temperature": "#D55E00"}
+LABELS = {"persistence": "persistence", "damped_persistence": "damped persistence", "climatology": "season", "cell_mean": "cell's mean"}
+
+
+class Description(NamedTuple):
+    """Everything on the page. Seasons: variable -> float [12, 3], 10th percentile, mean and 90th of the land's daily means."""
+
+    title: str
+    said: list  # sentences
+    time: np.ndarray
+    lat: np.ndarray
+    lon: np.ndarray
+    land: np.ndarray
+    observed_share: np.ndarray  # [H, W], of the days
+    mean: np.ndarray  # [H, W], m3 m-3
+    spread: np.ndarray  # [H, W], m3 m-3
+    observed_on: dict  # variable -> [T], share of the land
+    seasons: dict
+    lags: tuple
+    autocorrelation: dict  # what is departed from -> [lags]
+    scores: object  # utils.predictability.Predictability, or None
+
+
+@matplotlib.rc_context(PAPER_STYLE)
+def draw_description(path, about, data):
+    """Draw the page as PNG, PDF and caption.
+
+    Parameters
+    ----------
+    path : Path of the PNG
+    about : Description
+    data : utils.captions.Data
+    """
+    figure = description_figure(about)
+    shows = ("A cube before any training. (a) Share of the days on which soil moisture is observed, (b) its mean and (c) its standard "
+             "deviation in time. (d) Share of the land that is observed on each day. (e) to (g) Means of the land by month, bands: 10th to "
+             "90th percentile of its days. (h) Autocorrelation of soil moisture in time, of departures from the mean of each cell and "
+             "from its season.")
+    n = None
+    if about.scores is not None:
+        scores, lead_time = about.scores, shown_lead(about.scores)
+        n = next(row["n"] for row in scores.rows)
+        shows += (f" (i) RMSE and (j) R2 of forecasts that need no network, fitted on the days to {scores.last_history} and scored from "
+                  f"{scores.first_test} to {scores.last_test}, n = {n:,}. (k) Days until less than 1/e of a departure is left, (l) RMSE and "
+                  f"(m) R2 in time of damped persistence {lead_time} days ahead.")
+    save_figure(path, figure, caption_of(shows, about.title, data, int(np.count_nonzero(about.land)), "land cells"))
+
+
+def shown_lead(scores):
+    """Lead time of the maps: 7 days, or the nearest there is."""
+    return min(scores.rmse, key=lambda lead_time: abs(lead_time - 7))
+
+
+@matplotlib.rc_context(PAPER_STYLE)
+def description_figure(about):
+    """Figure of `draw_description`."""
+    figure = new_figure(PAGE, PAGE_HEIGHT)
+    heads = wrap_title(about.title, PAGE)
+    write_title(figure, heads)
+    top = PAGE_HEIGHT - 3 - 4 * len(heads)
+    text = [line for sentence in about.said for line in wrap_sentence(sentence, TEXT_LETTERS)]
+    figure.text(12 / PAGE, top / PAGE_HEIGHT, "\n".join(text), va="top", linespacing=1.25)
+    top -= 3.4 * len(text) + 4
+    frame = map_frame(about.lat, about.lon)
+    scored = about.scores is not None
+    map_height = min((top - OTHER_ROWS) / 2, 46.0, 50.0 / panel_ratio(frame))
+    width = max(map_height * panel_ratio(frame), NARROWEST_MAP)
+
+    def map_row(bottom, first_panel, maps):
+        for column, (title, values, colours, limits, label) in enumerate(maps):
+            left = 12 + column * 60.5 + (50 - width) / 2
+            known = values[np.isfinite(values)]
+            if not known.size:
+                continue
+            norm = Normalize(*(limits or padded(*np.percentile(known, [2, 98]))))
+            axes = map_axes(figure, frame, left, bottom, width, map_height, label_latitudes=True)
+            mesh = draw_cells(axes, frame, values, colours, norm)
+            axes.set_title(panel_title(first_panel + column, title), loc="left")
+            colour_bar(figure, mesh, left, bottom - 8, width, label, extension(known, norm))
+
+    top -= 4 + map_height
+    map_row(top, 0, (("days observed", 100 * np.where(about.land, about.observed_share, np.nan), "viridis", (0, 100), "share (%)"),
+                     ("mean", about.mean, SOIL_MOISTURE_COLOURS, None, "soil moisture (m³ m⁻³)"),
+                     ("spread in time", about.spread, "cividis", None, "standard deviation (m³ m⁻³)")))
+    top -= 19 + 26
+    axes = time_axes(figure, 16, top, PAGE - 20, 22, about.time)
+    for name, share in about.observed_on.items():
+        axes.plot(about.time, 100 * share, color=VARIABLE_LINES[name], linewidth=0.7, label=name.replace("_", " "))
+    axes.set(ylim=(-3, 103), ylabel="land (%)")
+    axes.set_title(panel_title(3, "share of the land that is observed on each day"), loc="left")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=3, borderaxespad=0.1)
+    top -= 14 + 24
+    for column, (name, months) in enumerate(about.seasons.items()):
+        axes = place_axes(figure, 16 + column * 61, top, 48, 24)
+        axes.fill_between(range(1, 13), months[:, 0], months[:, 2], color=VARIABLE_LINES[name], alpha=0.2, linewidth=0)
+        axes.plot(range(1, 13), months[:, 1], color=VARIABLE_LINES[name], linewidth=1.2, marker=".")
+        axes.set_xticks(range(1, 13), "JFMAMJJASOND")
+        axes.set_title(panel_title(4 + column, f"{name.replace('_', ' ')} ({unit_text(UNITS[name])})"), loc="left")
+    top -= 13 + 36
+    lines(figure, top, about)
+    if scored:
+        lead_time = shown_lead(about.scores)
+        top -= 15 + map_height
+        longest = max(about.scores.rmse)
+        r2 = about.scores.r2[lead_time]
+        limit = min(1.0, np.ceil(10 * np.percentile(np.abs(r2[np.isfinite(r2)]), 98)) / 10) if np.isfinite(r2).any() else 1.0
+        memory = np.minimum(about.scores.memory, longest + 1)
+        map_row(top, 10, (("memory", memory, "cividis", (0, longest), "days until < 1/e is left"),
+                          (f"RMSE, {lead_time} days", about.scores.rmse[lead_time], "cividis", None, "damped persistence (m³ m⁻³)"),
+                          (f"R² in time, {lead_time} days", r2, "RdBu", (-limit, limit), "damped persistence")))
+    return figure
+
+
+def lines(figure, bottom, about):
+    """Autocorrelation, RMSE and R2 by lead time, side by side."""
+    axes = place_axes(figure, 16, bottom, 44, 36)
+    for (name, values), style in zip(about.autocorrelation.items(), ("-", "--")):
+        axes.plot(about.lags, values, color="0.2", linestyle=style, label=name)
+    axes.axhline(np.exp(-1), color="0.7", linewidth=0.6)
+    axes.text(0.99 * max(about.lags), np.exp(-1) + 0.01, "1/e", color="0.4", ha="right", va="bottom")
+    axes.set(ylim=(min(0, *(np.nanmin(values, initial=0) for values in about.autocorrelation.values())) - 0.03, 1.03),
+             xlim=(0, max(about.lags) + 1), xlabel="lag (days)")
+    axes.set_title(panel_title(7, "autocorrelation"), loc="left")
+    axes.legend(title="departures from", loc="upper right")
+    if about.scores is None:
+        return
+    rows = about.scores.rows
+    lead_times = sorted({row["lead_time"] for row in rows})
+    for column, (key, label) in enumerate((("rmse", "RMSE (m³ m⁻³)"), ("r2", "R²"))):
+        axes = place_axes(figure, 77 + column * 61, bottom, 44, 36)
+        for name, called in LABELS.items():
+            look = LOOKS.get(name, LOOKS["persistence"]._replace(line="-."))
+            values = {row["lead_time"]: row[key] for row in rows if row["forecaster"] == name}
+            if len(values) == 1:
+                axes.axhline(*values.values(), color=look.colour, linestyle=look.line, linewidth=1.0, label=called)
+            elif values:
+                axes.plot(list(values), list(values.values()), color=look.colour, linestyle=look.line, linewidth=1.3, label=called,
+                          marker="." if len(values) < 4 else None)
+        axes.set(xlim=(0, max(lead_times) + 1), xlabel="lead time (days)")
+        axes.set_ylim(**({"bottom": 0} if key == "rmse" else {"top": 1}))
+        axes.set_title(panel_title(8 + column, label), loc="left")
+        if column == 0:
+            axes.legend(loc="lower right")
+
+
+def wrap_sentence(sentence, letters):
+    """Lines of a sentence, a dash before the first; a number and its % stay together."""
+    lines = textwrap.wrap(sentence.replace(" %", "\N{NO-BREAK SPACE}%"), letters, initial_indent="- ", subsequent_indent="  ")
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
