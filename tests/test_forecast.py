@@ -101,7 +101,8 @@ def test_forecast_from_the_last_days_is_that_of_the_run_itself(ensemble, tmp_pat
     done = subprocess.run(list(map(str, words)), cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "results/finetune-SMAPtest/forecast/tomorrow" / str(days[349])
-    assert {path.name for path in folder.iterdir()} == {"forecast.nc", "map_lead1.png", "map_lead3.png", "points.csv"}
+    maps = {f"map_lead{lead}.{kind}" for lead in (1, 3) for kind in ("png", "pdf", "txt")}
+    assert {path.name for path in folder.iterdir()} == {"forecast.nc", "points.csv", *maps}
     found = of_init_day(folder / "forecast.nc", days[349])
     own = of_init_day(ensemble / "seed0/forecast.nc", days[349])
     for name in ("forecast", "spread", "quantile", "valid_time"):
