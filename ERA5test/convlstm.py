@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_processing.files import PROJECT
 from utils.command_line import run_script
+
 # the other imports stand in the functions: they take seconds, which --help would wait for
 
 LEARNING_RATE = 4e-3  # of the local head

@@ -20,6 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from utils.command_line import RESUME_FILES, run_script
+
 # the other imports stand in the functions: they take seconds, which --help would wait for
 
 

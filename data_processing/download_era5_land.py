@@ -24,7 +24,7 @@ import zipfile
 from collections import defaultdict
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -157,7 +157,7 @@ def check_period(settings, product, today=None):
         raise UserError(f"first_day {first_day} lies after last_day {last_day}; exchange them.")
     if first_day < product.begins:
         raise UserError(f"first_day is {first_day}; {product.title} is complete from {product.begins} on.")
-    today = today or datetime.now(timezone.utc).date()
+    today = today or datetime.now(UTC).date()
     newest = today - DELAY - timedelta(days=1)
     if last_day > newest:
         raise UserError(f"last_day is {last_day}; {product.title} is about {DELAY.days} days late, and a day's "

@@ -39,8 +39,8 @@ from requests.adapters import HTTPAdapter
 
 from data_processing.errors import UserError
 from data_processing.files import PROJECT, format_bytes, free_bytes, lock_folder, new_hdf5, remove_half_written, replacing
-from data_processing.terminal import progress_bar
 from data_processing.regrid import EASE_CELL, EASE_COLUMNS, EASE_ROWS, EASE_TOLERANCE, box_window, ease_grid
+from data_processing.terminal import progress_bar
 from utils.command_line import OTHER_FOLDER, RESUME_FILES, run_script
 
 logging.getLogger("earthaccess").setLevel(logging.CRITICAL + 1)  # it logs what the service answers to a log-in
@@ -551,19 +551,24 @@ class RemoteFile(io.RawIOBase):
             self._blocks[first + start // BLOCK] = data[start:start + BLOCK]
 
     def readable(self):
+        """As of any file that is read."""
         return True
 
     def seekable(self):
+        """Any place can be gone to."""
         return True
 
     def tell(self):
+        """The place, bytes from the start."""
         return self._position
 
     def seek(self, offset, whence=os.SEEK_SET):
+        """Go to a place, and say where that is."""
         self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
         return self._position
 
     def readinto(self, buffer):
+        """Fill `buffer` with what comes next, and say with how many bytes."""
         start, stop = self._position, min(self._position + len(buffer), self.size)
         if start >= stop:
             return 0

@@ -16,8 +16,8 @@ from data_processing.era5_files import field_values, is_preliminary, is_zip, ope
 from data_processing.errors import UserError
 from data_processing.files import expand, replacing
 from data_processing.preparing import Plan, Rule, Source
-from data_processing.terminal import progress_bar
 from data_processing.regrid import Grid, axes_grid, cover_window, crop
+from data_processing.terminal import progress_bar
 
 ENDINGS = (".nc", ".nc4", ".zip")
 NAMES = {"precipitation": "tp", "soil_moisture": "swvl1", "soil_temperature": "stl1"}

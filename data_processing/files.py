@@ -9,7 +9,7 @@ import io
 import os
 import platform
 import shutil
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -144,7 +144,7 @@ def lock_folder(folder, instead):
             break
         file.close()  # whoever held it has removed it meanwhile
     file.truncate(0)
-    file.write(f"process {os.getpid()} on {platform.node()} since {datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC\n")
+    file.write(f"process {os.getpid()} on {platform.node()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n")
     file.flush()
     _locks[folder] = file
 

@@ -38,8 +38,8 @@ def carried_soil_moisture(cube, max_gap_days):
     field = cube["soil_moisture"]
     carried, age = scratch_array(field.shape), scratch_array(field.shape, np.uint8)
     last = None
-    for days in progress_bar(blocks(len(field), 4 * len(VARIABLES) * field[0].size), desc="reading soil moisture", unit="block", leave=False,
-                             delay=WORTH_TELLING):
+    for days in progress_bar(blocks(len(field), 4 * len(VARIABLES) * field[0].size), desc="reading soil moisture", unit="block",
+                             leave=False, delay=WORTH_TELLING):
         values = np.full((days.stop - days.start, len(VARIABLES), *field.shape[1:]), np.nan, np.float32)
         values[:, SOIL_MOISTURE] = field[days].values
         filled, since = carry_forward(values, max_gap_days, last)

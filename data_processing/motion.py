@@ -10,9 +10,8 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 
 from data_processing.arrays import WORTH_TELLING, blocks, release
-
-from data_processing.terminal import progress_bar
 from data_processing.satellite import KM_PER_DEGREE
+from data_processing.terminal import progress_bar
 
 COARSE_KM = 140.0  # the maps are averaged to about this spacing: the motion of weather is smooth
 WINDOW_KM = 2500.0  # width of the square in which maps are compared

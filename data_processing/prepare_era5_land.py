@@ -26,8 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_processing.cube import VARIABLES
 from data_processing.era5_files import remove_left_over
-from data_processing.era5_land import (ENDINGS, HOURS, catalogue, common_lattice, plan_files, read_file, read_mask,
-                                       usable)
+from data_processing.era5_land import ENDINGS, HOURS, catalogue, common_lattice, plan_files, read_file, read_mask, usable
 from data_processing.errors import UserError
 from data_processing.files import PIECES, PROJECT, expand
 from data_processing.preparing import prepare

@@ -20,7 +20,7 @@ import os
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -35,8 +35,8 @@ from data_processing.cube import cube_axes
 from data_processing.errors import UserError
 from data_processing.files import PIECES, PROJECT, expand, lock_folder, remove_half_written, unlock_folder
 from data_processing.preparing import OTHER_OUTPUT, outcomes
-from data_processing.terminal import progress_bar
 from data_processing.regrid import axes_grid
+from data_processing.terminal import progress_bar
 from data_processing.weather_days import Placing, first_whole_day, key_of, make_piece, plan_reading, with_control
 from data_processing.weather_fields import ENDINGS, VARIABLES, scan_file, store_scan, stored_scan
 from data_processing.weather_file import PACKED_FILL, new_weather_file
@@ -323,7 +323,7 @@ def assemble(output, target, forecasts, pieces, earlier, origin, settings):
                                 f"missing where less than {settings.min_valid_fraction:g} of a cell's area has a value",
                   "comment": "air_temperature: mean of the steps of a UTC day, missing where two are more than "
                              f"{24 / settings.min_steps_per_day:g} h apart",
-                  "date_created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")}
+                  "date_created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(new_weather_file(
             output, np.array(init_days, "datetime64[D]"), np.arange(days) + 1, len(members) if len(members) > 1 else 0,

@@ -16,7 +16,7 @@ import threading
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -27,9 +27,9 @@ import numpy as np
 from data_processing.cube import QUANTITIES, new_cube
 from data_processing.errors import UserError
 from data_processing.files import PIECES, checksum, format_bytes, locked, remove_half_written, replacing
-from data_processing.terminal import progress_bar
 from data_processing.regrid import Grid, Regridder
 from data_processing.scheduler import scheduled, wait_until_seen
+from data_processing.terminal import progress_bar
 
 PIECE_VERSION = 1
 """Part of every piece's name: a new number makes all pieces anew."""
@@ -446,7 +446,7 @@ def _provenance(plan, files, made_from):
         "source": f"{plan.product} {plan.attributes.get('product_version', '')}".strip(),
         "source_files": f"{len(files)} files, {files[0][0]} to {files[-1][0]}; all, with SHA-256, in group sources",
         "source_checksum": hashlib.sha256(listed.encode()).hexdigest(),
-        "date_created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "date_created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "made_from": made_from,
     }
 

@@ -21,9 +21,8 @@ from data_processing.cube import EAST_UNITS, FILL_VALUE, NORTH_UNITS, PACKING, V
 from data_processing.errors import UserError
 from data_processing.files import expand, unreadable
 from data_processing.preparing import Plan, Rule, Source
+from data_processing.regrid import EASE_COLUMNS, EASE_ROWS, Grid, axes_grid, cover_window, crop, ease_cells, ease_grid, target_grid
 from data_processing.terminal import progress_bar
-from data_processing.regrid import (EASE_COLUMNS, EASE_ROWS, Grid, axes_grid, cover_window, crop, ease_cells, ease_grid,
-                                    target_grid)
 
 
 class _Field(NamedTuple):

@@ -3,9 +3,9 @@ import numpy as np
 
 from data_processing.arrays import WORTH_TELLING, Observed, blocks, release
 from data_processing.cube import PRECIPITATION, SOIL_MOISTURE, VARIABLES
-from data_processing.terminal import progress_bar
-from data_processing.scaling import LOGARITHMIC, Scaler
+from data_processing.scaling import LOGARITHMIC
 from data_processing.season import fit_season, season_terms
+from data_processing.terminal import progress_bar
 
 # Usual mean and spread of each variable, so that the maps of every cube are in the same units of order one:
 # precipitation as log(1 + mm d-1), soil moisture in m3 m-3, soil temperature in K.

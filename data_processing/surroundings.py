@@ -11,8 +11,8 @@ from data_processing.arrays import WORTH_TELLING, blocks, kept_arrays, release, 
 from data_processing.cube import VARIABLES
 from data_processing.gaps import NO_VALUE
 from data_processing.motion import spacing_km
-from data_processing.terminal import progress_bar
 from data_processing.scaling import LOGARITHMIC
+from data_processing.terminal import progress_bar
 
 BLOCK_KM = 80.0
 VERSION = 2  # of the arrays that are kept

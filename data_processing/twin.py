@@ -19,8 +19,8 @@ from data_processing import twin_land, twin_weather
 from data_processing.cube import VARIABLES, write_cube
 from data_processing.errors import UserError
 from data_processing.files import replacing
-from data_processing.terminal import progress_bar
 from data_processing.satellite import RETRIEVAL_NOISE, in_swath
+from data_processing.terminal import progress_bar
 from data_processing.twin_weather import CELLS, COLUMN, LAND, LATITUDE, LONGITUDE, ROW
 
 VERSION = 1

@@ -9,7 +9,6 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-import h5py
 import netCDF4
 import numpy as np
 

@@ -11,11 +11,21 @@ from scipy.special import gamma, ndtr, ndtri
 
 from data_processing import twin_land, twin_weather
 from data_processing.cube import VARIABLES, write_cube
-from data_processing.terminal import progress_bar
 from data_processing.satellite import in_swath
+from data_processing.terminal import progress_bar
 from data_processing.twin import FOLDER
-from data_processing.twin_weather import (AMOUNT_SHAPE, CELLS, COLUMN, LAND, LATITUDE, LONGITUDE, ROW, day_of_year,
-                                          random_numbers, smooth_map)
+from data_processing.twin_weather import (
+    AMOUNT_SHAPE,
+    CELLS,
+    COLUMN,
+    LAND,
+    LATITUDE,
+    LONGITUDE,
+    ROW,
+    day_of_year,
+    random_numbers,
+    smooth_map,
+)
 
 WORLDS_VERSION = 1
 FIRST, LAST = np.datetime64("2008-01-01"), np.datetime64("2011-12-31")

@@ -6,7 +6,7 @@ that the forecast with lead_time k days is that of the UTC day init_time + k, as
 """
 import contextlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import netCDF4
 import numpy as np
@@ -14,6 +14,9 @@ import numpy as np
 from data_processing.cube import FILL_VALUE, HUGE, QUANTITIES, check_numbers, conversion
 from data_processing.errors import UserError
 from data_processing.files import check_netcdf, replacing, unreadable
+
+if TYPE_CHECKING:
+    import xarray
 
 DIMENSIONS = ("init_time", "lead_time", "member", "lat", "lon")
 TEMPERATURES = ("air_temperature", "soil_temperature")

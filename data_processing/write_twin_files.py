@@ -30,8 +30,8 @@ from data_processing import twin, twin_weather
 from data_processing.cube import VARIABLES, cube_days, cube_values, open_cube, write_cube
 from data_processing.errors import UserError
 from data_processing.files import PROJECT
-from data_processing.terminal import progress_bar
 from data_processing.regrid import Grid, Regridder, axes_grid, box_window, cover_window, crop, ease_grid
+from data_processing.terminal import progress_bar
 from data_processing.twin_files import granule_name, write_era5_month, write_granule
 from utils.command_line import run_script
 
@@ -68,6 +68,7 @@ class Domain(NamedTuple):
 
     @property
     def title(self):
+        """What the data set is called."""
         return self.attributes["title"]
 
     def day(self, day):

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_processing.files import PROJECT
 from utils.command_line import RESUME_FILES, run_script
+
 # the other imports stand in the function: they take seconds, which --help would wait for
 
 

@@ -887,7 +887,8 @@ GRANULE_CHANGES = [
         ("latitudes", "y shuffled", lambda file: file["y"].__setitem__(slice(None), file["y"][:][[1, 0, 2, 3, 4]]), R))),
 ]
 """Of one of the day's granules."""
-GRANULE_NAMES = {"no date": "SMAP_L4_SM_gph_20170231T043000_Vv7032_001.h5", "another version": "SMAP_L4_SM_gph_20170801T103000_Vv8011_001.h5",
+GRANULE_NAMES = {"no date": "SMAP_L4_SM_gph_20170231T043000_Vv7032_001.h5",
+                 "another version": "SMAP_L4_SM_gph_20170801T103000_Vv8011_001.h5",
                  "another hour": "SMAP_L4_SM_gph_20170801T110000_Vv7032_001.h5", "letters": "SMAP_L4_SM_gph_2017080xT103000_Vv7032_001.h5",
                  "year 0": "SMAP_L4_SM_gph_00000801T103000_Vv7032_001.h5", "a later month": "SMAP_L4_SM_gph_20171301T103000_Vv7032_001.h5"}
 
@@ -1279,7 +1280,8 @@ OTHER_SETTINGS = [
     ("data_processing/prepare_weather_forecast.py", "--days 0", "days"),
     ("data_processing/prepare_weather_forecast.py", "--min-steps-per-day 25", "min_steps_per_day"),
     *((f"data_processing/download_{which}.py", words, name) for which in ("smap_l4", "era5_land") for words, name in (
-        ("--first-day 2015-02-31", "2015-02-31"), ("--first-day soon", "soon"), ("--first-day 2020-01-02 --last-day 2020-01-01", "2020-01-01"),
+        ("--first-day 2015-02-31", "2015-02-31"), ("--first-day soon", "soon"),
+        ("--first-day 2020-01-02 --last-day 2020-01-01", "2020-01-01"),
         ("--box 10 20 30 40", "box"), ("--box nan 0 0 1", "box"), ("--box 99 0 0 1", "box"))),
 ]
 MISSPELT = [("--lead-tme 3", "lead-t"), ("--epoch five", "epoch"), ("--epochs five", "epochs"), ("--epochs 1.5", "epochs"),

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from data_processing.cube import write_cube  # noqa: E402
+from data_processing.cube import write_cube
 
 hypothesis.settings.register_profile("default_run", max_examples=50, derandomize=True, database=None, deadline=None)
 hypothesis.settings.register_profile("slow", max_examples=2000, database=None, deadline=None, print_blob=True)

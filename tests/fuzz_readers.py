@@ -28,12 +28,12 @@ from hypothesis import strategies as st
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
-from bad_input import FAMILIES  # noqa: E402
+from bad_input import FAMILIES
 
-import utils.quicklook  # noqa: E402
-from data_processing.cube import QUANTITIES  # noqa: E402
-from data_processing.errors import UserError  # noqa: E402
-from data_processing.files import unlock_folders  # noqa: E402
+import utils.quicklook
+from data_processing.cube import QUANTITIES
+from data_processing.errors import UserError
+from data_processing.files import unlock_folders
 
 EXAMPLES = 400  # of a child process: one that dies of a library takes no more than these along
 HDF5 = ("cube", "granules", "flat granules", "granules in degrees", "ERA5", "weather file", "packed weather file", "forecast NetCDF",
@@ -85,7 +85,8 @@ def edit_bytes(path, edit):
 def edit_hdf5(path, edit):
     """Apply an edit where it can be; many are no edit of this file."""
     what, place, *how = edit
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RuntimeError, OverflowError, IndexError), h5py.File(path, "a") as file:
+    expected = OSError, ValueError, TypeError, KeyError, RuntimeError, OverflowError, IndexError
+    with contextlib.suppress(*expected), h5py.File(path, "a") as file:
         names = []
         file.visit(names.append)
         if not names:

@@ -16,11 +16,11 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from data_processing.arrays import create_array, in_turn, open_array, release, scratch_array  # noqa: E402
-from data_processing.record import Record  # noqa: E402
-from utils import reporting  # noqa: E402
-from utils.ensembles import write_validation  # noqa: E402
-from utils.runs import Run  # noqa: E402
+from data_processing.arrays import create_array, in_turn, open_array, release, scratch_array
+from data_processing.record import Record
+from utils import reporting
+from utils.ensembles import write_validation
+from utils.runs import Run
 
 ROWS, COLUMNS = 430, 675
 MISSING_BEFORE = 2  # days that a window may reach back before the record

@@ -12,9 +12,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data_processing import twin  # noqa: E402
-from data_processing.cube import cube_name, cube_values, open_cube  # noqa: E402
-from tests.twin_statistics import all_rows, land_record, persistence_r2, table  # noqa: E402
+from data_processing import twin
+from data_processing.cube import cube_name, cube_values, open_cube
+from tests.twin_statistics import all_rows, land_record, persistence_r2, table
 
 REAL_DAYS = 549  # length of the record that reality was measured on, with gaps; smap_l3 is measured alike
 

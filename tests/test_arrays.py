@@ -12,6 +12,7 @@ from data_processing.splits import split_cube
 from tests.conftest import Experiment, weather_values
 from utils.models.settings import complete
 
+
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     """Folder of the arrays of this test."""

@@ -16,8 +16,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tyro
-from bad_input import (CHANGED, EITHER, FAMILIES, MISSPELT, REAL, REFUSED, SAME, SAMPLES, UNGUARDED, mutants, open_task,
-                       setting_mutants, write_era5, write_granules, write_grib)
+from bad_input import (
+    CHANGED,
+    EITHER,
+    FAMILIES,
+    MISSPELT,
+    REAL,
+    REFUSED,
+    SAME,
+    SAMPLES,
+    UNGUARDED,
+    mutants,
+    open_task,
+    setting_mutants,
+    write_era5,
+    write_granules,
+    write_grib,
+)
 from conftest import ROOT
 
 from data_processing.errors import UserError

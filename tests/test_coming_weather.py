@@ -8,14 +8,12 @@ import pytest
 import torch
 import xarray as xr
 
-from data_processing import coming_weather
-from data_processing.coming_weather import (COMING_CHANNELS, ComingWeather, degraded_weather, forecast_weather, keep_archive,
-                                            kept_weather, observed_values, observed_weather, open_coming_weather)
+from data_processing.coming_weather import COMING_CHANNELS, degraded_weather, forecast_weather, kept_weather, observed_weather
 from data_processing.cube import open_cube
 from data_processing.errors import UserError
 from data_processing.record import open_record, scale_record
 from data_processing.splits import split_cube
-from data_processing.weather_file import new_weather_file, open_weather_file
+from data_processing.weather_file import new_weather_file
 from tests.conftest import Experiment
 from tests.test_scripts import call, run
 from utils.batches import make_batch
@@ -23,8 +21,17 @@ from utils.models.convlstm import make_convlstm
 from utils.models.settings import complete
 from utils.runs import find_cube, run_differences
 from utils.study import script_settings
-from utils.training import (cell_weight, ensemble_mse, forecast_days, forecast_told, masked_mse, random_weather, told_forecast,
-                            draw_batch, training_loss)
+from utils.training import (
+    cell_weight,
+    draw_batch,
+    ensemble_mse,
+    forecast_days,
+    forecast_told,
+    masked_mse,
+    random_weather,
+    told_forecast,
+    training_loss,
+)
 
 pytestmark = pytest.mark.usefixtures("coarse_figures")
 LEADS = 5

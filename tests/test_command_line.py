@@ -77,7 +77,8 @@ run_script(main, Settings)
 
 def run_small(tmp_path, *words):
     (tmp_path / "script.py").write_text(SCRIPT)
-    return subprocess.run([sys.executable, tmp_path / "script.py", *words], capture_output=True, text=True, env=os.environ | {"COLUMNS": "80"})
+    return subprocess.run([sys.executable, tmp_path / "script.py", *words], capture_output=True, text=True,
+                          env=os.environ | {"COLUMNS": "80"})
 
 
 def test_help_has_the_groups_of_the_settings_and_no_none(tmp_path):

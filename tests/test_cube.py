@@ -9,8 +9,7 @@ import xarray as xr
 from conftest import day_axis, known_values
 
 import data_processing.cube as cube_module
-from data_processing.cube import (QUANTITIES, VARIABLES, cube_days, cube_name, cube_values,
-                                  describe, land_mask, open_cube, write_cube)
+from data_processing.cube import QUANTITIES, VARIABLES, cube_days, cube_name, cube_values, describe, land_mask, open_cube, write_cube
 from data_processing.errors import UserError
 from data_processing.files import checksum
 

@@ -9,8 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import ROOT
-from earthdata_stand_in import (CATALOGUE, DATA, PASSWORD, SIGNATURE, TOKEN, USER, EarthdataStandIn,
-                                make_certificate)
+from earthdata_stand_in import CATALOGUE, DATA, PASSWORD, SIGNATURE, TOKEN, USER, EarthdataStandIn, make_certificate
 
 from data_processing import download_smap_l4
 from data_processing.download_smap_l4 import Settings, axes_of_window, main, product_window
@@ -397,7 +396,7 @@ def test_no_network_ends_in_seconds(service, run, monkeypatch, account):
         monkeypatch.setenv("EARTHDATA_PASSWORD", PASSWORD)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:{}".format(free.getsockname()[1]))  # nobody listens
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{free.getsockname()[1]}")  # nobody listens
         begun = time.monotonic()
         error = run()[2]
     assert "no answer from" in error and "Check the network" in error
@@ -407,7 +406,7 @@ def test_no_network_ends_in_seconds(service, run, monkeypatch, account):
 def test_a_network_that_swallows_everything_ends_in_seconds(service, run, monkeypatch):
     monkeypatch.setattr(download_smap_l4, "TIMEOUT", (0.2, 0.2))
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:{}".format(silent.getsockname()[1]))
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{silent.getsockname()[1]}")
         error = run()[2]
     assert "no answer from the catalogue" in error
 

@@ -2,7 +2,7 @@
 import socket
 import subprocess
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -116,7 +116,7 @@ def test_control_of_the_ensemble_before_cycle_50r1(tmp_path):
 
 
 def test_newest_forecast_that_is_complete(tmp_path, monkeypatch):
-    today = datetime.now(timezone.utc).strftime("%Y-%m-%dT00")
+    today = datetime.now(UTC).strftime("%Y-%m-%dT00")
     yesterday = (np.datetime64(today[:10]) - 1).item().strftime("%Y-%m-%dT00")
     with running_archive([yesterday], range(0, 25, 6), members=1) as archive:
         archive.add(today, 0, "enfo", "ef", [1])  # only its first step is there

@@ -2,8 +2,18 @@
 import numpy as np
 import pytest
 
-from utils.ensembles import (ensemble_rows, error_spread, fair_crps, gaussian_crps, members_variance, predict_spread,
-                             rank_histogram, read_validation, spread_skill, write_validation)
+from utils.ensembles import (
+    ensemble_rows,
+    error_spread,
+    fair_crps,
+    gaussian_crps,
+    members_variance,
+    predict_spread,
+    rank_histogram,
+    read_validation,
+    spread_skill,
+    write_validation,
+)
 
 LAND = np.ones((1, 2), bool)
 

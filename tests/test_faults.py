@@ -17,8 +17,7 @@ from data_processing import arrays
 from data_processing.errors import UserError
 from data_processing.files import LOCK, lock_folder, locked, unlock_folder
 from tests.conftest import ROOT
-from tests.test_killed import (check_equal, check_whole, fine_tuning, run_unbroken, smap_download, smap_preparation,
-                               start, training)
+from tests.test_killed import check_equal, check_whole, fine_tuning, run_unbroken, smap_download, smap_preparation, start, training
 from utils.command_line import RESUME_FILES, fault_line
 
 IN_USE = r"is in use by process (\d+) on \S+ since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\. Wait until that has ended, or "

@@ -14,7 +14,7 @@ import xarray as xr
 from data_processing.cube import write_cube
 from data_processing.weather_file import new_weather_file
 from tests.conftest import day_axis, weather_values
-from tests.test_scripts import call, read_csv, short_pretraining  # noqa: F401, a fixture
+from tests.test_scripts import call, read_csv
 from utils import draw_ensemble, draw_regions, reporting, training
 
 LEADS = (1, 3)
@@ -328,7 +328,7 @@ def test_values_at_sea_never_matter(case, place, tmp_path):
 
 # --------------------------------------------------------------------------------------------------- the source
 @cases(("lstm", "local", "frozen"), among=[case for case in ALL if WAYS[case.way] is not None])
-def test_source_days_after_the_targets_validation_start_never_matter(case, place, tmp_path, short_pretraining):  # noqa: F811
+def test_source_days_after_the_targets_validation_start_never_matter(case, place, tmp_path, short_pretraining):
     """The source lasts as long as the target; the script makes its own pre-training."""
     values = values_of(SOURCE_DAYS + 300, 1)
     folders = []

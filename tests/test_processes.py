@@ -140,7 +140,7 @@ def test_shares_of_a_batch_are_the_whole_batch(number, windows, cells, monkeypat
     monkeypatch.setattr(processes, "count", lambda: number)
     sizes = []
     for rank in range(number):
-        monkeypatch.setattr(processes, "rank", lambda: rank)
+        monkeypatch.setattr(processes, "rank", lambda rank=rank: rank)
         share = batch_share(windows, cells)
         taken[share] += 1
         sizes.append(taken[share].size)

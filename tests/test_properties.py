@@ -24,7 +24,7 @@ from data_processing.cube import PRECIPITATION, SOIL_MOISTURE, VARIABLES
 from data_processing.errors import UserError
 from data_processing.gaps import CARRIED, NO_VALUE, antecedent_means, carry_forward
 from data_processing.preparing import Plan, Rule, Source, prepare
-from data_processing.regrid import Grid, METRES_PER_DEGREE_EAST, Regridder, axes_grid, metres_north
+from data_processing.regrid import METRES_PER_DEGREE_EAST, Grid, Regridder, axes_grid, metres_north
 from data_processing.scaling import FEWEST_VALUES, SMALLEST_SPREAD, fit_scaler
 from data_processing.smap_l4 import PRODUCTS, read_granules
 from data_processing.splits import audit_rows, parse_date, split_days
@@ -34,8 +34,20 @@ from data_processing.windows import gather, window_view
 from utils import baselines
 from utils.batches import blocks_about
 from utils.bootstrap import daily_series, determination, mean_square
-from utils.evaluation import (CONSTANT_SPREAD, MINIMUM_CELL_VALUES, MINIMUM_VALUES, REFERENCES, by_init_time, cell_areas,
-                              cell_metrics, cell_moments, daily_scores, pooled_scores, score_forecasters, unwrap_longitudes)
+from utils.evaluation import (
+    CONSTANT_SPREAD,
+    MINIMUM_CELL_VALUES,
+    MINIMUM_VALUES,
+    REFERENCES,
+    by_init_time,
+    cell_areas,
+    cell_metrics,
+    cell_moments,
+    daily_scores,
+    pooled_scores,
+    score_forecasters,
+    unwrap_longitudes,
+)
 
 seeds = st.integers(0, 2 ** 32 - 1).map(np.random.default_rng)
 shares = st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0])

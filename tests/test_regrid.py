@@ -4,15 +4,25 @@ import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
-import xarray_regrid  # noqa: F401  (registers Dataset.regrid)
+from conftest import day_axis
 from pyproj import Transformer
 
-from conftest import day_axis
 from data_processing import regrid
 from data_processing.cube import write_cube
 from data_processing.errors import UserError
-from data_processing.regrid import (Grid, Regridder, axes_grid, box_window, cover_window, crop, degrees_north,
-                                    ease_cells, ease_grid, metres_north, target_grid)
+from data_processing.regrid import (
+    Grid,
+    Regridder,
+    axes_grid,
+    box_window,
+    cover_window,
+    crop,
+    degrees_north,
+    ease_cells,
+    ease_grid,
+    metres_north,
+    target_grid,
+)
 
 CHINA = (55, 73, 17, 136)  # north, west, south, east
 TO_EPSG_6933 = Transformer.from_crs("EPSG:4326", "EPSG:6933", always_xy=True)

@@ -3,6 +3,7 @@ import json
 import re
 import runpy
 import sys
+from functools import partial
 
 import netCDF4
 import numpy as np
@@ -11,8 +12,7 @@ import torch
 
 from tests.conftest import ROOT
 from tests.test_coming_weather import write_weather
-from tests.test_leaks import no_figures  # noqa: F401, a fixture that every test here uses
-from tests.test_scripts import QUICK, assert_same_run, call, run, run_until_epoch, source, target  # noqa: F401
+from tests.test_scripts import QUICK, assert_same_run, call, run, run_until_epoch
 from utils.recreate import read_recorded
 from utils.study import load_script
 
@@ -55,7 +55,7 @@ def folder_of(results, script, name="run", lead="lead3"):
 
 
 # ------------------------------------------------------------------------------------------------- same numbers
-def test_same_numbers_in_two_processes(target, tmp_path):  # noqa: F811
+def test_same_numbers_in_two_processes(target, tmp_path):
     script, settings = "SMAPtest/lstm.py", {"cube": target, "name": "run", "seed": 3, **QUICK}
     done = run(script, tmp_path, results=tmp_path / "one", **settings)
     assert done.returncode == 0, done.stderr
@@ -66,7 +66,7 @@ def test_same_numbers_in_two_processes(target, tmp_path):  # noqa: F811
 @pytest.mark.slow
 @pytest.mark.parametrize("head", ["local", "dense"])
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_same_numbers_in_two_processes_and_after_resume(script, head, source, target, tmp_path):  # noqa: F811
+def test_same_numbers_in_two_processes_and_after_resume(script, head, source, target, tmp_path):
     hidden = {"hidden": (16,)} if head == "local" else {}
     settings = {"cube": source if script.startswith("ERA5test") else target, "head": head, "epochs": 8, "name": "run", **hidden}
     if script.startswith("finetune"):
@@ -84,7 +84,7 @@ def test_same_numbers_in_two_processes_and_after_resume(script, head, source, ta
 
 
 # ----------------------------------------------------------------------------------------------- made again
-def test_run_is_made_again_from_its_settings_alone(target, tmp_path, begin, monkeypatch):  # noqa: F811
+def test_run_is_made_again_from_its_settings_alone(target, tmp_path, begin, monkeypatch):
     """From another folder, with relative paths and settings that are not the defaults."""
     script, lead = "SMAPtest/lstm.py", "lead1_5"
     monkeypatch.chdir(target.parent)
@@ -107,7 +107,7 @@ def test_run_is_made_again_from_its_settings_alone(target, tmp_path, begin, monk
     assert (changed["seed"], changed["drop_inputs"], changed["max_gap_days"]) == (4, ["season"], 5)
 
 
-def test_finished_run_is_not_overwritten_by_its_own_settings(target, tmp_path, begin):  # noqa: F811
+def test_finished_run_is_not_overwritten_by_its_own_settings(target, tmp_path, begin):
     call("SMAPtest/lstm.py", cube=str(target), results=str(tmp_path), name="run", **QUICK)
     folder = folder_of(tmp_path, "SMAPtest/lstm.py")
     before = (folder / "metrics.csv").stat().st_mtime_ns
@@ -117,7 +117,7 @@ def test_finished_run_is_not_overwritten_by_its_own_settings(target, tmp_path, b
 
 
 @pytest.fixture
-def fine_tuned(source, target, tmp_path):  # noqa: F811
+def fine_tuned(source, target, tmp_path):
     """Folder of a run that is fine-tuned from a pre-training on two cubes and told a weather forecast."""
     further = tmp_path / "further.nc"
     further.write_bytes(source.read_bytes())
@@ -129,7 +129,7 @@ def fine_tuned(source, target, tmp_path):  # noqa: F811
     return folder_of(tmp_path / "results", "finetune-SMAPtest/lstm.py")
 
 
-def test_fine_tuning_is_made_again_and_changed_inputs_are_refused(fine_tuned, source, tmp_path, begin):  # noqa: F811
+def test_fine_tuning_is_made_again_and_changed_inputs_are_refused(fine_tuned, source, tmp_path, begin):
     script, pretraining = "finetune-SMAPtest/lstm.py", "ERA5test/lstm.py"
     before = folder_of(tmp_path / "results", pretraining)
     code, *_ = begin(script, "--settings", fine_tuned, "--results", tmp_path / "again")
@@ -142,7 +142,7 @@ def test_fine_tuning_is_made_again_and_changed_inputs_are_refused(fine_tuned, so
                                       ("further.nc", "--further-cubes", pretraining, "the further cube")):
         path = tmp_path / name
         run_folder, content = (fine_tuned if asked == script else before), path.read_bytes()
-        for change, words in ((lambda: path.write_bytes(content + b" "), "has changed since the run of"),
+        for change, words in ((partial(path.write_bytes, content + b" "), "has changed since the run of"),
                               (path.unlink, "is not there: put it back")):
             change()
             code, _, error = begin(asked, "--settings", run_folder, "--results", tmp_path / "refused")
@@ -155,7 +155,7 @@ def test_fine_tuning_is_made_again_and_changed_inputs_are_refused(fine_tuned, so
     assert code == 2 and "pretrained is" in said and "the source begins 2013-01-01" in error
 
 
-def test_changed_cube_is_taken_when_it_is_named(weather_cube, target, tmp_path, begin):  # noqa: F811
+def test_changed_cube_is_taken_when_it_is_named(weather_cube, target, tmp_path, begin):
     script = "SMAPtest/lstm.py"
     call(script, cube=str(target), results=str(tmp_path), name="run", **QUICK)
     weather_cube(name="target", first="2015-01-01", days=400, seed=8)
@@ -164,7 +164,7 @@ def test_changed_cube_is_taken_when_it_is_named(weather_cube, target, tmp_path, 
 
 
 @pytest.mark.slow
-def test_member_and_ensemble_are_made_again(target, tmp_path, begin):  # noqa: F811
+def test_member_and_ensemble_are_made_again(target, tmp_path, begin):
     script = "SMAPtest/lstm.py"
     call(script, cube=str(target), results=str(tmp_path), name="run", seeds=2, **QUICK)
     ensemble = folder_of(tmp_path, script)

@@ -17,7 +17,7 @@ import xarray as xr
 from conftest import ROOT
 from grib_writer import ecmwf_forecast
 from test_preparing import GRID, Settings, plan_of, read, readings, toy, values_of
-from test_twin_files import COLUMNS, ROWS, TITLE, files, granule_fields  # noqa: F401
+from test_twin_files import COLUMNS, ROWS, TITLE, granule_fields
 from test_weather_fields import written
 
 from data_processing import prepare_weather_forecast, scheduler
@@ -136,7 +136,7 @@ def test_what_is_no_scheduler_is_told_apart(tmp_path, cluster, impatient):
         other.bind(("127.0.0.1", 0))
         other.listen()  # never answers
         with pytest.raises(UserError, match="no dask scheduler answers there within 2 s"):
-            ask("tcp://127.0.0.1:%d" % other.getsockname()[1], tmp_path)
+            ask(f"tcp://127.0.0.1:{other.getsockname()[1]}", tmp_path)
     for address in ("nonsense://here", "here", next(iter(cluster.scheduler_info["workers"]))):
         with pytest.raises(UserError, match=f"scheduler is {address}: not the address of a dask scheduler"):
             ask(address, tmp_path)

@@ -9,8 +9,7 @@ from conftest import Experiment, day_axis
 
 from data_processing.cube import cube_days, cube_values, land_mask, open_cube
 from data_processing.errors import UserError
-from data_processing.splits import (asked_lead_times, audit_rows, cut_record, format_audit, parse_date, split_cube, split_days,
-                                    write_audit)
+from data_processing.splits import asked_lead_times, audit_rows, cut_record, format_audit, parse_date, split_cube, split_days, write_audit
 
 LONG = day_axis("2010-01-01", 2191)  # six years, to 2015-12-31
 CONUS = day_axis("2015-04-01", 549)

@@ -17,8 +17,19 @@ from utils.batches import make_batch, observed_targets
 from utils.models.convlstm import HEADS, PAPER_HIDDEN, make_convlstm
 from utils.models.settings import complete
 from utils.runs import Run
-from utils.training import (cell_weight, check_frozen, epoch_batches, fit, forecast_days, masked_mse, one_cycle,
-                            parameter_groups, spoilt_step, train, validation_days)
+from utils.training import (
+    cell_weight,
+    check_frozen,
+    epoch_batches,
+    fit,
+    forecast_days,
+    masked_mse,
+    one_cycle,
+    parameter_groups,
+    spoilt_step,
+    train,
+    validation_days,
+)
 
 CPU = torch.device("cpu")
 
@@ -202,7 +213,7 @@ def test_resumed_run_equals_an_unbroken_one(head, broken_epoch, prepared, tmp_pa
     monkeypatch.setattr("utils.training.CHECKPOINT_SHARE", math.inf)
     settings, record, splits = prepared(head=head, epochs=3, refit=True, dropout=0.2 if head == "local" else 0.0)
     settings = FineTuning(**vars(settings), hold_back=head == "local")
-    make = lambda record: make_convlstm(settings, record)  # noqa: E731
+    make = lambda record: make_convlstm(settings, record)
     unbroken, _ = train(make, record, splits, settings, Run(tmp_path / "whole", False))
 
     class Interrupted(Exception):

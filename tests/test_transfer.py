@@ -17,8 +17,8 @@ from utils.models.convlstm import PAPER_HIDDEN, make_convlstm
 from utils.models.settings import complete
 from utils.pretraining import pretraining_sources, random_stretch
 from utils.runs import Run
-from utils.transfer import load_model, save_model, what_is_new
 from utils.training import choose_share, copy_weights, fit, move_weights, train
+from utils.transfer import load_model, save_model, what_is_new
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,12 @@ from data_processing import twin, twin_land, twin_weather
 from data_processing.cube import VARIABLES, cube_values, open_cube
 from data_processing.errors import UserError
 from tests.twin_statistics import (
-    REALITY, all_rows, land_record, persistence_r2, travel, WEST_TO_EAST_KM,
+    REALITY,
+    WEST_TO_EAST_KM,
+    all_rows,
+    land_record,
+    persistence_r2,
+    travel,
 )
 
 MOISTURE = VARIABLES.index("soil_moisture")

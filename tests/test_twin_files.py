@@ -16,8 +16,15 @@ from pyproj import Transformer
 from data_processing import prepare_era5_land, prepare_smap_l4, write_twin_files
 from data_processing.errors import UserError
 from data_processing.twin import cube_path
-from data_processing.twin_files import (ERA5_LAYOUTS, GRANULE_FIELDS, granule_name, shave, write_era5_month,
-                                        write_granule, write_regridded_granule)
+from data_processing.twin_files import (
+    ERA5_LAYOUTS,
+    GRANULE_FIELDS,
+    granule_name,
+    shave,
+    write_era5_month,
+    write_granule,
+    write_regridded_granule,
+)
 from data_processing.write_twin_files import Settings
 
 CELL = 9008.055210146  # m, EASE-Grid 2.0 M09

@@ -10,16 +10,16 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data_processing.errors import UserError  # noqa: E402
-from data_processing.record import open_record, scale_record  # noqa: E402
-from data_processing.splits import split_cube  # noqa: E402
-from tests.conftest import Experiment  # noqa: E402
-from utils import training  # noqa: E402
-from utils.command_line import run_script  # noqa: E402
-from utils.models.convlstm import PAPER_HIDDEN, make_convlstm  # noqa: E402
-from utils.models.settings import complete  # noqa: E402
-from utils.processes import from_first, is_first, rank  # noqa: E402
-from utils.runs import Run  # noqa: E402
+from data_processing.errors import UserError
+from data_processing.record import open_record, scale_record
+from data_processing.splits import split_cube
+from tests.conftest import Experiment
+from utils import training
+from utils.command_line import run_script
+from utils.models.convlstm import PAPER_HIDDEN, make_convlstm
+from utils.models.settings import complete
+from utils.processes import from_first, is_first, rank
+from utils.runs import Run
 
 STEPS = 20
 BROKEN_AFTER = 8  # steps, of a training that is resumed

@@ -76,9 +76,9 @@ def draw_description(path, about, data):
     if about.scores is not None:
         scores, lead_time = about.scores, shown_lead(about.scores)
         n = next(row["n"] for row in scores.rows)
-        shows += (f" (i) RMSE and (j) R2 of forecasts that need no network, fitted on the days to {scores.last_history} and scored from "
-                  f"{scores.first_test} to {scores.last_test}, n = {n:,}. (k) Days until less than 1/e of a departure is left, (l) RMSE and "
-                  f"(m) R2 in time of damped persistence {lead_time} days ahead.")
+        shows += (f" (i) RMSE and (j) R2 of forecasts that need no network, fitted on the days to {scores.last_history} and "
+                  f"scored from {scores.first_test} to {scores.last_test}, n = {n:,}. (k) Days until less than 1/e of a departure is left, "
+                  f"(l) RMSE and (m) R2 in time of damped persistence {lead_time} days ahead.")
     save_figure(path, figure, caption_of(shows, about.title, data, int(np.count_nonzero(about.land)), "land cells"))
 
 

@@ -4,8 +4,24 @@ import numpy as np
 from matplotlib.colors import ListedColormap, Normalize
 
 from utils.captions import Data, caption_of
-from utils.figures import (DIFFERENCE_COLOURS, GAP_COLOUR, PAGE, PAPER_STYLE, SOIL_MOISTURE_COLOURS, colour_bar, draw_cells, extension,
-                           map_axes, map_frame, new_figure, padded, panel_ratio, save_figure, wrap_title, write_title)
+from utils.figures import (
+    DIFFERENCE_COLOURS,
+    GAP_COLOUR,
+    PAGE,
+    PAPER_STYLE,
+    SOIL_MOISTURE_COLOURS,
+    colour_bar,
+    draw_cells,
+    extension,
+    map_axes,
+    map_frame,
+    new_figure,
+    padded,
+    panel_ratio,
+    save_figure,
+    wrap_title,
+    write_title,
+)
 
 SPREAD_COLOURS = ListedColormap(matplotlib.colormaps["magma_r"](np.linspace(0.06, 0.92, 256)), "spread")
 LEFT, RIGHT, BETWEEN, BELOW, PANEL_TITLE = 11.0, 3.0, 7.0, 18.0, 6.0  # mm

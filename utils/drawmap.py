@@ -21,6 +21,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from utils.command_line import run_script
+
 # the other imports stand in the functions: they take seconds, which --help would wait for
 
 

@@ -17,9 +17,9 @@ from data_processing.coming_weather import CHANNELS_OF, TWIN, own_weather
 from data_processing.cube import VARIABLES
 from data_processing.errors import UserError
 from data_processing.files import checksum, write_csv
-from data_processing.terminal import progress_bar
 from data_processing.record import INPUTS, Record, open_record, with_scaler
 from data_processing.splits import Splits, split_cube
+from data_processing.terminal import progress_bar
 from utils.baselines import cell_mean
 from utils.batches import make_batch
 from utils.evaluation import MINIMUM_VALUES

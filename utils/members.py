@@ -11,8 +11,20 @@ from data_processing.splits import audit_rows, split_cube, write_audit
 from utils.ensembles import members_mean
 from utils.processes import by_first, from_first
 from utils.reporting import KEPT, VARIANCE, evaluate_run, forecaster_name
-from utils.runs import (Run, claim_run, find_cube, is_finished, plain, read_json, refuse_finished, run_differences, run_folder,
-                        run_label, run_name, write_json)
+from utils.runs import (
+    Run,
+    claim_run,
+    find_cube,
+    is_finished,
+    plain,
+    read_json,
+    refuse_finished,
+    run_differences,
+    run_folder,
+    run_label,
+    run_name,
+    write_json,
+)
 
 
 def run_members(train_and_test, settings, experiment, model, *, domain):
@@ -39,7 +51,7 @@ def run_members(train_and_test, settings, experiment, model, *, domain):
     ensemble = folders[0].parent
     refuse_finished(ensemble, "ensemble")
     for member, folder in zip(members, folders):
-        if not from_first(lambda: is_finished(folder)):
+        if not from_first(lambda folder=folder: is_finished(folder)):
             train_and_test(member)
             continue
         differences = run_differences(folder, member, cube_file)

@@ -10,8 +10,18 @@ from data_processing.twin import ceiling
 from utils.baselines import baseline_forecasts, cell_mean
 from utils.captions import data_of_run, lead_text
 from utils.ensembles import LEVELS, members_variance, predict_spread, read_validation, write_ensemble_scores
-from utils.evaluation import (by_init_time, cell_metrics, daily_scores, describe_impossible, format_metrics, score_forecasters,
-                              write_cell_metrics, write_daily_scores, write_forecast, write_metrics)
+from utils.evaluation import (
+    by_init_time,
+    cell_metrics,
+    daily_scores,
+    describe_impossible,
+    format_metrics,
+    score_forecasters,
+    write_cell_metrics,
+    write_daily_scores,
+    write_forecast,
+    write_metrics,
+)
 from utils.processes import by_first, is_first
 from utils.results_page import refresh_page
 from utils.training import forecast_days, forecast_told, told_forecast

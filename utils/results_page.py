@@ -18,7 +18,7 @@ import math
 import shutil
 import sys
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from data_processing.errors import UserError
 from data_processing.files import PROJECT, replacing
 from utils.command_line import RESUME_FILES, run_script
+
 # the other imports stand in the functions: they take seconds, which --help would wait for
 
 PAGE_FILES = Path(__file__).parent / "page_files"
@@ -160,7 +161,7 @@ def is_synthetic(settings):
 def made_on(settings, folder):
     """When a run was started, or else was finished, ISO text, UTC."""
     started = settings.get("host", {}).get("started")
-    finished = datetime.fromtimestamp((folder / "metrics.csv").stat().st_mtime, timezone.utc).isoformat()
+    finished = datetime.fromtimestamp((folder / "metrics.csv").stat().st_mtime, UTC).isoformat()
     return started or finished
 
 

@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import subprocess
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -382,7 +382,7 @@ def provenance():
             "git_commit": git_commit(),
             "host": {"python": platform.python_version(), "system": platform.platform(),
                      "processors": os.cpu_count(), "threads": torch.get_num_threads(), "processes": all_processes(),
-                     "started": datetime.now(timezone.utc).isoformat(timespec="seconds")}}
+                     "started": datetime.now(UTC).isoformat(timespec="seconds")}}
 
 
 def git_commit():

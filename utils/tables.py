@@ -11,8 +11,17 @@ from data_processing.cube import cube_days, open_cube
 from data_processing.errors import UserError
 from data_processing.files import replacing, write_csv
 from data_processing.splits import split_cube
-from utils.bootstrap import (average, block_days, check_test_days, compare, determination, interval, mean_square,
-                             read_daily, resampled_mean_square)
+from utils.bootstrap import (
+    average,
+    block_days,
+    check_test_days,
+    compare,
+    determination,
+    interval,
+    mean_square,
+    read_daily,
+    resampled_mean_square,
+)
 from utils.draw_lead import LABELS
 from utils.fan_out import make_on_workers
 from utils.models.forms import FORMS, HEAVY

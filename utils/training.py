@@ -14,8 +14,8 @@ from data_processing.arrays import pieces, release, scratch_array
 from data_processing.coming_weather import degraded_weather, kept_weather, observed_weather, own_weather
 from data_processing.errors import UserError
 from data_processing.files import write_csv
-from data_processing.terminal import progress_bar
 from data_processing.record import scale_record
+from data_processing.terminal import progress_bar
 from utils.baselines import cell_mean, damped_persistence
 from utils.batches import Batch, chosen_device, input_day_indices, make_batch, observed_targets, to_device
 from utils.ensembles import write_validation

@@ -14,7 +14,7 @@ from data_processing.scaling import Scaler
 from data_processing.splits import parse_date
 from utils.models.settings import ARCHITECTURE
 from utils.processes import by_first, from_first
-from utils.runs import (find_cube, is_finished, plain, read_json, run_folder, run_name, save_tensors, setting_differences)
+from utils.runs import find_cube, is_finished, plain, read_json, run_folder, run_name, save_tensors, setting_differences
 from utils.study import script_settings
 from utils.tensor_files import load_tensors
 

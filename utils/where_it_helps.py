@@ -151,7 +151,7 @@ def region_rows(*, observed, forecasts, parts, lead_times, land, reference="damp
     """
     rows = {part: [] for part in parts}
     for lead, lead_time in enumerate(lead_times):
-        def moments_of(part):
+        def moments_of(part, lead=lead):
             return {name: cell_moments(observed[:, lead], forecast[:, lead], land, part=part)
                     for name, forecast in forecasts.items()}
 
@@ -297,7 +297,8 @@ def power_spectrum(maps, land):
     size = min(height, width)
     ring = np.round(wave * size).astype(int)
     total, count = np.zeros(wave.shape), 0
-    for count, day in enumerate(maps, 1):
+    for day in maps:
+        count += 1
         total += np.abs(np.fft.fft2(np.where(land & np.isfinite(day), day, 0.0) * taper)) ** 2
     rings = np.arange(1, size // 2 + 1)
     power = np.array([total[ring == number].mean() for number in rings]) / (count * height * width)

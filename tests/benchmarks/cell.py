@@ -27,7 +27,7 @@ def rows(short):
     for height, width, batch, rounds in ((20, 30, 1, 3),) if short else ((200, 300, 1, 31), (200, 300, 4, 11)):
         case = f"training step, {height} x {width}, {DAYS} days, batch {batch}"
         x = torch.randn(batch, DAYS, CHANNELS, height, width, generator=torch.Generator().manual_seed(0))
-        ways = {f"{form}, {precision}": lambda layers=layers, precision=precision: training_step(layers, x, precision)
+        ways = {f"{form}, {precision}": lambda layers=layers, precision=precision, x=x: training_step(layers, x, precision)
                 for form, layers in forms.items() for precision in precisions}
         for form, way in ways.items():
             start = time.perf_counter()

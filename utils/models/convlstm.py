@@ -96,6 +96,7 @@ class Gates(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, hidden_gradient, memory_gradient):
+        """Gradients of the gates and of the memory before."""
         gates, before, bounded = ctx.saved_tensors
         gate_in, gate_forget, gate_out, candidate = gates.chunk(4, 1)
         memory_gradient = memory_gradient + aten.tanh_backward(hidden_gradient * gate_out, bounded)
