@@ -9,7 +9,7 @@ when they are used.
 import contextlib
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import netCDF4
 import numpy as np
@@ -18,7 +18,8 @@ from data_processing.arrays import blocks, kept_text, release, short_key
 from data_processing.errors import UserError
 from data_processing.files import check_netcdf, checksum, replacing
 
-VARIABLES = ("precipitation", "soil_moisture", "soil_temperature")
+Variable = Literal["precipitation", "soil_moisture", "soil_temperature"]
+VARIABLES: tuple[Variable, ...] = get_args(Variable)
 PRECIPITATION, SOIL_MOISTURE, SOIL_TEMPERATURE = range(len(VARIABLES))
 
 

@@ -249,7 +249,7 @@ def _fields_of(file, path):
     if any(file[name].dtype not in NUMBERS for name in names):
         raise UserError(f"{path}: {names[0]} or {names[1]} holds no numbers. Download it again.")
     lat, lon = (file[name][:].astype(np.float64) for name in names)
-    rows, columns, lon = *_orders(lat, lon, path),
+    rows, columns, lon = _orders(lat, lon, path)
     roles = {file[names[0]].dimensions[0]: "lat", file[names[1]].dimensions[0]: "lon", "time": "time",
              "valid_time": "time", "expver": "expver"}
     fields = {}

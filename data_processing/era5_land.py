@@ -268,7 +268,7 @@ class Use(NamedTuple):
     day: np.ndarray  # datetime64[D] that the stamp belongs to
     minute: np.ndarray  # of the day
     file: np.ndarray  # number of the file
-    index: np.ndarray  # of the stamp in the file
+    stamp: np.ndarray  # number of the stamp in the file
     preliminary: np.ndarray  # bool
     hours: np.ndarray  # that the value stands for: 24 for a daily statistic
 
@@ -566,7 +566,7 @@ def _source(number, path, place, record, is_daily, uses, complete):
         for use, complete_days in zip(found, complete[variable]):
             mine = use.file == number
             if mine.any():
-                stamps[variable] = _runs(use.index[mine])
+                stamps[variable] = _runs(use.stamp[mine])
                 days[variable] = np.intersect1d(use.day[mine], complete_days)
     task = {"rows": place.rows, "columns": place.columns, "flipped": place.flipped, "daily_statistics": is_daily,
             "stamps": stamps}

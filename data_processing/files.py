@@ -27,7 +27,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says where a file cannot grow: a full disk, a used quota, a limit of a file's size."""
 PROBED_BYTES = 2 ** 24  # that are written to see whether a file can grow
 LOCK = ".lock"
-_locks = {}  # folder -> open lock file, of this process
+_locks: dict = {}  # folder -> open lock file, of this process
 
 
 @contextlib.contextmanager

@@ -7,3 +7,4 @@ import findlibs
 # call that one, without its database, and crash. Loaded for ecCodes alone (what ctypes does by default) it is in nobody's way.
 findlibs._load_globally = ctypes.CDLL
 
+import eccodes  # noqa: F401

@@ -24,7 +24,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data_processing.cube import VARIABLES
+from data_processing.cube import VARIABLES, Variable
 from data_processing.era5_files import remove_left_over
 from data_processing.era5_land import ENDINGS, HOURS, catalogue, common_lattice, plan_files, read_file, read_mask, usable
 from data_processing.errors import UserError
@@ -40,7 +40,7 @@ class Settings:
     files: tyro.conf.Positional[tuple[str, ...]] = (str(PROJECT / "data" / "era5_land" / "downloads"),)
     """Folders, globs or files."""
     product: Literal["era5-land", "era5"] = "era5-land"  # era5: single levels, 0.25 degrees
-    variables: tuple[Literal[VARIABLES], ...] = VARIABLES  # to make; name fewer where not all were downloaded
+    variables: tuple[Variable, ...] = VARIABLES  # to make; name fewer where not all were downloaded
     min_hours_per_day: int = 4  # of soil moisture and temperature, fewer: the day is missing
     daily_statistics: tuple[str, ...] | None = None  # files that hold daily means; without a value: all files
     land_sea_mask: str | None = None  # file with lsm: cells below 0.5 are left out; needed for soil of ERA5
@@ -52,7 +52,7 @@ class Settings:
     # output
     output: str = str(PROJECT / "data" / "era5_land" / "era5_land.nc")
     """The cube; pieces/ and quicklook.png stand beside it."""
-    workers: int = os.cpu_count()  # reading processes
+    workers: int = os.cpu_count() or 1  # reading processes
     scheduler: str | None = None  # address of a dask scheduler, such as tcp://host:8786: its workers read, not processes here
 
 

@@ -19,7 +19,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data_processing.cube import VARIABLES
+from data_processing.cube import VARIABLES, Variable
 from data_processing.files import PROJECT
 from utils.command_line import RESUME_FILES, run_script
 
@@ -34,7 +34,7 @@ class Settings:
     files: tyro.conf.Positional[tuple[str, ...]] = (str(FOLDER / "granules"),)  # folders, globs or files
     output: str = str(FOLDER / "smap_l4.nc")  # the cube
     product: Literal["SPL4SMGP", "SPL4SMAU"] = "SPL4SMGP"  # geophysical fields, or analyses (soil moisture alone)
-    variables: tuple[Literal[VARIABLES], ...] = VARIABLES  # those to make
+    variables: tuple[Variable, ...] = VARIABLES  # those to make
     # cells
     box: tuple[float, float, float, float] | None = None  # north, west, south, east, degrees; default all in the files
     grid: str = "native"  # "native", "36km", "9km", or a spacing in degrees such as 0.25
@@ -42,7 +42,7 @@ class Settings:
     min_valid_fraction: float = 0.5  # of a cell's area that must hold values, where cells are averaged
     # days
     min_fields_per_day: int = 8  # 3-hourly values that a cell needs to have a daily one, 1..8
-    workers: int = os.cpu_count()  # processes that read
+    workers: int = os.cpu_count() or 1  # processes that read
     scheduler: str | None = None  # address of a dask scheduler, such as tcp://host:8786: its workers read, not processes here
 
 

@@ -56,7 +56,7 @@ class Settings:
     # output
     output: str = str(PROJECT / "data" / "weather" / "weather.nc")
     """The weather forecast file; pieces/ stands beside it."""
-    workers: int = os.cpu_count()  # reading processes
+    workers: int = os.cpu_count() or 1  # reading processes
     scheduler: str | None = None  # address of a dask scheduler, such as tcp://host:8786: its workers read, not processes here
 
 

@@ -3,8 +3,8 @@ import threading
 import time
 
 import pytest
-from test_scheduler import kill_a_worker
-from test_studies import SHORT, call
+from test_scheduler import cluster, kill_a_worker  # noqa: F401
+from test_studies import SHORT, call, shortest, source, target  # noqa: F401
 
 from data_processing.errors import UserError
 from utils import fan_out

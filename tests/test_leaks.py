@@ -14,7 +14,7 @@ import xarray as xr
 from data_processing.cube import write_cube
 from data_processing.weather_file import new_weather_file
 from tests.conftest import day_axis, weather_values
-from tests.test_scripts import call, read_csv
+from tests.test_scripts import call, read_csv, short_pretraining  # noqa: F401, a fixture
 from utils import draw_ensemble, draw_regions, reporting, training
 
 LEADS = (1, 3)

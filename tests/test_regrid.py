@@ -4,6 +4,7 @@ import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
+import xarray_regrid  # noqa: F401  (registers Dataset.regrid)
 from conftest import day_axis
 from pyproj import Transformer
 

@@ -12,7 +12,8 @@ import torch
 
 from tests.conftest import ROOT
 from tests.test_coming_weather import write_weather
-from tests.test_scripts import QUICK, assert_same_run, call, run, run_until_epoch
+from tests.test_leaks import no_figures  # noqa: F401, a fixture that every test here uses
+from tests.test_scripts import QUICK, assert_same_run, call, run, run_until_epoch, source, target  # noqa: F401
 from utils.recreate import read_recorded
 from utils.study import load_script
 

@@ -17,7 +17,7 @@ import xarray as xr
 from conftest import ROOT
 from grib_writer import ecmwf_forecast
 from test_preparing import GRID, Settings, plan_of, read, readings, toy, values_of
-from test_twin_files import COLUMNS, ROWS, TITLE, granule_fields
+from test_twin_files import COLUMNS, ROWS, TITLE, files, granule_fields  # noqa: F401
 from test_weather_fields import written
 
 from data_processing import prepare_weather_forecast, scheduler

@@ -43,11 +43,11 @@ SKILL_COLOURS = "RdBu"
 VARIABLE_COLOURS = {"precipitation": ListedColormap(matplotlib.colormaps["Blues"](np.linspace(0.12, 1.0, 256))),
                     "soil_moisture": SOIL_MOISTURE_COLOURS, "soil_temperature": "cividis"}
 GAP_COLOUR = "0.85"
-PAPER_STYLE = {"font.family": "DejaVu Sans", "font.size": 7.5, "axes.titlesize": 8, "axes.labelsize": 7.5,
-               "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7, "axes.linewidth": 0.6,
-               "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2.5,
-               "ytick.major.size": 2.5, "axes.titlepad": 3, "axes.labelpad": 2, "legend.frameon": False,
-               "pdf.fonttype": 42}
+PAPER_STYLE: dict = {"font.family": "DejaVu Sans", "font.size": 7.5, "axes.titlesize": 8, "axes.labelsize": 7.5,
+                     "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7, "axes.linewidth": 0.6,
+                     "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2.5,
+                     "ytick.major.size": 2.5, "axes.titlepad": 3, "axes.labelpad": 2, "legend.frameon": False,
+                     "pdf.fonttype": 42}
 
 
 class Look(NamedTuple):
