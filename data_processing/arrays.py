@@ -1,4 +1,6 @@
 """Plain array files (.npy) that are mapped into memory: large arrays then cost no more of it than what is being read."""
+from __future__ import annotations
+
 import contextlib
 import errno
 import hashlib
@@ -8,12 +10,17 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data_processing.errors import UserError
 from data_processing.files import NO_ROOM, PROJECT, replacing
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 FOLDER = PROJECT / "data" / "arrays"
 KEPT_ENTRIES = 200  # in it
@@ -24,7 +31,7 @@ SCRATCH_BYTES = 64_000_000  # of scratch arrays that are held in memory
 NEIGHBOURING_BYTES = 2 ** 21  # that may come into memory with every byte that is read of a mapped array: a large page
 
 
-def create_array(path, shape, dtype):
+def create_array(path: str | Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     """An array file to be filled, mapped for reading and writing.
 
     Parameters
@@ -63,12 +70,12 @@ def _take_room(file, size):
                 raise
 
 
-def open_array(path):
+def open_array(path: Path) -> np.ndarray:
     """An array file, mapped: its values are read when they are used; what is written to it never reaches the file."""
     return np.load(path, mmap_mode="c")
 
 
-def release(*arrays):
+def release(*arrays: Any) -> None:
     """Give back the memory of what was read of mapped arrays, or views of them; others are left alone.
 
     The values stay in the file and in the system's cache: only the process no longer holds them.
@@ -81,13 +88,13 @@ def release(*arrays):
             mapped.madvise(mmap.MADV_DONTNEED)
 
 
-def blocks(length, item_bytes):
+def blocks(length: int, item_bytes: int) -> list[slice]:
     """Slices that together cover `length` items, each of at most BLOCK_BYTES or one item."""
     step = max(1, BLOCK_BYTES // max(1, item_bytes))
     return [slice(start, min(start + step, length)) for start in range(0, length, step)]
 
 
-def scratch_array(shape, dtype=np.float32):
+def scratch_array(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
     """An array to be filled and forgotten: in memory where it is small, else mapped from a temporary file.
 
     The file stands in the system's folder for temporary files (environment variable TMPDIR) and has no name there: it goes with
@@ -115,7 +122,7 @@ def scratch_array(shape, dtype=np.float32):
         return np.memmap(file, dtype, mode="w+", shape=tuple(shape))
 
 
-def kept_arrays(key, arrays, fill):
+def kept_arrays(key: str | None, arrays: dict[str, tuple[tuple[int, ...], DTypeLike]], fill: Callable) -> dict[str, np.ndarray]:
     """Arrays that are worked out once and mapped afterwards, from a folder data/arrays/<key>/ that may be removed at any time.
 
     Parameters
@@ -180,7 +187,7 @@ def _locked(path):
             path.unlink(missing_ok=True)
 
 
-def kept_text(key, make):
+def kept_text(key: str, make: Callable[[], str]) -> str:
     """Text that `make()` gives, worked out once: data/arrays/<key>.txt."""
     path = FOLDER / f"{key}.txt"
     with contextlib.suppress(FileNotFoundError):
@@ -191,7 +198,7 @@ def kept_text(key, make):
     return text
 
 
-def short_key(*parts):
+def short_key(*parts: Any) -> str:
     """Twelve characters that stand for the given values: numbers, text, arrays."""
     digest = hashlib.sha256()
     for part in parts:
@@ -216,7 +223,7 @@ def _remove_oldest(newest):
             entry.unlink(missing_ok=True)
 
 
-def pieces(*arrays, work=1):
+def pieces(*arrays: Any, work: int = 1) -> Iterator[slice]:
     """Slices of the first axis that together cover arrays of one length, each of at most BLOCK_BYTES of all of them.
 
     What was read or written of mapped arrays is released after each. Where the work on a piece takes many times its memory,
@@ -229,7 +236,7 @@ def pieces(*arrays, work=1):
             release(*getattr(array, "parts", (array,)))
 
 
-def in_turn(*arrays):
+def in_turn(*arrays: Any) -> Iterator[int]:
     """Indices along the first axis of arrays of one length, one by one; memory is released as in `pieces`."""
     for piece in pieces(*arrays):
         yield from range(piece.start, piece.stop)
@@ -253,7 +260,7 @@ class Observed:
         return np.where(age[place] == 0, carried[place], np.float32(np.nan))
 
 
-def read_rows(values, days, rows):
+def read_rows(values: Observed, days: np.ndarray, rows: slice) -> np.ndarray:
     """Some days of a band of rows, float32 [n, rows, W], in memory.
 
     Parameters

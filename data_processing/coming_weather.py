@@ -7,8 +7,10 @@ reaches a forecast, and without coming weather nothing at all.
 
 Shapes: M members, n init days, L = longest lead time of the record, K lead times of a file; `cells` are flat indices into a map.
 """
+from __future__ import annotations
+
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,6 +19,10 @@ from data_processing.errors import UserError
 from data_processing.terminal import progress_bar
 from data_processing.twin_service import weather_path
 from data_processing.weather_file import WeatherFile, open_weather_file, read_weather
+
+if TYPE_CHECKING:
+    from data_processing.record import Record
+    from data_processing.splits import Splits
 
 COMING_CHANNELS = 5  # scaled rain, rain in spreads of the soil moisture, scaled temperature, trust in rain and in temperature
 CHANNELS_OF = {"precipitation": (0, 1, 3), "soil_temperature": (2, 4)}
@@ -53,12 +59,12 @@ KINDS = {NOT_TOLD: Kind("nothing", "", "", "", None),
          "file": Kind("weather forecast", "-with-forecast", ", told a weather forecast", "_with_forecast", "with forecast")}
 
 
-def kind_of(setting):
+def kind_of(setting: str) -> Kind:
     """The Kind of a setting coming_weather: "none", "observed", or (a path, "twin") a weather forecast."""
     return KINDS.get(setting, KINDS["file"])
 
 
-def source_weather(setting):
+def source_weather(setting: str) -> str:
     """What a pre-training is told where the target is told `setting`: nothing, or what was observed; it needs no archive."""
     return NOT_TOLD if setting == NOT_TOLD else OBSERVED
 
@@ -82,7 +88,7 @@ class ComingWeather(NamedTuple):
     kept: np.ndarray | None = None
 
 
-def open_coming_weather(setting, record, splits, twin_domain=None):
+def open_coming_weather(setting: str, record: Record, splits: Splits, twin_domain: str | None = None) -> ComingWeather | None:
     """What the setting coming_weather names, for a record; what a file's archive tells is taken from its training days.
 
     Parameters
@@ -112,7 +118,7 @@ def open_coming_weather(setting, record, splits, twin_domain=None):
     return keep_archive(file, record, splits)
 
 
-def weather_file_path(setting, twin_domain):
+def weather_file_path(setting: str, twin_domain: str | None) -> Path:
     """Path of the weather forecast file that a setting names; "twin" is made where it does not exist."""
     if setting != TWIN:
         path = Path(setting).expanduser().absolute()
@@ -126,7 +132,7 @@ def weather_file_path(setting, twin_domain):
     return weather_path(twin_domain)
 
 
-def keep_archive(file, record, splits):
+def keep_archive(file: WeatherFile, record: Record, splits: Splits) -> ComingWeather:
     """Read the forecasts that were made on training and validation days, and see on the training days how good they are.
 
     Parameters
@@ -161,7 +167,7 @@ def keep_archive(file, record, splits):
     return ComingWeather(max(file.members, 1), file, trust, temperature, place, kept)
 
 
-def check_served(file, record, splits):
+def check_served(file: WeatherFile, record: Record, splits: Splits) -> None:
     """Refuse a file that serves no test day, and say how many days it serves."""
     counts = {}
     for name in ("validation", "test"):
@@ -178,7 +184,8 @@ def check_served(file, record, splits):
             print(f"warning: {file.path.name} serves {served} of {of} {name} init days{what}", flush=True)
 
 
-def judge(path, kept, wanted, record, last, cells):
+def judge(path: Path, kept: np.ndarray, wanted: np.ndarray, record: Record, last: int,
+          cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Trust by lead time, float32 [L], and the way from a file's temperature to the cube's, float32 [2, H, W].
 
     kept : float16 [n, M, K, 2, cells], made on the days `wanted` (int [n]); days after `last` are not looked at.
@@ -207,19 +214,19 @@ def judge(path, kept, wanted, record, last, cells):
     return trust.astype(np.float32), temperature
 
 
-def usual_trust(record):
+def usual_trust(record: Record) -> np.ndarray:
     """Trust in forecast rain where no archive tells, float64 [L]."""
     return FIRST_TRUST * (LAST_TRUST / FIRST_TRUST) ** (np.arange(record.lead_times[-1]) / (TRUST_DAYS - 1))
 
 
-def what_files_tell(coming):
+def what_files_tell(coming: ComingWeather | None) -> dict[str, np.ndarray] | None:
     """What a trained network has to know of a ComingWeather when it is told another file: dict of arrays; None without a file."""
     if coming is None or coming.file is None:
         return None
     return {"trust": coming.trust, "temperature": coming.temperature}
 
 
-def newest_weather(path, record, known):
+def newest_weather(path: Path, record: Record, known: dict[str, np.ndarray] | None) -> ComingWeather:
     """Coming weather for forecasts in real use: nothing is judged anew.
 
     Parameters
@@ -243,7 +250,7 @@ def newest_weather(path, record, known):
     return ComingWeather(max(file.members, 1), file, trust, temperature)
 
 
-def matched(values, others):
+def matched(values: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Factor and offset, [2, cells], that give values [n, cells] the mean and spread of others; 1 and 0 where few tell."""
     both = np.isfinite(values) & np.isfinite(others)
     count = np.maximum(both.sum(axis=0), 1)
@@ -256,7 +263,7 @@ def matched(values, others):
     return np.where(both.sum(axis=0) >= FEWEST_DAYS, [factor, other_mean - factor * mean], [[1.0], [0.0]])
 
 
-def correlation(values, others):
+def correlation(values: np.ndarray, others: np.ndarray) -> float:
     """Correlation of the departures of two arrays [n, cells] from the means of their cells; NaN does not count."""
     both = np.isfinite(values) & np.isfinite(others)
     departures = []
@@ -268,7 +275,7 @@ def correlation(values, others):
 
 
 # ------------------------------------------------------------------------------------------------- what is told
-def observed_weather(record, init_days, cells, last=None):
+def observed_weather(record: Record, init_days: np.ndarray, cells: np.ndarray, last: int | None = None) -> np.ndarray:
     """The record's own weather after each init day: a perfect forecast, which nobody has.
 
     Parameters
@@ -288,7 +295,7 @@ def observed_weather(record, init_days, cells, last=None):
     return told(record, rain, temperature, np.float32(1.0), cells)
 
 
-def forecast_weather(record, init_days, cells):
+def forecast_weather(record: Record, init_days: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """The forecasts of the record's weather file, all members.
 
     Returns
@@ -305,14 +312,15 @@ def forecast_weather(record, init_days, cells):
     return np.where(silent[:, :, None, None], np.float32(np.nan), weather)
 
 
-def own_weather(record, init_days, cells):
+def own_weather(record: Record, init_days: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """What the record's coming weather tells: its file's members, or the observed weather; as `forecast_weather`."""
     if record.coming.file is None:
         return observed_weather(record, init_days, cells)[None]
     return forecast_weather(record, init_days, cells)
 
 
-def kept_weather(record, init_days, cells, members, random):
+def kept_weather(record: Record, init_days: np.ndarray, cells: np.ndarray, members: int,
+                 random: np.random.Generator) -> np.ndarray:
     """Some members, drawn at random, of forecasts that `keep_archive` keeps.
 
     Returns
@@ -334,7 +342,8 @@ def kept_weather(record, init_days, cells, members, random):
     return from_file(record, values, cells)
 
 
-def degraded_weather(record, targets, init_days, cells, members, random):
+def degraded_weather(record: Record, targets: np.ndarray, init_days: np.ndarray, cells: np.ndarray, members: int,
+                     random: np.random.Generator) -> np.ndarray:
     """Made-up ensemble forecasts out of the record's own training days: right at first, more and more wrong later.
 
     A member follows the truth until, cell by cell, it departs for good for the weather of other days of the season. The share
@@ -371,7 +380,7 @@ def degraded_weather(record, targets, init_days, cells, members, random):
     return np.stack([told(record, *departed(common), share, cells) for _ in range(members)])
 
 
-def days_of_season(record, targets, init_days, random):
+def days_of_season(record: Record, targets: np.ndarray, init_days: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """For each init day another one of the same season out of the training days, int ndarray [n]."""
     latest = max(targets[-1] - record.lead_times[-1], targets[0])
     candidates = targets[targets <= latest]
@@ -386,12 +395,12 @@ def days_of_season(record, targets, init_days, random):
 
 
 # --------------------------------------------------------------------------------------------------------- parts
-def coming_days(record, init_days):
+def coming_days(record: Record, init_days: np.ndarray) -> np.ndarray:
     """Indices of the days after each init day, int [n, L]."""
     return np.asarray(init_days)[:, None] + np.arange(1, record.lead_times[-1] + 1)
 
 
-def observed_values(record, days, cells, last=None):
+def observed_values(record: Record, days: np.ndarray, cells: np.ndarray, last: int | None = None) -> list[np.ndarray]:
     """Observed rain, mm d-1, and temperature, K, of some days: two float32 [*days.shape, cells]; NaN where there is none."""
     before = record.input_days - 1
     last = len(record.time) - 1 if last is None else last
@@ -405,7 +414,7 @@ def observed_values(record, days, cells, last=None):
     return found
 
 
-def from_file(record, values, cells):
+def from_file(record: Record, values: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """Values of a file, float32 [M, n, K, 2, cells], in mm d-1 and K, as a network is told them."""
     days, length = record.lead_times[-1], min(values.shape[2], record.lead_times[-1])
     padded = np.full((*values.shape[:2], days, 2, values.shape[-1]), np.nan, np.float32)
@@ -414,7 +423,7 @@ def from_file(record, values, cells):
     return told(record, padded[..., 0, :], padded[..., 1, :] * factor + offset, record.coming.trust[:, None], cells)
 
 
-def told(record, rain, temperature, trust, cells):
+def told(record: Record, rain: np.ndarray, temperature: np.ndarray, trust: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """Channels [..., COMING_CHANNELS, cells] of rain, mm d-1, and temperature, K, [..., cells], and the trust in them."""
     def pair(channel):
         return (values[channel].ravel()[cells] if record.scaler.kind == "cell" else values[channel]

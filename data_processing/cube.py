@@ -6,10 +6,13 @@ it so, whatever the order, the names and the (known) units of the file; values a
 when they are used.
 """
 
+from __future__ import annotations
+
 import contextlib
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import netCDF4
 import numpy as np
@@ -17,6 +20,9 @@ import numpy as np
 from data_processing.arrays import blocks, kept_text, release, short_key
 from data_processing.errors import UserError
 from data_processing.files import check_netcdf, checksum, replacing
+
+if TYPE_CHECKING:
+    import xarray
 
 Variable = Literal["precipitation", "soil_moisture", "soil_temperature"]
 VARIABLES: tuple[Variable, ...] = get_args(Variable)
@@ -110,7 +116,7 @@ FIRST_DAY, LAST_DAY = np.datetime64("1678-01-01"), np.datetime64("2261-12-31")  
 
 
 # --------------------------------------------------------------------------------------------- open and check
-def open_cube(path, variables=VARIABLES, check_values=True):
+def open_cube(path: str | Path, variables: Sequence[str] = VARIABLES, check_values: bool = True) -> xarray.Dataset:
     """Open a daily cube, check it and bring it into the project's form.
 
     Parameters
@@ -371,18 +377,18 @@ def _plain_unit(unit):
     return " ".join(str(unit).replace("**", "").replace("^", "").split()).lower()
 
 
-def text_of(field, name):
+def text_of(field: xarray.DataArray, name: str) -> str:
     """An attribute of an xarray.DataArray that is text; "" where there is none, or something else."""
     value = field.attrs.get(name, "")
     return value if isinstance(value, str) else ""
 
 
-def first_line(error):
+def first_line(error: BaseException) -> str:
     """What a library says, in one line."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def check_numbers(field, variable, path):
+def check_numbers(field: xarray.DataArray, variable: str, path: Path) -> None:
     """Raise where a variable as it was opened (xarray.DataArray) does not hold numbers, or none can be got out of its packing."""
     kind = np.dtype(field.encoding.get("dtype", field.dtype))
     if field.dtype.kind not in "iuf" or kind.kind not in "iuf" or (kind.metadata or {}).get("enum"):
@@ -390,7 +396,7 @@ def check_numbers(field, variable, path):
     check_packing({name: field.encoding[name] for name in PACKING if name in field.encoding}, field.name, path)
 
 
-def check_packing(attributes, name, path):
+def check_packing(attributes: dict, name: str, path: Path) -> None:
     """Raise where an attribute that says how numbers are stored (a dict of some of PACKING) makes no sense.
 
     A fill value is a number or a row of them, an offset a number, a factor one that is not 0.
@@ -405,7 +411,7 @@ def check_packing(attributes, name, path):
                             "or download the file again.")
 
 
-def conversion(field, variable, path):
+def conversion(field: xarray.DataArray, variable: str, path: Path) -> tuple[float, float]:
     """Factor and offset from the unit of a file's field (xarray.DataArray) to the cube's unit of `variable`."""
     known = QUANTITIES[variable].conversions
     if "units" not in field.attrs:
@@ -418,7 +424,7 @@ def conversion(field, variable, path):
     return known[unit]
 
 
-def check_cube_values(cube):
+def check_cube_values(cube: xarray.Dataset) -> str:
     """Raise where a variable of a cube, or of some of its days, has no value or contradicts the unit that the file states.
 
     Parameters
@@ -456,19 +462,19 @@ def _check_variable(field, variable, file_unit, path):
         raise UserError(f"{said}: these look like fractions, not per cent. Put the file's `units` right.")
 
 
-def day_blocks(shape):
+def day_blocks(shape: tuple[int, ...]) -> list[slice]:
     """Slices of days that together cover [T, ...] arrays of `shape`, each of a size easy on memory."""
     step = max(1, BLOCK_VALUES // max(1, int(np.prod(shape[1:]))))
     return [slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step)]
 
 
 # -------------------------------------------------------------------------------------------------------- use
-def cube_name(path):
+def cube_name(path: str | Path) -> str:
     """Name of a cube: its file name without folder and ending."""
     return Path(path).stem
 
 
-def cube_variables(path):
+def cube_variables(path: str | Path) -> tuple[str, ...]:
     """Those of `VARIABLES` that a cube file holds, tuple of str.
 
     Raises
@@ -484,7 +490,7 @@ def cube_variables(path):
     return held
 
 
-def cube_axes(path):
+def cube_axes(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """Latitudes [H] and longitudes [W] of a cube file, ascending as in `open_cube`; only its coordinates are read.
 
     Raises
@@ -500,12 +506,12 @@ def cube_axes(path):
     return _ascending_latitude(lat, path)[0], _ascending_longitude(lon, path)[0]
 
 
-def cube_days(cube):
+def cube_days(cube: xarray.Dataset) -> np.ndarray:
     """Days of a cube, datetime64[D] [T], without holes."""
     return cube["time"].values.astype("datetime64[D]")
 
 
-def cube_values(cube):
+def cube_values(cube: xarray.Dataset) -> np.ndarray:
     """All values of a cube, or of some of its days, as one array.
 
     Parameters
@@ -529,7 +535,7 @@ def cube_values(cube):
     return values
 
 
-def land_mask(age, training_days):
+def land_mask(age: np.ndarray, training_days: np.ndarray | slice) -> np.ndarray:
     """Cells with any soil moisture on the training days.
 
     Parameters
@@ -576,7 +582,7 @@ class Summary(NamedTuple):
     missing_on: np.ndarray
 
 
-def summarize(cube):
+def summarize(cube: xarray.Dataset) -> tuple[np.ndarray, dict[str, Summary]]:
     """Sums over a cube that tell a wrong unit, a flipped map or a hole; read block by block.
 
     Parameters
@@ -622,12 +628,12 @@ def _summary(days, cells, sums, counts, series, seen, lowest, highest):
                        held[-1], sums / counts, series, 1 - seen / cells)
 
 
-def describe(cube):
+def describe(cube: xarray.Dataset) -> str:
     """Small text table: days, holes, grid; each variable's values over cells that ever have soil moisture."""
     return describe_summary(cube, *summarize(cube))
 
 
-def describe_summary(cube, land, summaries):
+def describe_summary(cube: xarray.Dataset, land: np.ndarray, summaries: dict[str, Summary]) -> str:
     """The table of :func:`describe` from what :func:`summarize` returned."""
     time, lat, lon = cube_days(cube), cube["lat"].values, cube["lon"].values
     empty = np.all([summary.missing_on == 1 for summary in summaries.values()], axis=0)
@@ -644,7 +650,8 @@ def describe_summary(cube, land, summaries):
 
 
 # ------------------------------------------------------------------------------------------------------ write
-def write_cube(path, values, time, lat, lon, attributes):
+def write_cube(path: str | Path, values: np.ndarray, time: np.ndarray, lat: np.ndarray, lon: np.ndarray,
+               attributes: dict) -> None:
     """Write a daily cube; the file appears under its name only when it is complete.
 
     Parameters
@@ -671,7 +678,8 @@ def write_cube(path, values, time, lat, lon, attributes):
 
 
 @contextlib.contextmanager
-def new_cube(path, time, lat, lon, attributes, variables=VARIABLES):
+def new_cube(path: Path, time: np.ndarray, lat: np.ndarray, lon: np.ndarray, attributes: dict,
+             variables: Sequence[str] = VARIABLES) -> Iterator[netCDF4.Dataset]:
     """Create a daily cube to be filled day by day; the file appears under its name only when the block ends well.
 
     Parameters

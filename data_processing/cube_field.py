@@ -59,7 +59,7 @@ class FileField(BackendArray):
         return values
 
 
-def steps_of(order):
+def steps_of(order: np.ndarray) -> np.ndarray | slice:
     """The slice of neighbouring places that an int array [n] names, which spares a copy; the array itself of others."""
     if order.size > 1 and (np.diff(order) == np.sign(order[1] - order[0])).all() and order[0] != order[1]:
         step = int(np.sign(order[1] - order[0]))

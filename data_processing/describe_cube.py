@@ -16,6 +16,7 @@ Expect  half a minute for the twin (52 x 65 cells, 2,103 days); memory for some
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -37,7 +38,7 @@ class Settings:
     output: str | None = None  # folder; default the cube's own
 
 
-def main(settings):
+def main(settings: Any) -> None:
     from data_processing.cube import cube_variables, open_cube
     from data_processing.errors import UserError
     from data_processing.terminal import WIDTH, print_result

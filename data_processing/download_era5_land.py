@@ -22,11 +22,12 @@ import time
 import warnings
 import zipfile
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -95,12 +96,12 @@ class _Item(NamedTuple):
     hours: tuple
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The file's name without its ending."""
         return self.path.stem
 
     @property
-    def fields(self):
+    def fields(self) -> int:
         """How many fields it holds."""
         return len(self.days) * len(self.hours)
 
@@ -113,7 +114,7 @@ class _Stopped(RuntimeError):
     """The run is ending: waiting and downloading threads end too."""
 
 
-def main(settings):
+def main(settings: Any) -> None:
     product = PRODUCTS[settings.product]
     first_day, last_day = check_period(settings, product)
     items = wanted_items(settings, product, first_day, last_day)
@@ -128,7 +129,7 @@ def main(settings):
 
 
 # ---------------------------------------------------------------------------------------------------- what is wanted
-def check_period(settings, product, today=None):
+def check_period(settings: Any, product: _Product, today: date | None = None) -> tuple[date, date]:
     """Refuse settings that the service could not answer.
 
     Parameters
@@ -172,7 +173,7 @@ def check_period(settings, product, today=None):
     return first_day, last_day
 
 
-def wanted_items(settings, product, first_day, last_day):
+def wanted_items(settings: Any, product: _Product, first_day: date, last_day: date) -> list[_Item]:
     """The files that hold the days asked for: one for each month and variable, in the order of months.
 
     Soil moisture and temperature: every `hours` of each day. Precipitation of ERA5-Land accumulates from 00 UTC, so
@@ -210,7 +211,7 @@ def wanted_items(settings, product, first_day, last_day):
     return sorted(items, key=lambda item: (item.days[0].year, item.days[0].month))
 
 
-def by_month(first, last):
+def by_month(first: date, last: date) -> list[list[date]]:
     """The days from `first` to `last`, both included, as a list of days for each month."""
     months = defaultdict(list)
     for number in range((last - first).days + 1):
@@ -219,7 +220,7 @@ def by_month(first, last):
     return list(months.values())
 
 
-def request_of(item, box, product):
+def request_of(item: _Item, box: tuple[float, float, float, float], product: _Product) -> dict:
     """What the service is asked for one file.
 
     Parameters
@@ -243,7 +244,7 @@ def request_of(item, box, product):
 
 
 # ----------------------------------------------------------------------------------------------------- what is there
-def missing_items(items, box, product):
+def missing_items(items: list[_Item], box: tuple[float, float, float, float], product: _Product) -> list[_Item]:
     """The items that are not there, or not whole. What a file holds already is asked for again with the rest.
 
     Parameters
@@ -281,7 +282,7 @@ def _box_text(box):
     return " ".join(f"{edge:g}" for edge in box)
 
 
-def what_is_there(path):
+def what_is_there(path: Path) -> dict | None:
     """The days, hours and area that a file holds whole: from its note, or where that is lost from the file.
 
     Parameters
@@ -309,7 +310,7 @@ def what_is_there(path):
             "hours": sorted(set.intersection(*hours.values())) if hours else []}
 
 
-def read_note(path):
+def read_note(path: Path) -> dict:
     """The note beside a file: days, hours, area, bytes; job, while a request is with the service."""
     try:
         return json.loads(path.with_suffix(".json").read_text())
@@ -317,7 +318,7 @@ def read_note(path):
         return {}
 
 
-def write_note(path, note):
+def write_note(path: Path, note: dict) -> None:
     """Write the note beside a file."""
     with replacing(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(note) + "\n")
@@ -326,7 +327,7 @@ def write_note(path, note):
 NETCDF_LOCK = threading.Lock()  # the NetCDF library serves one thread at a time
 
 
-def look_into(path):
+def look_into(path: Path) -> tuple[set[datetime], list[float]]:
     """Time stamps and area of a delivered file: NetCDF, or a ZIP of NetCDF files under the name of one.
 
     Parameters
@@ -384,7 +385,7 @@ def _coordinates(data):
     return set(stamps), [float(edge) for edge in (lat.max(), lon.min(), lat.min(), lon.max())]
 
 
-def announce_requests(settings, product, items, missing):
+def announce_requests(settings: Any, product: _Product, items: list[_Item], missing: list[_Item]) -> str:
     """What is going to be done, for the screen: files, requests, fields, disk."""
     north, west, south, east = settings.box
     cells = (int((north - south) / product.spacing + 1e-6) + 1) * (int((east - west) / product.spacing + 1e-6) + 1)
@@ -419,7 +420,7 @@ ACCOUNT = (f"Make a free account at {SERVICE}, copy the personal access token fr
            f"lines 'url: {SERVICE}/api' and 'key: <token>' to ~/.cdsapirc (or set CDSAPI_URL and CDSAPI_KEY).")
 
 
-def connect(product):
+def connect(product: _Product) -> _Service:
     """Log in, or say in one sentence why not, in seconds.
 
     Parameters
@@ -466,7 +467,8 @@ def connect(product):
     return service
 
 
-def patiently(call, service, waits, lost=True, pause=time.sleep):
+def patiently(call: Callable[[], Any], service: _Service, waits: Sequence[float], lost: bool = True,
+              pause: Callable[[float], None] = time.sleep) -> Any:
     """Call the service; where it is busy, or the network is lost, wait and try again.
 
     Parameters
@@ -507,7 +509,7 @@ def _network_lost(error):
         and not isinstance(error, requests.exceptions.SSLError)
 
 
-def explain(error, service):
+def explain(error: Exception, service: _Service) -> Exception:
     """An error of the client in one sentence with what to do.
 
     Parameters
@@ -539,7 +541,7 @@ def explain(error, service):
     return RequestFailed(reason)
 
 
-def reason_of(error, key):
+def reason_of(error: Exception, key: str) -> str:
     """What the service gives as reason, in one line of at most 300 characters and without the key."""
     lines = str(error).splitlines() or [type(error).__name__]
     if isinstance(error, requests.HTTPError) and len(lines) > 1:
@@ -560,36 +562,36 @@ class Progress:
         self._lock = threading.Lock()
         self._stop = threading.Event()
 
-    def say(self, item, state):
+    def say(self, item: _Item, state: str) -> None:
         """Note the state of an item; None: it is done."""
         with self._lock:
             self.states.pop(item.name, None)
             if state:
                 self.states[item.name] = state
 
-    def add_bytes(self, number):
+    def add_bytes(self, number: int) -> None:
         """Count bytes as they come in; breaks off where the run is ending."""
         self.pause(0)
         with self._lock:
             self.received += number
 
-    def pause(self, seconds):
+    def pause(self, seconds: float) -> None:
         """Wait; breaks off where the run is ending."""
         if self._stop.wait(seconds):
             raise _Stopped
 
-    def stop(self):
+    def stop(self) -> None:
         """End all waiting and downloading."""
         self._stop.set()
 
-    def summary(self):
+    def summary(self) -> str:
         """Such as "2 queued, 1 running"."""
         with self._lock:
             states = list(self.states.values())
         return ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
 
 
-def fetch_requests(missing, settings, service):
+def fetch_requests(missing: list[_Item], settings: Any, service: _Service) -> None:
     """Make the requests, a few at once; a request that fails does not stop the others.
 
     Parameters
@@ -640,7 +642,7 @@ def _show(bar, progress):
         bar.set_postfix_str(", ".join(filter(None, (format_bytes(progress.received), states))))
 
 
-def fetch(item, box, service, progress):
+def fetch(item: _Item, box: tuple[float, float, float, float], service: _Service, progress: Progress) -> None:
     """Bring one file: ask, wait, download under a temporary name, look into it, give it its name, write its note.
 
     Parameters
@@ -687,7 +689,7 @@ def fetch(item, box, service, progress):
                             "the service delivered; the rest is kept, the days are asked for again next time")
 
 
-def submit(item, request, service, progress):
+def submit(item: _Item, request: dict, service: _Service, progress: Progress) -> tuple[Any, bool]:
     """Ask for a file, or find the same request of an earlier run, which may still be with the service.
 
     Returns
@@ -711,7 +713,7 @@ def submit(item, request, service, progress):
     return remote, True
 
 
-def await_job(item, remote, service, progress):
+def await_job(item: _Item, remote: Any, service: _Service, progress: Progress) -> None:
     """Wait until the service has made the file, for hours if need be."""
     seconds = POLL_SECONDS[0]
     while True:
@@ -723,7 +725,7 @@ def await_job(item, remote, service, progress):
         seconds = min(seconds * 1.5, POLL_SECONDS[1])
 
 
-def download_result(item, remote, service, progress):
+def download_result(item: _Item, remote: Any, service: _Service, progress: Progress) -> set[datetime]:
     """Transfer the file, under a temporary name until it is whole; a transfer that breaks off is resumed.
 
     Returns

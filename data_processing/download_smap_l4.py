@@ -21,11 +21,12 @@ import re
 import sys
 import threading
 import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlparse
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -100,7 +101,7 @@ class _Stopped(Exception):
     """The run is ending: transfers end too."""
 
 
-def main(settings):
+def main(settings: Any) -> None:
     first_day, last_day = check_days(settings)
     folder = Path(settings.folder).expanduser().absolute()
     window = product_window(settings.box)
@@ -113,7 +114,7 @@ def main(settings):
 
 
 # ---------------------------------------------------------------------------------------------- before anything is sent
-def check_days(settings):
+def check_days(settings: Any) -> tuple[date, date]:
     """Refuse settings that the service could not answer.
 
     Parameters
@@ -143,19 +144,19 @@ def check_days(settings):
     return first_day, last_day
 
 
-def product_window(box):
+def product_window(box: tuple[float, float, float, float]) -> tuple[slice, slice]:
     """Rows and columns (slices) of the global 9 km grid whose centres lie in a box; row 0 is the northernmost."""
     south, north, west, east = box_window(ease_grid(9), box)
     return slice(SHAPE[0] - north, SHAPE[0] - south), slice(west, east)
 
 
-def axes_of_window(window):
+def axes_of_window(window: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
     """Metres north and east, y [h] descending and x [w], of the centres in a window; EPSG:6933."""
     rows, columns = (np.arange(part.start, part.stop) for part in window)
     return ((SHAPE[0] - 1) / 2 - rows) * EASE_CELL[9], (columns - (SHAPE[1] - 1) / 2) * EASE_CELL[9]
 
 
-def check_versions(folder, version):
+def check_versions(folder: Path, version: str) -> None:
     """Refuse a folder with granules of another version of the product: no cube can be made of the two."""
     for path in sorted(folder.glob("SMAP_L4_SM_gph_*.h5")):
         match = NAME.match(path.name.replace(SUBSET_ENDING, ".h5"))
@@ -164,7 +165,7 @@ def check_versions(folder, version):
                             "can be made of both. Give the same --version, or another --folder.")
 
 
-def present_subsets(folder, window):
+def present_subsets(folder: Path, window: tuple[slice, slice]) -> set[str]:
     """The subsets that an earlier run left in the folder.
 
     Parameters
@@ -199,7 +200,8 @@ def present_subsets(folder, window):
     return present
 
 
-def announce_granules(settings, folder, window, first_day, last_day, present):
+def announce_granules(settings: Any, folder: Path, window: tuple[slice, slice], first_day: date, last_day: date,
+                      present: set[str]) -> str:
     """What is going to be done, how large it is, what the disk holds.
 
     Raises
@@ -224,13 +226,13 @@ def announce_granules(settings, folder, window, first_day, last_day, present):
     return text
 
 
-def names_there(folder, present):
+def names_there(folder: Path, present: set[str]) -> set[str]:
     """Names of the granules that stand in the folder, whole or (of `present`) as subset."""
     whole = {path.name for path in folder.glob("SMAP_L4_SM_gph_*.h5") if not path.name.endswith(SUBSET_ENDING)}
     return whole | {name.replace(SUBSET_ENDING, ".h5") for name in present}
 
 
-def day_of(stamp):
+def day_of(stamp: str) -> date:
     """UTC day of a stamp such as 20170801T013000."""
     return datetime.strptime(stamp, "%Y%m%dT%H%M%S").date()
 
@@ -239,7 +241,7 @@ def day_of(stamp):
 class Account(earthaccess.Auth):
     """The log-in of earthaccess; its requests do not wait for ever, and a service that is down raises."""
 
-    def get_session(self):
+    def get_session(self) -> requests.Session:
         """A session with the account's token and password."""
         session = super().get_session()
         session.mount("https://", _Adapter())
@@ -248,7 +250,7 @@ class Account(earthaccess.Auth):
 
 
 class _Adapter(HTTPAdapter):
-    def send(self, request, timeout=None, **options):
+    def send(self, request: Any, timeout: Any = None, **options: Any) -> Any:
         return super().send(request, timeout=timeout or TIMEOUT, **options)
 
 
@@ -257,7 +259,7 @@ def _refuse_breakdown(response, **_):
         response.raise_for_status()
 
 
-def log_in():
+def log_in() -> Account:
     """Log in with the token or password of the environment, or the password in ~/.netrc; never asks.
 
     Returns
@@ -293,13 +295,13 @@ def log_in():
     return account
 
 
-def no_service(name, why):
+def no_service(name: str, why: str) -> UserError:
     """The one line to say when a service cannot be reached."""
     return UserError(f"no answer from {name} ({why}). Check the network; if others can be reached, see "
                      f"https://status.earthdata.nasa.gov and start again later: {RESUME_FILES}.")
 
 
-def reason(error):
+def reason(error: Exception) -> str:
     """What went wrong in a request, in a few words and without its address and headers: they may hold secrets."""
     if isinstance(error, requests.HTTPError):
         return f"it is down or busy: HTTP status {error.response.status_code}"
@@ -317,7 +319,7 @@ def reason(error):
 
 
 # ------------------------------------------------------------------------------------------------- what the service has
-def search(account, version, first_day, last_day):
+def search(account: Account, version: str, first_day: date, last_day: date) -> list[RemoteGranule]:
     """The granules whose stamps lie in some days, one a stamp: the highest science version, the last delivery.
 
     Parameters
@@ -356,7 +358,7 @@ def search(account, version, first_day, last_day):
     return [best[stamp] for stamp in sorted(best)]
 
 
-def item_of(granule):
+def item_of(granule: Any) -> RemoteGranule | None:
     """The file of a granule in the service's answer (UMM-G, earthaccess.DataGranule), or None."""
     for url in granule.data_links():
         name = urlparse(url).path.rpartition("/")[2]
@@ -373,7 +375,7 @@ def _preference(item):
     return match[2], match[3], match[4] is None
 
 
-def token_refused(status):
+def token_refused(status: int) -> str:
     """What to say to a status 401 or 403."""
     return (f"NASA Earthdata refuses access with this account's token (HTTP status {status}); tokens end after 60 "
             f"days. Make a new one at {ACCOUNT_PAGE} (Generate Token) and set EARTHDATA_TOKEN, or use ~/.netrc.")
@@ -391,23 +393,23 @@ class _Service:
         self._stop = threading.Event()
         self._sessions = threading.local()
 
-    def stop(self):
+    def stop(self) -> None:
         """End all transfers and pauses."""
         self._stop.set()
 
-    def add_bytes(self, number):
+    def add_bytes(self, number: int) -> None:
         """Count bytes as they come in; breaks off where the run is ending."""
         self.pause(0)
         with self._lock:
             self.received += number
             self._show(self.received)
 
-    def pause(self, seconds):
+    def pause(self, seconds: float) -> None:
         """Wait; breaks off where the run is ending."""
         if self._stop.wait(seconds):
             raise _Stopped
 
-    def patiently(self, attempt):
+    def patiently(self, attempt: Callable[[], Any]) -> Any:
         """Result of `attempt()`, tried a few times where the connection breaks.
 
         Raises
@@ -425,7 +427,7 @@ class _Service:
                 raise failure
             self.pause(seconds)
 
-    def get(self, url, first=None, last=None, signed=False):
+    def get(self, url: str, first: int = None, last: int | None = None, signed: bool = False) -> requests.Response:
         """Begin to transfer bytes `first` to `last` (included; None: all) of a file.
 
         `signed` says that the address is one that the service has led to. It needs no token: none is sent.
@@ -474,7 +476,7 @@ class _Service:
             raise Broken("a web page came instead of the file")
 
 
-def total_size(response):
+def total_size(response: requests.Response) -> int | None:
     """Bytes of the whole file of which this is all or a part, as the response says; None where it does not."""
     if response.status_code == 206:
         total = response.headers.get("Content-Range", "").rpartition("/")[2]
@@ -483,7 +485,7 @@ def total_size(response):
     return int(total) if total.isdigit() else None
 
 
-def download_granule(item, folder, service):
+def download_granule(item: RemoteGranule, folder: Path, service: _Service) -> None:
     """Transfer a whole granule; a connection that breaks is taken up where it broke.
 
     Parameters
@@ -504,13 +506,13 @@ def download_granule(item, folder, service):
         service.patiently(lambda: go_on(item, temporary, service))
 
 
-def remote_size(item, service):
+def remote_size(item: RemoteGranule, service: _Service) -> int | None:
     """Bytes of a granule, from the place where it lies and not from the catalogue."""
     with service.get(item.url, first=0, last=0) as response:
         return total_size(response)
 
 
-def go_on(item, temporary, service):
+def go_on(item: RemoteGranule, temporary: Path, service: _Service) -> None:
     """Transfer what `temporary` does not hold yet of a granule."""
     with open(temporary, "ab") as file:
         start = file.tell()
@@ -545,29 +547,29 @@ class RemoteFile(io.RawIOBase):
         self._blocks = {}
         self._position = 0
 
-    def add(self, first, data):
+    def add(self, first: int, data: bytes) -> None:
         """Keep the bytes from block number `first` on."""
         for start in range(0, len(data), BLOCK):
             self._blocks[first + start // BLOCK] = data[start:start + BLOCK]
 
-    def readable(self):
+    def readable(self) -> bool:
         """As of any file that is read."""
         return True
 
-    def seekable(self):
+    def seekable(self) -> bool:
         """Any place can be gone to."""
         return True
 
-    def tell(self):
+    def tell(self) -> int:
         """The place, bytes from the start."""
         return self._position
 
-    def seek(self, offset, whence=os.SEEK_SET):
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a place, and say where that is."""
         self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
         return self._position
 
-    def readinto(self, buffer):
+    def readinto(self, buffer: Any) -> int:
         """Fill `buffer` with what comes next, and say with how many bytes."""
         start, stop = self._position, min(self._position + len(buffer), self.size)
         if start >= stop:
@@ -592,7 +594,7 @@ class _Part(NamedTuple):
     attributes: list  # (name, value, type)
 
 
-def stream(item, folder, window, service):
+def stream(item: RemoteGranule, folder: Path, window: tuple[slice, slice], service: _Service) -> None:
     """Read the three fields of a granule over the network and keep a box of them, in the product's own layout.
 
     Parameters
@@ -614,12 +616,12 @@ def stream(item, folder, window, service):
         write_subset(temporary, parts, root, window)
 
 
-def subset_name(item):
+def subset_name(item: RemoteGranule) -> str:
     """Name of the file that keeps a box of a granule."""
     return item.name.removesuffix(".h5") + SUBSET_ENDING
 
 
-def read_remote(item, window, service):
+def read_remote(item: RemoteGranule, window: tuple[slice, slice], service: _Service) -> tuple[dict, list]:
     """Read what a subset holds, in as few bytes as the layout of the file allows.
 
     Returns
@@ -666,7 +668,7 @@ def _content(response, length, size, service):
     return data
 
 
-def read_parts(file, window, parts):
+def read_parts(file: h5py.File, window: tuple[slice, slice], parts: dict) -> None:
     """Add to `parts` those that it does not hold yet."""
     rows, columns = window
     wanted = {"y": rows, "x": columns, "time": (), "EASE2_global_projection": ()}
@@ -684,13 +686,13 @@ def read_parts(file, window, parts):
             parts[name] = _Part(dataset[place], dataset.fillvalue, copy_attributes(dataset))
 
 
-def copy_attributes(source):
+def copy_attributes(source: Any) -> list[tuple]:
     """Attributes of a file or dataset as (name, value, type), but those that point into their own file."""
     return [(name, source.attrs[name], source.attrs.get_id(name).dtype) for name in source.attrs
             if name not in REFERENCES]
 
 
-def write_subset(path, parts, root, window):
+def write_subset(path: Path, parts: dict, root: list, window: tuple[slice, slice]) -> None:
     """Write a box of a granule in the product's own layout.
 
     Parameters
@@ -725,7 +727,7 @@ def _set_attributes(target, attributes):
 
 
 # ------------------------------------------------------------------------------------------------------- month by month
-def months(first_day, last_day):
+def months(first_day: date, last_day: date) -> Iterator[tuple[date, date]]:
     """First and last day of each month, or of the part of it that is asked for."""
     while first_day <= last_day:
         end = first_day.replace(day=calendar.monthrange(first_day.year, first_day.month)[1])
@@ -733,7 +735,7 @@ def months(first_day, last_day):
         first_day = end + timedelta(days=1)
 
 
-def is_there(item, folder, stream, present):
+def is_there(item: RemoteGranule, folder: Path, stream: bool, present: set[str]) -> bool:
     """Whether a granule stands in the folder, whole (by its size) or, where fields are asked for, as a subset."""
     if stream and subset_name(item) in present:
         return True
@@ -741,7 +743,8 @@ def is_there(item, folder, stream, present):
     return path.exists() and item.size in (None, path.stat().st_size)
 
 
-def fetch_granules(settings, folder, window, first_day, last_day, present, account):
+def fetch_granules(settings: Any, folder: Path, window: tuple[slice, slice], first_day: date, last_day: date, present: set[str],
+                   account: Account) -> None:
     """Search and transfer month by month, a few granules at once; one that fails does not stop the others.
 
     Raises
@@ -797,7 +800,8 @@ def _note(outcomes, bar):
                         f"start again later: {RESUME_FILES}.")
 
 
-def closing(settings, folder, total, found, outcomes, received):
+def closing(settings: Any, folder: Path, total: int, found: int, outcomes: list[tuple[str, Exception | None]],
+            received: int) -> str:
     """The last line.
 
     Raises

@@ -17,10 +17,11 @@ import io
 import logging
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import requests
 from ecmwf.opendata import Client
@@ -56,7 +57,7 @@ class Settings:
     folder: str = str(PROJECT / "data" / "weather" / "downloads")
 
 
-def main(settings):
+def main(settings: Any) -> None:
     check_request(settings)
     steps = wanted_steps(settings)
     with explained(settings, "that is complete"):
@@ -80,7 +81,7 @@ def main(settings):
 
 
 # ---------------------------------------------------------------------------------------------------- what is wanted
-def check_request(settings):
+def check_request(settings: Any) -> None:
     """Refuse settings that the service could not answer."""
     longest = (LAST_STEP - -settings.time % 24) // 24
     if not 1 <= settings.days <= longest:
@@ -93,7 +94,7 @@ def check_request(settings):
         raise UserError("last_day is given without first_day; give both, or neither for the newest forecast.")
 
 
-def wanted_starts(settings):
+def wanted_starts(settings: Any) -> list[datetime]:
     """Starts asked for, list of datetime (UTC); empty: the newest."""
     days = []
     for name in ("first_day", "last_day"):
@@ -108,7 +109,7 @@ def wanted_starts(settings):
             for number in range((days[1] - days[0]).days + 1)] if days else []
 
 
-def wanted_steps(settings):
+def wanted_steps(settings: Any) -> dict[int, list[str]]:
     """Step (h) -> parameters: temperature every few hours, rain, which adds up from the start, at each midnight (UTC)."""
     lead_in = -settings.time % 24
     last = lead_in + 24 * settings.days
@@ -116,7 +117,7 @@ def wanted_steps(settings):
     return {step: ["2t"] * (step < last) + ["tp"] * (step > 0 and (step - lead_in) % 24 == 0) for step in steps}
 
 
-def requests_of(settings, start):
+def requests_of(settings: Any, start: datetime | None) -> list[dict]:
     """What the client is asked for each step of a start: the control, then the other members."""
     single = settings.members == 0 or start is None or start.date() >= ONE_CONTROL
     control = {"stream": "oper", "type": "fc"} if single else {"stream": "enfo", "type": "cf"}
@@ -128,11 +129,11 @@ def requests_of(settings, start):
 class _Patience(HTTPAdapter):
     """Gives up a connection on which nothing comes; the client itself would wait for ever."""
 
-    def send(self, request, timeout=None, **more):
+    def send(self, request: Any, timeout: Any = None, **more: Any) -> Any:
         return super().send(request, timeout=timeout or TIMEOUT, **more)
 
 
-def open_client(settings):
+def open_client(settings: Any) -> Any:
     """The client of the service; until its first answer it tries once, so that no network is known at once."""
     for name in ("multiurl", "ecmwf.opendata"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # what matters is said by the bar and the errors
@@ -143,7 +144,7 @@ def open_client(settings):
 
 
 @contextlib.contextmanager
-def explained(settings, what):
+def explained(settings: Any, what: str) -> Iterator[None]:
     """Turn errors of the client into one sentence with what to do."""
     try:
         yield
@@ -166,7 +167,7 @@ def explained(settings, what):
                         "time or --source.") from None
 
 
-def fetch_start(start, steps, path, client, settings, bar):
+def fetch_start(start: datetime, steps: dict[int, list[str]], path: Path, client: Any, settings: Any, bar: Any) -> None:
     """Bring one start: the fields of each step into hidden files, which are kept if the run stops, then all into one."""
     for half_written in (*path.parent.glob(f".{path.stem}.[0-9]*"), *path.parent.glob(f"..{path.stem}.*")):
         half_written.unlink()  # of a run that was killed
@@ -192,7 +193,7 @@ def fetch_start(start, steps, path, client, settings, bar):
         part.unlink()
 
 
-def retrieve(client, request, path, settings, what):
+def retrieve(client: Any, request: dict, path: Path, settings: Any, what: str) -> int:
     """Download the fields of one request; how many they are."""
     with explained(settings, what), contextlib.redirect_stderr(io.StringIO()):  # the client draws a bar for each file
         for tries_left in range(TRIES)[::-1]:

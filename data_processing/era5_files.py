@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
@@ -61,7 +62,7 @@ class Field(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_fields(path, folder):
+def open_fields(path: str | Path, folder: str | Path) -> Iterator[dict[str, Field]]:
     """Open a file of the Climate Data Store.
 
     Parameters
@@ -95,7 +96,7 @@ def open_fields(path, folder):
         yield found
 
 
-def field_values(field, stamps=slice(None)):
+def field_values(field: Field, stamps: slice = slice(None)) -> np.ndarray:
     """Values of a field.
 
     Parameters
@@ -117,7 +118,7 @@ def field_values(field, stamps=slice(None)):
     return np.concatenate(values)[:, field.rows][:, :, field.columns]
 
 
-def is_preliminary(field):
+def is_preliminary(field: Field) -> np.ndarray:
     """Whether each stamp of a field is preliminary (ERA5T), bool [T]; False where the file does not say."""
     return np.concatenate([_preliminary_stamps(part) for part in field.parts])
 
@@ -141,7 +142,7 @@ def _preliminary_stamps(part):
     return np.zeros(part.stamps.size, bool)
 
 
-def is_zip(path):
+def is_zip(path: Path) -> bool:
     """Whether a file is a whole ZIP; one that only begins like a ZIP is left to the NetCDF library to refuse."""
     try:
         with open(path, "rb") as file:
@@ -173,7 +174,7 @@ def _unpacked(path, folder):
         yield members
 
 
-def check_bomb(archive, path, folder):
+def check_bomb(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
     """Raise where a ZIP (zipfile.ZipFile) would unpack to what no service sends, or to more than there is room for in a folder."""
     size = sum(member.file_size for member in archive.infolist())
     if size > SMALL_BYTES and size > BOMB_RATIO * sum(member.compress_size for member in archive.infolist()):
@@ -199,7 +200,7 @@ def _members(archive, path):
     return members
 
 
-def remove_left_over(folder):
+def remove_left_over(folder: Path) -> None:
     """Remove what ended processes had unpacked in `folder` and could not remove."""
     for left in Path(folder).glob(".unpacked.*.*"):
         number = int(left.name.split(".")[2])
@@ -345,7 +346,7 @@ def _in_parts(field, start, stop):
         begin += part.stamps.size
 
 
-def read_part(part, stamps, rows, columns):
+def read_part(part: Part, stamps: slice, rows: slice, columns: slice) -> np.ndarray:
     """Values [n, h, w] in the order of the file, unpacked, NaN = missing, final before preliminary."""
     index = [0] * part.variable.ndim
     for role, wanted in (("time", stamps), ("lat", rows), ("lon", columns)):

@@ -6,8 +6,9 @@ which file make which day, so no stamp counts twice.
 import hashlib
 import json
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,7 +51,7 @@ PRODUCTS = {"era5-land": Product("ERA5-Land", 0.1, "10.24381/cds.e2161bac", 1),
 
 
 # ------------------------------------------------------------------------------------------------- catalogue
-def catalogue(paths, folder):
+def catalogue(paths: Sequence[Path], folder: str | Path) -> tuple[dict[Path, dict], dict[Path, str]]:
     """What each file holds, from a small file in `folder` where it was looked into before.
 
     Parameters
@@ -165,7 +166,7 @@ class Lattice(NamedTuple):
     columns: dict
 
 
-def common_lattice(records, product, middle=0.0):
+def common_lattice(records: dict[Path, dict], product: str, middle: float = 0.0) -> Lattice:
     """Bring the boxes of all files, 0 to 360 or -180 to 180, to one grid.
 
     Parameters
@@ -273,7 +274,8 @@ class Use(NamedTuple):
     hours: np.ndarray  # that the value stands for: 24 for a daily statistic
 
 
-def usable(records, refused, named, variables):
+def usable(records: dict[Path, dict], refused: dict[Path, str], named: set[Path],
+           variables: Sequence[str]) -> tuple[dict[Path, dict], list[str], list[str]]:
     """The files that hold one of the variables asked for.
 
     Parameters
@@ -317,7 +319,8 @@ def usable(records, refused, named, variables):
     return {path: record for path, record in records.items() if wanted & record["fields"].keys()}, held, notes
 
 
-def plan_files(records, refused, lattice, target, mask, settings):
+def plan_files(records: dict[Path, dict], refused: dict[Path, str], lattice: Lattice, target: Grid, mask: np.ndarray | None,
+               settings: Any) -> Plan:
     """Decide which stamps of which file make which day.
 
     Parameters
@@ -647,7 +650,7 @@ def _groups(days):
 
 
 # ----------------------------------------------------------------------------------------------------- sea
-def read_mask(path, folder, lattice, target):
+def read_mask(path: str | Path, folder: str | Path, lattice: Lattice, target: Grid) -> np.ndarray:
     """Cells to keep by a land-sea mask.
 
     Parameters
@@ -703,7 +706,8 @@ def _nearest(centres, wanted, spacing):
 
 
 # ----------------------------------------------------------------------------------------------------- reading
-def read_file(files, task, folder):
+def read_file(files: tuple[Path, ...], task: dict,
+              folder: str | Path) -> Iterator[tuple[str, np.datetime64, np.ndarray, np.ndarray]]:
     """Sums of the values of each day that one file holds; runs in a process of its own.
 
     Parameters

@@ -1,4 +1,6 @@
 """Find files, write them so that nothing half made ever stands under a final name, say why one cannot be read."""
+from __future__ import annotations
+
 import contextlib
 import csv
 import errno
@@ -9,12 +11,17 @@ import io
 import os
 import platform
 import shutil
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data_processing.errors import UserError
+
+if TYPE_CHECKING:
+    import h5py
 
 PROJECT = Path(__file__).resolve().parents[1]
 PIECES = "pieces"
@@ -31,7 +38,7 @@ _locks: dict = {}  # folder -> open lock file, of this process
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; it takes the place of `path` only when the block ends without an error.
 
     Parameters
@@ -76,7 +83,7 @@ def _refusal_to_grow(path):
 
 
 @contextlib.contextmanager
-def new_hdf5(path, **options):
+def new_hdf5(path: str | Path, **options: Any) -> Iterator[h5py.File]:
     """An HDF5 file that is put together in memory and written when the block ends well.
 
     The library itself leaves errors of a full disk behind when it closes a file, and the process may crash.
@@ -99,14 +106,14 @@ def new_hdf5(path, **options):
         file.write(content.getbuffer())
 
 
-def remove_half_written(folder, stem="*"):
+def remove_half_written(folder: Path, stem: str = "*") -> None:
     """Remove what a killed process left of files named `stem` in a folder, under the temporary names of `replacing`."""
     for path in Path(folder).glob(f".{stem}.*.*"):
         if not path.is_dir():
             path.unlink(missing_ok=True)
 
 
-def lock_folder(folder, instead):
+def lock_folder(folder: str | Path, instead: str) -> None:
     """Claim a folder for this process until `unlock_folder`, or until the process ends, however it ends.
 
     Two processes that write into one folder would remove each other's temporary files. Where the system cannot tell (Windows,
@@ -166,7 +173,7 @@ def _stands_under(path, file):
         return False
 
 
-def unlock_folder(folder):
+def unlock_folder(folder: str | Path) -> None:
     """Give a folder back that `lock_folder` has claimed; others are left alone."""
     file = _locks.pop(Path(folder).resolve(), None)
     if file is not None:
@@ -174,14 +181,14 @@ def unlock_folder(folder):
             (Path(folder).resolve() / LOCK).unlink()
 
 
-def unlock_folders():
+def unlock_folders() -> None:
     """Give all folders back that this process has claimed."""
     for folder in list(_locks):
         unlock_folder(folder)
 
 
 @contextlib.contextmanager
-def locked(folder, instead):
+def locked(folder: Path, instead: str) -> Iterator[None]:
     """Claim a folder for the time of this block; see `lock_folder`."""
     lock_folder(folder, instead)
     try:
@@ -190,13 +197,13 @@ def locked(folder, instead):
         unlock_folder(folder)
 
 
-def free_bytes(folder):
+def free_bytes(folder: str | Path) -> int:
     """Room on the disk of a folder, which need not exist yet."""
     folder = Path(folder)
     return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
 
 
-def format_bytes(number):
+def format_bytes(number: float) -> str:
     """A size as text, such as "1.2 GB"."""
     for unit in ("kB", "MB", "GB"):
         number /= 1000
@@ -205,7 +212,7 @@ def format_bytes(number):
     return f"{number / 1000:.3g} TB"
 
 
-def write_csv(path, columns, rows):
+def write_csv(path: str | Path, columns: Sequence[str], rows: list[dict]) -> None:
     """Write dicts as CSV: floats with 8 significant digits, None as nothing.
 
     Parameters
@@ -229,7 +236,7 @@ def _text(value):
     return str(value)
 
 
-def expand(files, endings):
+def expand(files: Sequence[str], endings: Sequence[str]) -> list[Path]:
     """The files meant by folders, glob patterns and paths.
 
     Parameters
@@ -266,7 +273,7 @@ def expand(files, endings):
     return sorted(found, key=lambda file: (file.name, file))
 
 
-def unreadable(path, error, wanted="NetCDF nor HDF5"):
+def unreadable(path: str | Path, error: Exception, wanted: str = "NetCDF nor HDF5") -> UserError:
     """The one line to say when a NetCDF, HDF5 or GRIB file cannot be opened or read.
 
     Parameters
@@ -306,7 +313,7 @@ def unreadable(path, error, wanted="NetCDF nor HDF5"):
                      "download it again.")
 
 
-def check_netcdf(path, called=None):
+def check_netcdf(path: str | Path, called: str | Path | None = None) -> None:
     """Raise where a NetCDF file must not reach the library: it reads what is cut off a NetCDF-3 file as zeros, and an HDF5 file
     that contradicts itself ends the process.
 
@@ -375,7 +382,7 @@ def _first_words(raw):
     return " ".join(raw.decode("utf-8", "replace").split())[:120]
 
 
-def checksum(path):
+def checksum(path: str | Path) -> str:
     """SHA-256 of a file, hexadecimal; a file that has not changed since is not read again in one process."""
     found = os.stat(path)
     return _checksum(str(path), found.st_size, found.st_mtime_ns)

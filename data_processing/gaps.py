@@ -11,7 +11,8 @@ LONGEST_GAP = NO_VALUE - 1
 MEMORY_DAYS = 60.0  # e-folding time of the antecedent means: the deeper soil's
 
 
-def carry_forward(values, max_gap_days, before=None):
+def carry_forward(values: np.ndarray, max_gap_days: int,
+                  before: tuple[np.ndarray, np.ndarray] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Fill missing soil moisture and temperature by the last observed value of the cell; never look ahead.
 
     Parameters
@@ -45,13 +46,14 @@ def carry_forward(values, max_gap_days, before=None):
     return carried, age
 
 
-def check_gap_days(max_gap_days):
+def check_gap_days(max_gap_days: int) -> None:
     """Refuse a number of days that cannot be carried."""
     if not 0 <= max_gap_days <= LONGEST_GAP:
         raise UserError(f"max_gap_days is {max_gap_days}; it must be 0 to {LONGEST_GAP}.")
 
 
-def antecedent_means(values, before=None):
+def antecedent_means(values: np.ndarray,
+                     before: tuple[np.ndarray, np.ndarray] | None = None) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """What the days before have been like: the mean of all values up to each day, older ones counting less.
 
     A value loses its weight with an e-folding time of MEMORY_DAYS; so a network that looks back some weeks knows of the

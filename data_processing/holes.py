@@ -1,5 +1,8 @@
 """Holes, spread and memory of the soil moisture of a cube, from one reading of the file."""
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -7,6 +10,9 @@ from data_processing.arrays import WORTH_TELLING, blocks, in_turn, release, scra
 from data_processing.cube import SOIL_MOISTURE, VARIABLES
 from data_processing.gaps import carry_forward
 from data_processing.terminal import progress_bar
+
+if TYPE_CHECKING:
+    import xarray
 
 
 class Cells(NamedTuple):
@@ -18,7 +24,7 @@ class Cells(NamedTuple):
     spread: np.ndarray  # m3 m-3, standard deviation in time
 
 
-def carried_soil_moisture(cube, max_gap_days):
+def carried_soil_moisture(cube: xarray.Dataset, max_gap_days: int) -> tuple[np.ndarray, np.ndarray]:
     """Soil moisture of a cube with its gaps carried; read in blocks into arrays that are mapped where they are large.
 
     Parameters
@@ -49,7 +55,7 @@ def carried_soil_moisture(cube, max_gap_days):
     return carried, age
 
 
-def survey_cells(carried, age):
+def survey_cells(carried: np.ndarray, age: np.ndarray) -> Cells:
     """Holes and spread of each cell.
 
     Parameters
@@ -76,7 +82,7 @@ def survey_cells(carried, age):
     return Cells(count, longest, mean, spread)
 
 
-def longest_spell(seen, time):
+def longest_spell(seen: np.ndarray, time: np.ndarray) -> tuple[int, np.datetime64, np.datetime64]:
     """Longest run of days without any value.
 
     Parameters
@@ -99,7 +105,7 @@ def longest_spell(seen, time):
     return int(ends[longest] - starts[longest]), time[starts[longest]], time[ends[longest] - 1]
 
 
-def autocorrelation(carried, age, usual, lags):
+def autocorrelation(carried: np.ndarray, age: np.ndarray, usual: Callable, lags: Sequence[int]) -> tuple[np.ndarray, float]:
     """Autocorrelation in time of the departures from what is usual, all cells together.
 
     Parameters

@@ -37,14 +37,14 @@ class RainMotion(NamedTuple):
     columns: int
 
 
-def motion_block(lat, lon):
+def motion_block(lat: np.ndarray, lon: np.ndarray) -> tuple[int, int]:
     """Rows and columns of cells that share a motion: about COARSE_KM, or the whole of a map of one row or column."""
     if min(len(lat), len(lon)) < 2:
         return len(lat), len(lon)
     return tuple(max(1, round(COARSE_KM / km)) for km in spacing_km(lat, lon))
 
 
-def rain_motion(rain, land, lat, lon):
+def rain_motion(rain: np.ndarray, land: np.ndarray, lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
     """Motion of the rain on each day, from this and earlier days only.
 
     Parameters
@@ -90,13 +90,13 @@ def rain_motion(rain, land, lat, lon):
     return motion
 
 
-def spacing_km(lat, lon):
+def spacing_km(lat: np.ndarray, lon: np.ndarray) -> tuple[float, float]:
     """Mean distance of neighbouring rows and of neighbouring columns of a grid, km; infinite where there is only one."""
     steps = [np.ptp(axis) / (len(axis) - 1) if len(axis) > 1 else np.inf for axis in (lat, lon)]
     return KM_PER_DEGREE * steps[0], KM_PER_DEGREE * steps[1] * np.cos(np.radians(np.mean(lat)))
 
 
-def block_means(maps, rows, columns):
+def block_means(maps: np.ndarray, rows: int, columns: int) -> np.ndarray:
     """Means of the known values [T, H, W] in blocks of rows x columns; NaN where nothing is known."""
     days, height, width = maps.shape
     padded = np.pad(maps, ((0, 0), (0, -height % rows), (0, -width % columns)), constant_values=np.nan)
@@ -107,19 +107,19 @@ def block_means(maps, rows, columns):
     return np.divide(total, count, out=np.full(total.shape, np.nan, np.float32), where=count > 0)
 
 
-def departures(maps, window):
+def departures(maps: np.ndarray, window: tuple[int, int]) -> np.ndarray:
     """Departures [T, h, w] from the mean of the known values around; 0 where nothing is known."""
     known = np.isfinite(maps).astype(np.float32)
     around = around_means(np.nan_to_num(maps), window) / np.maximum(around_means(known, window), 1e-3)
     return np.where(known > 0, np.nan_to_num(maps) - around, np.float32(0))
 
 
-def around_means(maps, window):
+def around_means(maps: np.ndarray, window: tuple[int, int]) -> np.ndarray:
     """Means [..., h, w] over a window (rows, columns) around each cell; beyond the map is 0."""
     return uniform_filter(maps, (1,) * (maps.ndim - 2) + window, mode="constant")
 
 
-def resemblance(before, today, steps, window):
+def resemblance(before: np.ndarray, today: np.ndarray, steps: list[tuple[int, int]], window: tuple[int, int]) -> np.ndarray:
     """Correlation of today's departures around each cell with those of yesterday, moved by each step (rows, columns).
 
     Returns
@@ -133,7 +133,7 @@ def resemblance(before, today, steps, window):
     return alike
 
 
-def moved(maps, step):
+def moved(maps: np.ndarray, step: tuple[int, int]) -> np.ndarray:
     """Maps [T, h, w] moved by whole cells northward and eastward; what comes in from beyond the map is 0."""
     result = np.zeros_like(maps)
     (into_row, from_row), (into_column, from_column) = (overlap(each, size) for each, size in zip(step, maps.shape[1:]))
@@ -141,7 +141,7 @@ def moved(maps, step):
     return result
 
 
-def overlap(step, size):
+def overlap(step: int, size: int) -> tuple[slice, slice]:
     """Slices of where values land that are moved by a step along an axis, and of where they come from."""
     step = int(np.clip(step, -size, size))
     return (slice(step, size), slice(0, size - step)) if step >= 0 else (slice(0, size + step), slice(-step, size))

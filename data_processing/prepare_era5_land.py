@@ -18,7 +18,7 @@ import sys
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
@@ -32,6 +32,10 @@ from data_processing.files import PIECES, PROJECT, expand
 from data_processing.preparing import prepare
 from data_processing.regrid import target_grid
 from utils.command_line import RESUME_FILES, run_script
+
+if TYPE_CHECKING:
+    from data_processing.preparing import Plan
+    from data_processing.regrid import Grid
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Settings:
     scheduler: str | None = None  # address of a dask scheduler, such as tcp://host:8786: its workers read, not processes here
 
 
-def main(settings):
+def main(settings: Any) -> None:
     check(settings)
     pieces = Path(settings.output).expanduser().absolute().parent / PIECES
     remove_left_over(pieces)
@@ -74,7 +78,7 @@ def main(settings):
     show_cube(path)
 
 
-def plan_cube(settings, records, refused, pieces):
+def plan_cube(settings: Any, records: dict[Path, dict], refused: dict[Path, str], pieces: Path) -> "tuple[Plan, Grid]":
     """What to read of which file, and the cells of the cube."""
     named = {Path(file).expanduser().absolute() for file in settings.files}
     records, variables, notes = usable(records, refused, named, settings.variables)
@@ -86,7 +90,7 @@ def plan_cube(settings, records, refused, pieces):
     return plan._replace(notes=notes + plan.notes), target
 
 
-def check(settings):
+def check(settings: Any) -> None:
     """Refuse settings that cannot be meant, before any file is opened."""
     if not settings.variables:
         raise UserError(f"variables is empty; name one or more of {', '.join(VARIABLES)}.")

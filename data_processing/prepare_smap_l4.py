@@ -13,7 +13,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 
@@ -46,7 +46,7 @@ class Settings:
     scheduler: str | None = None  # address of a dask scheduler, such as tcp://host:8786: its workers read, not processes here
 
 
-def main(settings):
+def main(settings: Any) -> None:
     from data_processing.preparing import prepare
     from data_processing.regrid import target_grid
     from data_processing.smap_l4 import find_granules, plan_granules, read_granules, survey

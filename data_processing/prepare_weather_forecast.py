@@ -19,11 +19,12 @@ import hashlib
 import os
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import netCDF4
 import numpy as np
@@ -41,6 +42,9 @@ from data_processing.weather_days import Placing, first_whole_day, key_of, make_
 from data_processing.weather_fields import ENDINGS, VARIABLES, scan_file, store_scan, stored_scan
 from data_processing.weather_file import PACKED_FILL, new_weather_file
 from utils.command_line import RESUME_FILES, run_script
+
+if TYPE_CHECKING:
+    from data_processing.regrid import Grid
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Earlier(NamedTuple):
     origin: str
 
 
-def main(settings):
+def main(settings: Any) -> None:
     output, target = check_output(settings)
     pieces = output.parent / PIECES
     lock_folder(pieces, OTHER_OUTPUT)
@@ -100,7 +104,7 @@ def main(settings):
     print(f"{output}{'' if forecasts else ' is up to date'}")
 
 
-def check_output(settings):
+def check_output(settings: Any) -> "tuple[Path, Grid]":
     """Refuse settings that cannot be meant; the output's path and the cube's cells."""
     output = Path(settings.output).expanduser().absolute()
     if output.suffix != ".nc":
@@ -117,7 +121,7 @@ def check_output(settings):
 
 
 # ------------------------------------------------------------------------------------------------- what the files hold
-def scan_files(paths, pieces):
+def scan_files(paths: list[Path], pieces: Path) -> tuple[np.ndarray, list, str]:
     """All fields of all files; what was found in a file is kept in the folder of the pieces and not looked for again.
 
     Returns
@@ -163,12 +167,12 @@ def scan_files(paths, pieces):
     return fields, list(grids), known[0] if known else ""
 
 
-def counted(paths):
+def counted(paths: list[Path]) -> str:
     """The first of some files, and how many more there are."""
     return f"{paths[0]}{f' and {len(paths) - 1} more files' if len(paths) > 1 else ''}"
 
 
-def check_cells(settings, grids, target):
+def check_cells(settings: Any, grids: list, target: "Grid") -> list[str]:
     """A line where cells of the cube get no values; an error where none does."""
     try:
         covered = [Placing(*grid, target, settings.min_valid_fraction).covered() for grid in grids]
@@ -179,7 +183,8 @@ def check_cells(settings, grids, target):
             "(NaN)"] if outside.any() else []
 
 
-def choose(fields, paths, target, settings, earlier):
+def choose(fields: np.ndarray, paths: list[Path], target: "Grid", settings: Any,
+           earlier: Earlier) -> tuple[dict[int, Forecast], list[str]]:
     """The forecasts to read: of each init day the latest start, unless the output has it; lines to tell.
 
     Returns
@@ -252,7 +257,7 @@ def _stamp(start):
     return f"{str(np.datetime64(start, 'h')).replace('T', ' ')} UTC"
 
 
-def summary(forecasts, earlier, origin):
+def summary(forecasts: dict[int, Forecast], earlier: Earlier, origin: str) -> str:
     """What is going to be made, one line."""
     kept = len(earlier.forecasts.keys() - forecasts.keys())
     starts = sorted(forecast.start for forecast in forecasts.values())
@@ -262,7 +267,7 @@ def summary(forecasts, earlier, origin):
 
 
 # -------------------------------------------------------------------------------------------------------------- output
-def read_earlier(output, target, origin):
+def read_earlier(output: Path, target: "Grid", origin: str) -> Earlier:
     """What the output holds already.
 
     Raises
@@ -292,7 +297,7 @@ def read_earlier(output, target, origin):
     return earlier
 
 
-def make_pieces(waiting, work, settings):
+def make_pieces(waiting: list, work: Callable[..., str | None], settings: Any) -> None:
     """Read the members that were not read yet, each into a piece; raise at the end where files could not be read."""
     left = [(reading, path) for reading, path in waiting if not path.exists()]
     if len(left) < len(waiting):
@@ -311,7 +316,8 @@ def make_pieces(waiting, work, settings):
                                           "is kept and not read again"]))
 
 
-def assemble(output, target, forecasts, pieces, earlier, origin, settings):
+def assemble(output: Path, target: "Grid", forecasts: dict[int, Forecast], pieces: Path, earlier: Earlier, origin: str,
+             settings: Any) -> None:
     """Write the output from the pieces and from what stood in it."""
     remove_half_written(output.parent, output.stem)
     init_days = sorted(forecasts.keys() | earlier.forecasts.keys())

@@ -14,12 +14,13 @@ import os
 import signal
 import threading
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import netCDF4
 import numpy as np
@@ -83,7 +84,7 @@ class Plan(NamedTuple):
     notes: list
 
 
-def prepare(plan, read, target, settings):
+def prepare(plan: Plan, read: Callable, target: Grid, settings: Any) -> Path:
     """Read what has not been read yet, and assemble the cube if anything in it changed.
 
     Parameters
@@ -231,7 +232,8 @@ def _make_pieces(plan, read, paths, settings):
                                           "not read again"]))
 
 
-def outcomes(work, waiting, workers, scheduler=None):
+def outcomes(work: Callable, waiting: list[tuple[Source, Path]], workers: int,
+             scheduler: str | None = None) -> Iterator[tuple[Source, Path, str | None]]:
     """Have pieces made by processes here, or by the workers of a dask scheduler.
 
     Parameters
@@ -397,7 +399,7 @@ class _Pieces:
     def __init__(self, paths):
         self.paths, self.open = paths, {}
 
-    def read(self, index, variable, day):
+    def read(self, index: int, variable: str, day: np.datetime64) -> tuple[np.ndarray, np.ndarray]:
         """Sum and count of a day, float32 [h, w] and uint8 [h, w]."""
         if index not in self.open:
             if len(self.open) >= OPEN_PIECES:
@@ -411,7 +413,7 @@ class _Pieces:
         place = int(np.flatnonzero(group["day"][:] == day.astype(int))[0])
         return group["total"][place], group["count"][place]
 
-    def close(self):
+    def close(self) -> None:
         for piece in self.open.values():
             piece.close()
 

@@ -1,9 +1,13 @@
 """One cube made ready for networks: gaps carried, land known, scaled, windows as views."""
+from __future__ import annotations
+
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +23,11 @@ from data_processing.splits import cut_record
 from data_processing.static_maps import CHANNELS, static_maps
 from data_processing.surroundings import block_scaler, surroundings
 from data_processing.terminal import progress_bar
+
+if TYPE_CHECKING:
+    import xarray
+
+    from data_processing.splits import Splits
 
 ARRAYS_VERSION, STATISTICS_VERSION = 1, 1  # of what is kept
 LARGE_BYTES = 1_000_000_000  # of a record whose statistics are kept as well
@@ -60,7 +69,7 @@ class Record:
     around_scaler: Callable | None = None  # () -> Scaler of the surroundings, worked out when first asked for
     copies: dict = field(default_factory=dict)  # what is remembered of the arrays: those on a GPU, bytes read (`utils.batches`)
 
-    def observed(self, days=slice(None)):
+    def observed(self, days: int | np.ndarray = slice(None)) -> np.ndarray:
         """Observed soil moisture of some days of the record.
 
         Parameters
@@ -74,7 +83,7 @@ class Record:
         """
         return self.observed_maps[days]
 
-    def observed_at(self, days, cells):
+    def observed_at(self, days: np.ndarray, cells: np.ndarray) -> np.ndarray:
         """Observed soil moisture of some cells.
 
         Parameters
@@ -95,21 +104,21 @@ class Record:
         return np.where((age == 0) & (days >= 0)[..., None], carried, np.float32(np.nan))
 
     @property
-    def observed_maps(self):
+    def observed_maps(self) -> Observed:
         """`Observed` [T, H, W]: what `observed` gives, worked out for the days and rows that are read."""
         return Observed(self.carried_soil_moisture, self.age[self.input_days - 1:, SOIL_MOISTURE])
 
     @property
-    def carried_soil_moisture(self):
+    def carried_soil_moisture(self) -> np.ndarray:
         """View [T, H, W]: last observed soil moisture, m3 m-3; NaN = nothing within `max_gap_days`."""
         return self.carried[self.input_days - 1:, SOIL_MOISTURE]
 
-    def release(self):
+    def release(self) -> None:
         """Give back the memory of what was read of the arrays."""
         release(self.carried, self.age, self.antecedent)
 
 
-def with_arrays(record, key, carried, age, antecedent):
+def with_arrays(record: Record, key: str, carried: np.ndarray, age: np.ndarray, antecedent: np.ndarray) -> Record:
     """A record of other values, and what follows from them: its surroundings and the motion of its rain."""
     @cache
     def around():
@@ -129,7 +138,8 @@ def with_arrays(record, key, carried, age, antecedent):
     return replace(record, key=key, carried=carried, age=age, antecedent=antecedent, around=around, motion=motion, copies={})
 
 
-def build_arrays(key, source, shape, max_gap_days, days_before):
+def build_arrays(key: str, source: Callable, shape: tuple[int, ...], max_gap_days: int,
+                 days_before: int) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
     """Carried values, their age and antecedent means of a record, built once and mapped afterwards.
 
     Parameters
@@ -176,7 +186,8 @@ def build_arrays(key, source, shape, max_gap_days, days_before):
     return key, *(kept[name][padding - days_before:] for name in ("carried", "age", "antecedent"))
 
 
-def cube_record(cube, name, splits, max_gap_days, hidden, land_days=slice(None), land=None):
+def cube_record(cube: xarray.Dataset, name: str, splits: Splits, max_gap_days: int, hidden: Sequence[str],
+                land_days: np.ndarray = slice(None), land: np.ndarray | None = None) -> Record:
     """Record of a cube's days, with the windows and lead times of `splits` (anything that has `input_days` and `lead_times`).
 
     land = cells with any soil moisture on `land_days`, where it is not given.
@@ -196,7 +207,8 @@ def cube_record(cube, name, splits, max_gap_days, hidden, land_days=slice(None),
     return with_arrays(record, key, carried, age, antecedent)
 
 
-def open_record(cube, name, splits, *, max_gap_days, hidden=(), coming_weather="none"):
+def open_record(cube: xarray.Dataset, name: str, splits: Splits, *, max_gap_days: int, hidden: Sequence[str] = (),
+                coming_weather: str = "none") -> Record:
     """Bring a cube into the arrays that networks read, with its gaps carried.
 
     Parameters
@@ -235,7 +247,8 @@ def open_record(cube, name, splits, *, max_gap_days, hidden=(), coming_weather="
     return replace(record, coming=open_coming_weather(coming_weather, record, splits, cube.attrs.get("twin_domain")))
 
 
-def whole_record(cube, name, splits, max_gap_days, until=None, hidden=()):
+def whole_record(cube: xarray.Dataset, name: str, splits: Splits, max_gap_days: int, until: date | str | None = None,
+                 hidden: Sequence[str] = ()) -> Record:
     """A cube of which every day may be learned from: a further source of pre-training.
 
     Parameters
@@ -258,7 +271,7 @@ def whole_record(cube, name, splits, max_gap_days, until=None, hidden=()):
     return cube_record(cut_record(cube, until=until), name, splits, max_gap_days, hidden)
 
 
-def days_looked_back(input_days, max_gap_days, cells):
+def days_looked_back(input_days: int, max_gap_days: int, cells: int) -> int:
     """Days before a forecast's last input day that it rests on, of a map of so many cells.
 
     Enough for its window, the gaps and the motion of the rain before that, and, as far as PAST_BYTES allow, for the means of the
@@ -269,7 +282,8 @@ def days_looked_back(input_days, max_gap_days, cells):
     return max(needed, min(input_days - 1 + PAST_DAYS, affordable))
 
 
-def recent_record(cube, name, land, *, init_days, input_days, lead_times, max_gap_days):
+def recent_record(cube: xarray.Dataset, name: str, land: np.ndarray, *, init_days: int, input_days: int,
+                  lead_times: Sequence[int], max_gap_days: int) -> Record:
     """Record of the last days of a cube, read now and held in memory: for forecasts, not for training.
 
     Parameters
@@ -311,14 +325,14 @@ def recent_record(cube, name, land, *, init_days, input_days, lead_times, max_ga
     return replace(with_arrays(record, None, *arrays), motion=motion)
 
 
-def last_rows(array, count, missing):
+def last_rows(array: np.ndarray, count: int, missing: float) -> np.ndarray:
     """The last `count` rows of an array; those that it lacks stand before its own and hold the value `missing`."""
     if count <= len(array):
         return array[-count:]
     return np.concatenate((np.full((count - len(array), *array.shape[1:]), missing, array.dtype), array))
 
 
-def scale_record(record, days, *, scaling, scaler=None):
+def scale_record(record: Record, days: np.ndarray, *, scaling: str, scaler: Scaler | None = None) -> Record:
     """Fit the scaler and the static maps on the training days.
 
     Parameters
@@ -365,7 +379,7 @@ def scale_record(record, days, *, scaling, scaler=None):
     return with_scaler(record, scaler, found["static"])
 
 
-def with_scaler(record, scaler, static):
+def with_scaler(record: Record, scaler: Scaler, static: np.ndarray) -> Record:
     """The record with a Scaler and static maps, float32 [S, H, W]."""
     return replace(record, scaler=scaler, static=static,
                    around_scaler=cache(lambda: block_scaler(scaler, record.land, record.around())))

@@ -7,6 +7,7 @@ lies evenly in that projection.
 """
 
 from fractions import Fraction
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -42,13 +43,13 @@ class Grid(NamedTuple):
 
 
 # ------------------------------------------------------------------------------------------------- projection
-def metres_north(lat):
+def metres_north(lat: np.ndarray) -> float | np.ndarray:
     """Northing of latitudes (degrees) in EPSG:6933, m."""
     lat = np.asarray(lat, np.float64)
     return TO_METRES.transform(np.zeros_like(lat), lat)[1]
 
 
-def degrees_north(y):
+def degrees_north(y: np.ndarray) -> np.ndarray:
     """Latitude (degrees) of northings in EPSG:6933 (m), to 2 mm; beyond the poles: the pole."""
     pole = metres_north(90.0)
     y = np.clip(np.asarray(y, np.float64), -pole, pole)
@@ -56,7 +57,7 @@ def degrees_north(y):
 
 
 # ------------------------------------------------------------------------------------------------------ grids
-def ease_grid(kilometres, rows=slice(None), columns=slice(None)):
+def ease_grid(kilometres: int, rows: slice = slice(None), columns: slice = slice(None)) -> Grid:
     """Cells of the global EASE-Grid 2.0.
 
     Parameters
@@ -95,7 +96,7 @@ def _ease_cells_between(kilometres, first_row, last_row, first_column, last_colu
     return Grid(lat[1::2], lon[1::2], lat[::2], lon[::2])
 
 
-def ease_cells(kilometres, x, y):
+def ease_cells(kilometres: int, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Columns and rows of EASE-Grid 2.0 whose centres lie at x, y.
 
     Parameters
@@ -136,7 +137,7 @@ def _nearest_cells(kilometres, x, y):
     return cells
 
 
-def axes_grid(lat, lon):
+def axes_grid(lat: np.ndarray, lon: np.ndarray) -> Grid:
     """Cells around given centres.
 
     Parameters
@@ -211,7 +212,7 @@ def _halfway(centres):
     return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
 
 
-def crop(grid, window):
+def crop(grid: Grid, window: tuple[int, int, int, int]) -> Grid:
     """The part of a grid in `window` = (first row, last row + 1, first column, last column + 1)."""
     row0, row1, column0, column1 = window
     return Grid(grid.lat[row0:row1], grid.lon[column0:column1],
@@ -219,7 +220,7 @@ def crop(grid, window):
 
 
 # ---------------------------------------------------------------------------------------------------- windows
-def box_window(grid, box):
+def box_window(grid: Grid, box: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
     """Cells whose centres lie in a box.
 
     Parameters
@@ -262,7 +263,7 @@ def _cells_in_box(grid, box):
     return rows, columns, shift[columns]
 
 
-def cover_window(grid, target):
+def cover_window(grid: Grid, target: Grid) -> tuple[int, int, int, int]:
     """Cells of a grid that overlap the extent of another.
 
     Parameters
@@ -322,7 +323,7 @@ def _extent_text(grid):
 
 
 # ----------------------------------------------------------------------------------------------------- target
-def target_grid(grid, *, source, like=None, box=None):
+def target_grid(grid: str, *, source: Grid, like: str | Path | None = None, box: tuple[int, int, int, int] | None = None) -> Grid:
     """The cells of a cube to make.
 
     Parameters

@@ -9,7 +9,7 @@ TRACK_SLOPE = 0.2  # degrees of longitude that a track drifts per degree of lati
 RETRIEVAL_NOISE = 0.035  # m3 m-3, standard deviation
 
 
-def in_swath(day, lat, lon):
+def in_swath(day: np.datetime64, lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
     """Which places the satellite sees.
 
     Parameters

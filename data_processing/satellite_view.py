@@ -1,5 +1,8 @@
 """A daily record as a polar-orbiting satellite would see it."""
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,10 +11,13 @@ from data_processing.cube import SOIL_MOISTURE
 from data_processing.record import build_arrays, with_arrays
 from data_processing.satellite import RETRIEVAL_NOISE, in_swath
 
+if TYPE_CHECKING:
+    from data_processing.record import Record
+
 VIEW_VERSION = 1  # of the arrays that are kept
 
 
-def satellite_view(record, max_gap_days, seed):
+def satellite_view(record: Record, max_gap_days: int, seed: int) -> Record:
     """The same record with soil moisture as a satellite would have seen it.
 
     Parameters

@@ -1,6 +1,9 @@
 """Scaling of the three variables to mean 0 and spread 1, fitted on training days over land only."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -8,6 +11,11 @@ from data_processing.arrays import WORTH_TELLING, blocks, release
 from data_processing.cube import SOIL_MOISTURE, UNITS, VARIABLES
 from data_processing.errors import UserError
 from data_processing.terminal import progress_bar
+
+if TYPE_CHECKING:
+    import torch
+
+    from data_processing.arrays import Observed
 
 KINDS = ("global", "cell")
 STATE = ("variables", "kind", "mean", "spread", "source", "first_day", "last_day")  # of a scaler that was saved
@@ -32,7 +40,7 @@ class Scaler:
     first_day: str  # first and last of the days it was fitted on, ISO dates
     last_day: str
 
-    def scale(self, x):
+    def scale(self, x: np.ndarray | torch.Tensor) -> Any:
         """Physical to scaled.
 
         Parameters
@@ -46,7 +54,7 @@ class Scaler:
         """
         return self.scale_in_place(_copy(x))
 
-    def scale_in_place(self, x):
+    def scale_in_place(self, x: np.ndarray | torch.Tensor) -> Any:
         """`scale` without a copy: what is given is overwritten."""
         for channel in _logarithmic_channels():
             x[..., channel, :, :] = _log1p(x[..., channel, :, :])
@@ -55,7 +63,7 @@ class Scaler:
         x /= spread
         return x
 
-    def unscale(self, x):
+    def unscale(self, x: np.ndarray | torch.Tensor) -> Any:
         """Scaled to physical; the inverse of `scale`."""
         mean, spread = self._pair(x)
         x = x * spread + mean
@@ -63,34 +71,34 @@ class Scaler:
             x[..., channel, :, :] = _expm1(x[..., channel, :, :])
         return x
 
-    def scale_soil_moisture(self, x):
+    def scale_soil_moisture(self, x: np.ndarray | torch.Tensor) -> Any:
         """Soil moisture [..., H, W] (numpy or torch), m3 m-3, to scaled."""
         mean, spread = self._pair(x, SOIL_MOISTURE)
         return (x - mean) / spread
 
-    def unscale_soil_moisture(self, x):
+    def unscale_soil_moisture(self, x: np.ndarray | torch.Tensor) -> Any:
         """Scaled soil moisture [..., H, W] (numpy or torch) to m3 m-3."""
         mean, spread = self._pair(x, SOIL_MOISTURE)
         return x * spread + mean
 
-    def of_cells(self, cells):
+    def of_cells(self, cells: np.ndarray) -> Scaler:
         """The scaler of some cells (int [c], numpy or torch, of the flat map), which make a map of one row."""
         if self.kind == "global":
             return self
         mean, spread = (array.reshape(len(VARIABLES), 1, -1)[..., cells] for array in (self.mean, self.spread))
         return self.with_maps(mean, spread)
 
-    def with_maps(self, mean, spread):
+    def with_maps(self, mean: np.ndarray, spread: np.ndarray) -> Scaler:
         """The same with other maps of mean and spread, float32 [3, h, w]."""
         return replace(self, mean=mean, spread=spread)
 
-    def to_state(self):
+    def to_state(self) -> dict:
         """Dict of plain values and two float32 numpy arrays, to be saved beside the weights."""
         return {"variables": list(VARIABLES), "units": list(UNITS.values()), "kind": self.kind, "mean": self.mean,
                 "spread": self.spread, "source": self.source, "first_day": self.first_day, "last_day": self.last_day}
 
     @classmethod
-    def from_state(cls, state):
+    def from_state(cls, state: dict) -> Scaler:
         """Scaler of a dict that `to_state` made; arrays may be numpy arrays, lists or tensors."""
         lacking = [name for name in STATE if name not in state]
         if lacking:
@@ -123,13 +131,13 @@ class Scaler:
         return tuple(torch_like(each, x) for each in (mean, spread))
 
 
-def torch_like(values, x):
+def torch_like(values: np.ndarray, x: Any) -> Any:
     """An array as a Tensor of the kind and device of x, without waiting for a GPU."""
     import torch
     return torch.as_tensor(values, dtype=x.dtype).to(x.device, non_blocking=True)
 
 
-def fit_scaler(values, land, days, time, *, kind, source):
+def fit_scaler(values: Observed, land: np.ndarray, days: np.ndarray, time: np.ndarray, *, kind: str, source: str) -> Scaler:
     """Fit mean and spread over land on the given days.
 
     Parameters

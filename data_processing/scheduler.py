@@ -14,6 +14,7 @@ import logging
 import pickle
 import time
 import uuid
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from data_processing.errors import UserError
@@ -25,7 +26,7 @@ REMEMBERED = 60  # s for which a network file system may remember that there was
 SAME_VERSIONS = ("python", "dask", "distributed", "numpy")  # what arrives must be understood, and values must be equal
 
 
-def scheduled(address, work, tasks, folder, needs=None):
+def scheduled(address: str, work: Callable, tasks: dict, folder: Path, needs: dict | None = None) -> Iterator[tuple]:
     """Have tasks done by the workers of a scheduler, each worker one at a time.
 
     Parameters
@@ -74,7 +75,7 @@ def scheduled(address, work, tasks, folder, needs=None):
                 client.cancel(list(running))
 
 
-def wait_until_seen(paths):
+def wait_until_seen(paths: Iterable[Path]) -> None:
     """Return when files that other machines wrote are seen here, which a network file system may delay.
 
     Raises
@@ -138,7 +139,7 @@ def _greet(address):
     asyncio.run(greet())
 
 
-def other_versions(found):
+def other_versions(found: dict) -> list[str]:
     """Sentences about what has other versions than this process, at most three.
 
     Parameters

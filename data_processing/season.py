@@ -1,13 +1,20 @@
 """The day of the year, and seasonal harmonics fitted cell by cell."""
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data_processing.arrays import WORTH_TELLING, blocks, release
 from data_processing.terminal import progress_bar
 
+if TYPE_CHECKING:
+    from data_processing.arrays import Observed
+    from data_processing.static_maps import LandValues
 
-def season_terms(time, harmonics):
+
+def season_terms(time: np.ndarray, harmonics: int) -> np.ndarray:
     """Constant, cosines and sines of the share of the calendar year that is over (leap years count 366 days).
 
     Parameters
@@ -31,7 +38,7 @@ def season_terms(time, harmonics):
     return np.stack(terms, axis=1)
 
 
-def fit_season(values, terms, days, mean, ridge):
+def fit_season(values: LandValues | Observed, terms: np.ndarray, days: np.ndarray, mean: np.ndarray, ridge: float) -> np.ndarray:
     """Least squares of each cell's departures from its mean on seasonal terms, with a ridge.
 
     Parameters

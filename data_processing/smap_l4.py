@@ -10,8 +10,9 @@ nasa/harmony-opendap-subsetter and nasa/harmony-regridding-service.
 import contextlib
 import re
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import deflate
 import h5py
@@ -78,17 +79,17 @@ class Granule(NamedTuple):
     copy: int  # the n of a second delivery "_001_n", else 0
 
     @property
-    def day(self):
+    def day(self) -> np.datetime64:
         """UTC day, datetime64[D]."""
         return self.stamp.astype("datetime64[D]")
 
     @property
-    def version(self):
+    def version(self) -> str:
         """Version of the product, 1 to 8."""
         return self.science_id[2]
 
 
-def parse_name(path, product):
+def parse_name(path: Path, product: str) -> Granule:
     """What the name of a granule says, in front of and behind which services put words of their own.
 
     Parameters
@@ -125,7 +126,7 @@ def parse_name(path, product):
     return Granule(path, stamp, science_id, int(production), int(copy or 0))
 
 
-def find_granules(files, product):
+def find_granules(files: Sequence[str], product: str) -> tuple[list[Granule], list[str]]:
     """One granule of each stamp among the files given.
 
     Of several files of one stamp the one counts that has the highest science identifier, then the highest production
@@ -210,7 +211,7 @@ class _Place(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(path):
+def opened(path: Path) -> Iterator[h5py.File]:
     """Open a granule; whatever is damaged in it, found now or while it is read, is told in one line.
 
     Raises
@@ -225,7 +226,7 @@ def opened(path):
         raise unreadable(path, error) from None
 
 
-def find_dataset(file, group, name):
+def find_dataset(file: h5py.File, group: str, name: str) -> h5py.Dataset:
     """A dataset in its group, with the group's name in front of its own, or at the root; None where there is none."""
     for key in (f"{group}/{name}", f"{group}_{name}", name):
         dataset = file.get(key)
@@ -234,7 +235,7 @@ def find_dataset(file, group, name):
     return None
 
 
-def find_fields(file, product, variables, path):
+def find_fields(file: h5py.File, product: str, variables: Sequence[str], path: Path) -> dict[str, h5py.Dataset]:
     """Fields of a granule, checked.
 
     Parameters
@@ -296,7 +297,7 @@ def _contents(file, group):
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "") if names else "nothing"
 
 
-def find_place(file, field, path):
+def find_place(file: h5py.File, field: h5py.Dataset, path: Path) -> _Place:
     """Where the cells of a granule lie.
 
     By x and y in metres or degrees, as their units say; without them the whole global grid, as versions 1 to 3 have it,
@@ -390,7 +391,7 @@ def _numbers(cells, axis, field, path):
     return np.arange(field.shape[axis]) + int(first)
 
 
-def grid_of(place):
+def grid_of(place: _Place) -> Grid:
     """The cells of a place as a Grid, rows from south to north."""
     if place.degrees:
         return axes_grid(place.rows, place.columns)
@@ -399,7 +400,7 @@ def grid_of(place):
 
 
 # ------------------------------------------------------------------------------------------------------- reading
-def read_granules(files, task):
+def read_granules(files: Sequence[Path], task: dict) -> Iterator[tuple[str, np.datetime64, np.ndarray, np.ndarray]]:
     """Sums of a day's valid values and how many they are.
 
     Parameters
@@ -465,7 +466,7 @@ def _find_window(place, task):
     return rows, columns
 
 
-def read_field(dataset, rows, columns):
+def read_field(dataset: h5py.Dataset, rows: slice, columns: slice) -> np.ndarray:
     """Part of a field as the file has it, missing values as NaN; nothing is masked for being outside `valid_max`.
 
     Parameters
@@ -514,7 +515,7 @@ class Survey(NamedTuple):
     title: str
 
 
-def survey(granules, settings):
+def survey(granules: list[Granule], settings: Any) -> Survey:
     """Look into one granule of each day: cells and variables.
 
     Parameters
@@ -576,7 +577,7 @@ def _field_names(product, variables):
     return [PRODUCTS[product].fields[variable].name for variable in variables]
 
 
-def by_day(granules):
+def by_day(granules: list[Granule]) -> dict:
     """Dict day (datetime64[D]) -> its granules, both ascending in time."""
     days = defaultdict(list)
     for granule in granules:
@@ -609,7 +610,7 @@ def _common_place(places, settings):
     return cropped[0]
 
 
-def crop_place(place, window):
+def crop_place(place: _Place, window: tuple[int, int, int, int]) -> _Place:
     """The part of a place in `window` = (first row, last row + 1, first column, last column + 1), from the south."""
     return place._replace(rows=place.rows[window[0]:window[1]], columns=place.columns[window[2]:window[3]])
 
@@ -621,7 +622,7 @@ def _place_text(place):
             f"{grid.lon_edges[-1]:.2f} E")
 
 
-def plan_granules(granules, survey, target, settings, notes):
+def plan_granules(granules: list[Granule], survey: Survey, target: Grid, settings: Any, notes: list[str]) -> Plan:
     """What to read for a cube.
 
     Parameters

@@ -4,8 +4,14 @@ A record may have to be cut before it is used: `split_cube` cuts, splits and cut
 `train_days`, `splits.time` begins on the first day that is kept and all indices count from there.
 """
 
+from __future__ import annotations
+
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +19,9 @@ from data_processing.coming_weather import kind_of
 from data_processing.cube import cube_days, open_cube
 from data_processing.errors import UserError
 from data_processing.files import write_csv
+
+if TYPE_CHECKING:
+    import xarray
 
 YEAR = 365
 LONGEST_LEAD_TIME = 30
@@ -37,32 +46,32 @@ class Splits:
     train_until: np.datetime64  # last day whose value may be learned from
 
     @property
-    def lead_time(self):
+    def lead_time(self) -> int:
         """The longest of the lead times, days."""
         return self.lead_times[-1]
 
     @property
-    def fit_days(self):
+    def fit_days(self) -> np.ndarray:
         """Bool [T]: days up to the last training target; statistics and scaling are fitted on these."""
         return self.time <= self.time[self.train[-1]]
 
     @property
-    def history_days(self):
+    def history_days(self) -> np.ndarray:
         """Bool [T]: days up to `train_until`, validation included; the baselines learn from these."""
         return self.time <= self.train_until
 
     @property
-    def validation_from(self):
+    def validation_from(self) -> np.datetime64:
         """First validation target; a source record must end before it."""
         return self.time[self.validation[0]]
 
     @property
-    def test_from(self):
+    def test_from(self) -> np.datetime64:
         """First test target."""
         return self.time[self.test[0]]
 
 
-def asked_lead_times(settings):
+def asked_lead_times(settings: Any) -> tuple[int, ...]:
     """Lead times of a script's settings, days, ascending: `lead_times`, or the one `lead_time`."""
     lead_times = tuple(sorted(settings.lead_times or (settings.lead_time,)))
     if len(set(lead_times)) < len(lead_times):
@@ -70,8 +79,9 @@ def asked_lead_times(settings):
     return lead_times
 
 
-def split_days(time, *, lead_times, input_days, test_from=None, test_days=None, train_until=None,
-               train_days=None, embargo_days=None):
+def split_days(time: np.ndarray, *, lead_times: Sequence[int], input_days: int, test_from: date | str | None = None,
+               test_days: int | None = None, train_until: date | str | None = None, train_days: int | None = None,
+               embargo_days: int | None = None) -> Splits:
     """Split a record by target date.
 
     Parameters
@@ -187,7 +197,7 @@ def _first_test_day(time, test_from, test_days):
     return time[-test_days]
 
 
-def parse_date(value, name):
+def parse_date(value: date | str | np.datetime64, name: str) -> np.datetime64:
     """Day of a date or its text; a text must name all of it: 2016 is not the first day of that year."""
     try:
         date = np.datetime64(datetime.date.fromisoformat(value) if isinstance(value, str) else value, "D")
@@ -203,7 +213,8 @@ def _check_inside(date, name, time):
         raise UserError(f"{name} {date} lies outside the record, {time[0]} to {time[-1]}.")
 
 
-def cut_record(cube, *, until=None, train_until=None, train_days=None):
+def cut_record(cube: xarray.Dataset, *, until: date | str | None = None, train_until: np.datetime64 | None = None,
+               train_days: int | None = None) -> xarray.Dataset:
     """Drop days of a cube as if they had never been recorded.
 
     Parameters
@@ -232,7 +243,7 @@ def cut_record(cube, *, until=None, train_until=None, train_days=None):
     return cube.isel(time=slice(kept[0], kept[-1] + 1))
 
 
-def split_cube(path, settings, *, until=None):
+def split_cube(path: str | Path, settings: Any, *, until: date | str | None = None) -> tuple[xarray.Dataset, Splits]:
     """Open a cube and split it by the settings of a script.
 
     Parameters
@@ -259,7 +270,7 @@ def split_cube(path, settings, *, until=None):
 
 
 # ------------------------------------------------------------------------------------------------------ audit
-def audit_rows(splits, coming_weather="none"):
+def audit_rows(splits: Splits, coming_weather: str = "none") -> list[dict]:
     """What each split reads and forecasts.
 
     Parameters
@@ -293,7 +304,7 @@ def audit_rows(splits, coming_weather="none"):
     return rows
 
 
-def format_audit(rows):
+def format_audit(rows: list[dict]) -> str:
     """Text of `audit_rows` for the terminal: a line per split, 80 columns wide."""
     heads = ["split", "inputs", "until", "targets", "until", "windows", "days between"]
     table = [heads] + [["" if value is None else str(value) for value in row.values()][:len(heads)] for row in rows]
@@ -302,6 +313,6 @@ def format_audit(rows):
     return "\n".join([*map(str.rstrip, lines), f"what is known of the days after the last input: {rows[0]['after_last_input']}"])
 
 
-def write_audit(path, rows):
+def write_audit(path: Path, rows: list[dict]) -> None:
     """Write `audit_rows` as CSV; the file appears under its name only when it is complete."""
     write_csv(path, list(rows[0]), rows)

@@ -1,4 +1,8 @@
 """Maps of the place, made of the training days: what a network knows of each cell besides the weather."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from data_processing.arrays import WORTH_TELLING, Observed, blocks, release
@@ -6,6 +10,9 @@ from data_processing.cube import PRECIPITATION, SOIL_MOISTURE, VARIABLES
 from data_processing.scaling import LOGARITHMIC
 from data_processing.season import fit_season, season_terms
 from data_processing.terminal import progress_bar
+
+if TYPE_CHECKING:
+    from data_processing.scaling import Scaler
 
 # Usual mean and spread of each variable, so that the maps of every cube are in the same units of order one:
 # precipitation as log(1 + mm d-1), soil moisture in m3 m-3, soil temperature in K.
@@ -25,7 +32,8 @@ RISE_DAYS = 3
 FLAT = 1e-6  # mean square below which a cell's values do not vary beyond rounding
 
 
-def static_maps(carried, age, land, days, time, scaler):
+def static_maps(carried: np.ndarray, age: np.ndarray, land: np.ndarray, days: np.ndarray, time: np.ndarray,
+                scaler: Scaler) -> np.ndarray:
     """Mean, spread and seasonal amplitude of each variable on the training days.
 
     Parameters
@@ -85,14 +93,14 @@ class LandValues:
         return np.log1p(found) if self.logarithmic else found
 
 
-def on_map(values, land):
+def on_map(values: np.ndarray, land: np.ndarray) -> np.ndarray:
     """Values [cells] of the land cells on the map [H, W]; 0 at sea."""
     result = np.zeros(land.shape)
     result[land] = values
     return result
 
 
-def habits(carried, age, chosen, scaler, land):
+def habits(carried: np.ndarray, age: np.ndarray, chosen: np.ndarray, scaler: Scaler, land: np.ndarray) -> list[np.ndarray]:
     """How the soil moisture of each cell goes on: what a network needs to know of the soil, learned from the record.
 
     Parameters
@@ -144,7 +152,7 @@ class Slope:
         self.pairs, self.days = np.zeros(cells), 0
         self.x, self.y, self.xx, self.xy, self.every_x = (np.zeros(cells) for _ in range(5))
 
-    def add(self, x, y):
+    def add(self, x: np.ndarray, y: np.ndarray) -> None:
         """Pairs of some days, [n, cells]; those with a NaN do not count."""
         known = np.isfinite(x) & np.isfinite(y)
         self.every_x += np.where(np.isfinite(x), x, 0.0).sum(axis=0)
@@ -154,7 +162,7 @@ class Slope:
         self.x, self.y = self.x + x.sum(axis=0), self.y + y.sum(axis=0)
         self.xx, self.xy = self.xx + np.einsum("tc,tc->c", x, x), self.xy + np.einsum("tc,tc->c", x, y)
 
-    def shrunk(self, centred=False):
+    def shrunk(self, centred: bool = False) -> np.ndarray:
         """Slope [cells] through 0, pulled to that of all cells; `centred`: of x less its mean over all days."""
         mean = self.every_x / max(self.days, 1) if centred else 0.0
         square = self.xx - 2 * mean * self.x + mean ** 2 * self.pairs

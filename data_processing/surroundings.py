@@ -3,7 +3,9 @@
 Weather is smooth on this scale. So a network sees the same around a cell on a coarse and on a fine grid, and what it costs to
 look around does not grow with the number of cells.
 """
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,6 +15,9 @@ from data_processing.gaps import NO_VALUE
 from data_processing.motion import spacing_km
 from data_processing.scaling import LOGARITHMIC
 from data_processing.terminal import progress_bar
+
+if TYPE_CHECKING:
+    from data_processing.scaling import Scaler
 
 BLOCK_KM = 80.0
 VERSION = 2  # of the arrays that are kept
@@ -42,12 +47,13 @@ class Surroundings(NamedTuple):
     spacing_km: tuple[float, float]
 
 
-def block_shape(lat, lon):
+def block_shape(lat: np.ndarray, lon: np.ndarray) -> tuple[int, int]:
     """Rows and columns of cells that make a block of about BLOCK_KM."""
     return tuple(max(1, round(BLOCK_KM / km)) for km in spacing_km(lat, lon))
 
 
-def surroundings(key, carried, age, land, lat, lon, days_before):
+def surroundings(key: str | None, carried: np.ndarray, age: np.ndarray, land: np.ndarray, lat: np.ndarray, lon: np.ndarray,
+                 days_before: int) -> Surroundings:
     """What lies around each cell of a record.
 
     Parameters
@@ -85,7 +91,8 @@ def surroundings(key, carried, age, land, lat, lon, days_before):
     return Surroundings(kept["carried"], kept["freshness"], land_share > 0, rows, columns, spacing)
 
 
-def block_values(carried, age, land, rows, columns):
+def block_values(carried: np.ndarray, age: np.ndarray, land: np.ndarray, rows: int,
+                 columns: int) -> tuple[np.ndarray, np.ndarray]:
     """Values and freshness of the blocks, two float32 [n, 3, h, w], from those of the cells [n, 3, H, W]; see `Surroundings`."""
     freshness = FRESHNESS[age] * land
     values = carried.copy()
@@ -98,7 +105,7 @@ def block_values(carried, age, land, rows, columns):
     return means, weight / np.float32(rows * columns)
 
 
-def block_sums(maps, rows, columns):
+def block_sums(maps: np.ndarray, rows: int, columns: int) -> np.ndarray:
     """Sums of maps [..., H, W] over blocks; those at the upper and right edge may be smaller."""
     *leading, height, width = maps.shape
     padded = np.pad(maps, [(0, 0)] * len(leading) + [(0, -height % rows), (0, -width % columns)])
@@ -106,7 +113,7 @@ def block_sums(maps, rows, columns):
     return parts.sum(axis=(-3, -1))
 
 
-def block_scaler(scaler, land, around):
+def block_scaler(scaler: Scaler, land: np.ndarray, around: Surroundings) -> Scaler:
     """Scaler of the blocks: means over their land cells of the cells' mean and spread."""
     if scaler.kind == "global" or (around.rows, around.columns) == (1, 1):
         return scaler

@@ -3,6 +3,8 @@ import contextlib
 import os
 import shutil
 import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from tqdm import tqdm
 
@@ -14,16 +16,16 @@ _results = None  # where results are printed while all else is not
 class _Lines:
     """What a bar writes, as lines of plain text: without the characters that move the cursor, and without empty ones."""
 
-    def write(self, text):
+    def write(self, text: str) -> None:
         text = text.replace("\x1b[A", "").strip("\r\n ")
         if text:
             sys.stderr.write(f"{text}\n")
 
-    def flush(self):
+    def flush(self) -> None:
         sys.stderr.flush()
 
 
-def progress_bar(iterable=None, desc=None, total=None, **options):
+def progress_bar(iterable: Iterable | None = None, desc: str | None = None, total: float | None = None, **options: Any) -> Any:
     """A tqdm bar on stderr, 80 columns wide at most; where stderr is no terminal a line of the same content each half minute.
 
     Parameters
@@ -43,7 +45,7 @@ def progress_bar(iterable=None, desc=None, total=None, **options):
 
 
 @contextlib.contextmanager
-def quiet():
+def quiet() -> Iterator[None]:
     """Show no progress in this block, and nothing of what is printed but results (`print_result`); errors are shown."""
     global _results
     _results = sys.stdout
@@ -54,6 +56,6 @@ def quiet():
         _results = None
 
 
-def print_result(text):
+def print_result(text: str) -> None:
     """Print what a script was started for: also when it is to be quiet."""
     print(text, file=sys.stdout if _results is None else _results, flush=True)

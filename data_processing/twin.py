@@ -9,6 +9,7 @@ version is the same world everywhere, and a world can be continued from any day.
 
 import hashlib
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -80,7 +81,7 @@ VIEWS = {
 }
 
 
-def cube_path(domain, folder=FOLDER):
+def cube_path(domain: str, folder: str | Path = FOLDER) -> Path:
     """Path of a domain's cube; all cubes are made first when it does not exist.
 
     Parameters
@@ -105,7 +106,7 @@ def cube_path(domain, folder=FOLDER):
     return _file(folder, domain)
 
 
-def make_cubes(folder, worlds=WORLDS, spin_up_days=SPIN_UP_DAYS):
+def make_cubes(folder: str | Path, worlds: dict[str, World] = WORLDS, spin_up_days: int = SPIN_UP_DAYS) -> None:
     """Make the cubes of all domains, and the states that :func:`ceiling` starts from, in one pass.
 
     Parameters
@@ -254,7 +255,8 @@ def _save_states(folder, states):
         np.savez(temporary, **arrays)
 
 
-def true_states(domain, init_times, folder=FOLDER):
+def true_states(domain: str, init_times: np.ndarray,
+                folder: str | Path = FOLDER) -> Iterator[tuple[twin_weather.Weather, twin_land.Ground]]:
     """True weather and land of a domain's world at the end of given days.
 
     Parameters
@@ -304,7 +306,7 @@ class Members(NamedTuple):
     rain_error: np.ndarray
 
 
-def draw_members(world, days, members=MEMBER_COUNT):
+def draw_members(world: World, days: int, members: int = MEMBER_COUNT) -> Members:
     """Noise for `members` continuations of `days` days; the same numbers serve for every first day."""
     signal = np.empty((days, members, 2, *twin_weather.AMPLITUDE.shape[1:]), np.complex64)
     wind = np.empty((days, members, 2))
@@ -323,7 +325,8 @@ def draw_members(world, days, members=MEMBER_COUNT):
     return Members(signal, wind, rain_error)
 
 
-def continue_weather(weather, members, climate, init_time):
+def continue_weather(weather: twin_weather.Weather, members: Members, climate: twin_weather.Climate,
+                     init_time: np.datetime64) -> Iterator[tuple[np.datetime64, np.ndarray, np.ndarray]]:
     """Continuations of a day's weather.
 
     Parameters
@@ -350,7 +353,7 @@ def continue_weather(weather, members, climate, init_time):
         )
 
 
-def ceiling(domain, init_times, lead_time, folder=FOLDER):
+def ceiling(domain: str, init_times: np.ndarray, lead_time: int, folder: str | Path = FOLDER) -> np.ndarray:
     """The best forecast possible in the twin: mean of the true land model under continued true weather.
 
     The ensemble of 50 starts from the true state (both layers, snow, temperature, weather) at the end of each

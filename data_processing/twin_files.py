@@ -7,6 +7,7 @@ attributes, storage and traps follow the producers' own files as far as the read
 import os
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import netCDF4
@@ -35,13 +36,14 @@ GRANULE_FIELDS = {
 """Field -> long name, unit, valid range."""
 
 
-def granule_name(stamp, version=7):
+def granule_name(stamp: np.datetime64, version: int = 7) -> str:
     """File name of the granule whose three hours are centred on `stamp` (datetime64)."""
     text = str(np.datetime64(stamp, "s")).replace("-", "").replace(":", "")
     return f"SMAP_L4_SM_gph_{text}_{SCIENCE_IDS[version]}_001.h5"
 
 
-def write_granule(path, fields, stamp, rows, columns, title, version=7, layout="subset"):
+def write_granule(path: str | Path, fields: dict[str, np.ndarray], stamp: np.datetime64, rows: slice, columns: slice, title: str,
+                  version: int = 7, layout: str = "subset") -> None:
     """Write one SPL4SMGP granule.
 
     Parameters
@@ -86,7 +88,8 @@ def write_granule(path, fields, stamp, rows, columns, title, version=7, layout="
         _write_fields(file, fields, scales, version, flat=layout == "flat")
 
 
-def write_regridded_granule(path, fields, stamp, lat, lon, title, version=7):
+def write_regridded_granule(path: Path, fields: dict[str, np.ndarray], stamp: np.datetime64, lat: np.ndarray, lon: np.ndarray,
+                            title: str, version: int = 7) -> None:
     """Write one SPL4SMGP granule as the data centre's regridding service delivers it, on degrees.
 
     Parameters
@@ -167,7 +170,7 @@ def _write_grid_field(file, name, values, scales, long_name, unit, lowest, highe
         dataset.dims[axis].attach_scale(scale)
 
 
-def shave(values):
+def shave(values: np.ndarray) -> np.ndarray:
     """Clear the last 12 bits of a field as version 7 and later of SPL4SMGP do, so that it packs well.
 
     Parameters
@@ -211,7 +214,8 @@ PACKED_MISSING = np.int16(-32767)
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the same bytes whenever it is written
 
 
-def write_era5_month(path, fields, stamps, lat, lon, title, layout="new", expver=None):
+def write_era5_month(path: str | Path, fields: dict[str, np.ndarray], stamps: np.ndarray, lat: np.ndarray, lon: np.ndarray,
+                     title: str, layout: str = "new", expver: Sequence[str] | None = None) -> None:
     """Write a file of ERA5-Land as the Climate Data Store delivers it.
 
     Parameters

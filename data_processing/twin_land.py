@@ -3,11 +3,16 @@
 Water is counted in mm above the residual water content, so a layer's storage runs from 0 to its capacity.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from data_processing.twin_weather import CELLS, smooth_map
+
+if TYPE_CHECKING:
+    from data_processing.twin_weather import Climate
 
 SUBSTEPS = 2
 FREEZING = np.float32(273.15)
@@ -64,7 +69,7 @@ class Fluxes(NamedTuple):
     drainage: np.ndarray
 
 
-def make_soil(climate, version, domain_number, depth, bias):
+def make_soil(climate: Climate, version: int, domain_number: int, depth: float, bias: float) -> Soil:
     """Soil maps of a domain: common maps, and the domain's own errors in them.
 
     Parameters
@@ -108,7 +113,7 @@ def make_soil(climate, version, domain_number, depth, bias):
     return Soil(*(np.asarray(each, np.float32) for each in maps))
 
 
-def first_ground(soil, climate):
+def first_ground(soil: Soil, climate: Climate) -> Ground:
     """A snow-free state to begin the spin-up with, wet where the climate is wet."""
     saturation = np.float32(0.15) + np.float32(0.5) * climate.wetness
     return Ground(
@@ -117,7 +122,8 @@ def first_ground(soil, climate):
     )
 
 
-def next_ground(ground, soil, rain, air_temperature, sunshine):
+def next_ground(ground: Ground, soil: Soil, rain: np.ndarray, air_temperature: np.ndarray,
+                sunshine: np.ndarray) -> tuple[Ground, Fluxes]:
     """State of the land at the end of a day, and where the day's water went.
 
     Parameters
@@ -179,6 +185,6 @@ def next_ground(ground, soil, rain, air_temperature, sunshine):
     return Ground(water, deep_water, snow, temperature), Fluxes(evaporation, runoff, drainage)
 
 
-def soil_moisture(before, after, soil):
+def soil_moisture(before: Ground, after: Ground, soil: Soil) -> np.ndarray:
     """Soil moisture of the upper layer, mean of a day's first and last state, float32 [..., cells], m3 m-3."""
     return soil.residual + (before.water + after.water) / (2 * soil.depth)

@@ -11,10 +11,14 @@ weathers of the same generator, one (c) common to a start's members and one (e) 
 Of two members, and of a member and the truth, the correlation is r. c and e go on from day to day like the weather itself, in
 its moving frame, so that the days of a member belong together.
 """
+from __future__ import annotations
+
 import os
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +28,9 @@ from data_processing.terminal import progress_bar
 from data_processing.twin import DOMAINS, FOLDER, SPIN_UP_DAYS, VERSION, VIEWS, WEATHER, WORLDS
 from data_processing.twin_weather import LAND, LATITUDE, LONGITUDE, WAVE_EAST, WAVE_NORTH, random_numbers
 from data_processing.weather_file import new_weather_file
+
+if TYPE_CHECKING:
+    from data_processing.twin import World
 
 LEAD_TIMES = np.arange(1, 8)
 MEMBER_COUNT = 10
@@ -35,7 +42,7 @@ TEMPERATURE_STEP = 0.8  # K; finer steps make the file larger and no forecast be
 STARTS_AHEAD = 16  # made while the file is written
 
 
-def weather_path(domain, folder=FOLDER):
+def weather_path(domain: str, folder: str | Path = FOLDER) -> Path:
     """Path of the weather forecasts for a domain's world, made when they do not exist.
 
     Parameters
@@ -64,7 +71,7 @@ def weather_path(domain, folder=FOLDER):
     return path
 
 
-def make_weather(path, world, members=MEMBER_COUNT):
+def make_weather(path: str | Path, world: World, members: int = MEMBER_COUNT) -> None:
     """Write the weather forecasts for a world.
 
     Parameters
@@ -114,7 +121,7 @@ def _starts(init_times):
             yield day - len(LEAD_TIMES), list(coming)
 
 
-def true_weather(first, last):
+def true_weather(first: np.datetime64, last: np.datetime64) -> Iterator[tuple[np.datetime64, twin_weather.Weather]]:
     """The weather of the twin, which goes on beyond the last day of its cubes.
 
     Parameters
@@ -133,7 +140,7 @@ def true_weather(first, last):
             yield day, weather
 
 
-def predictable_share(lead_time):
+def predictable_share(lead_time: int) -> np.ndarray:
     """Share r of each wave that a forecast knows: float32 [72, 49], 1 (all) .. 0 (nothing).
 
     Parameters
@@ -155,7 +162,8 @@ def predictable_share(lead_time):
 SHARES = np.stack([predictable_share(lead_time) for lead_time in LEAD_TIMES])[:, None]
 
 
-def forecast(init_time, coming, world, climate, members=MEMBER_COUNT):
+def forecast(init_time: np.datetime64, coming: list[twin_weather.Weather], world: World, climate: twin_weather.Climate,
+             members: int = MEMBER_COUNT) -> tuple[np.ndarray, np.ndarray]:
     """Forecast of a start.
 
     Parameters

@@ -8,7 +8,7 @@ wind so far. The latent fields and the wind are therefore all that the weather n
 
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -73,7 +73,7 @@ class Climate(NamedTuple):
     sunshine: np.ndarray
 
 
-def land_of_twin():
+def land_of_twin() -> np.ndarray:
     """Land of the twin's map: bool [52, 65], rows from south to north.
 
     The text file was made from the Natural Earth 1:50m coast line (land = at least half of the cell).
@@ -88,13 +88,13 @@ CELL_IN_PLANE = ROW * PLANE[1] + COLUMN
 CELLS = len(ROW)
 
 
-def random_numbers(*key):
+def random_numbers(*key: Any) -> np.random.Generator:
     """Random generator of its own for a key of integers (version, stream, day, ...)."""
     return np.random.Generator(np.random.PCG64(key))
 
 
 @lru_cache
-def spectral_amplitude(length_km, smoothness=1.0):
+def spectral_amplitude(length_km: float, smoothness: float = 1.0) -> np.ndarray:
     """Amplitude of white noise that gives fields of unit variance and a stretched-exponential correlation.
 
     Returns float32 [72, 49], to be multiplied with complex numbers of unit variance in both parts.
@@ -117,25 +117,25 @@ WAVE_NORTH = 2 * np.pi * np.fft.fftfreq(PLANE[0]) / ROW_KM
 WAVE_EAST = 2 * np.pi * np.fft.rfftfreq(PLANE[1]) / COLUMN_KM
 
 
-def white_noise(random, fields=1):
+def white_noise(random: np.random.Generator, fields: int = 1) -> np.ndarray:
     """Complex white noise complex64 [fields, 72, 49], unit variance in both parts."""
     shape = (fields, PLANE[0], PLANE[1] // 2 + 1)
     return random.standard_normal((*shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
 
 
-def smooth_map(length_km, *key):
+def smooth_map(length_km: float, *key: Any) -> np.ndarray:
     """A fixed random map of unit variance over the land cells, float32 [cells]."""
     spectrum = white_noise(random_numbers(*key))[0] * spectral_amplitude(length_km, 1.5)
     return to_cells(spectrum)
 
 
-def to_cells(spectrum):
+def to_cells(spectrum: np.ndarray) -> np.ndarray:
     """Fourier coefficients [..., 72, 49] to values on the land cells, float32 [..., cells]."""
     fields = scipy.fft.irfft2(spectrum, s=PLANE)
     return fields.reshape(*fields.shape[:-2], -1)[..., CELL_IN_PLANE]
 
 
-def shift(way):
+def shift(way: np.ndarray) -> np.ndarray:
     """Factors that move fields by `way` [..., 2] km: complex64 [..., 72, 49]."""
     way = np.asarray(way)
     east = np.exp(-1j * way[..., 0, None] * WAVE_EAST).astype(np.complex64)
@@ -143,37 +143,37 @@ def shift(way):
     return north[..., :, None] * east[..., None, :]
 
 
-def weather_noise(random):
+def weather_noise(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """What is new in a day: (latent complex64 [3, 72, 49], wind float64 [2])."""
     return draw_latent(random), random.standard_normal(2)
 
 
-def draw_latent(random):
+def draw_latent(random: np.random.Generator) -> np.ndarray:
     """Latent noise of the stationary distribution, complex64 [3, 72, 49]."""
     return white_noise(random, 3) * AMPLITUDE
 
 
-def first_weather(random):
+def first_weather(random: np.random.Generator) -> Weather:
     """A weather drawn from the stationary distribution."""
     return Weather(draw_latent(random), WIND_MEAN + WIND_SPREAD * random.standard_normal(2), np.zeros(2))
 
 
-def next_wind(wind, noise):
+def next_wind(wind: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Wind [..., 2] of the next day."""
     return WIND_MEAN + WIND_KEPT * (wind - WIND_MEAN) + np.sqrt(1 - WIND_KEPT**2) * WIND_SPREAD * noise
 
 
-def keep(latent):
+def keep(latent: np.ndarray) -> np.ndarray:
     """What is kept of latent fields [..., 3, 72, 49] to the next day."""
     return KEPT[:, None, None] * latent
 
 
-def renew(noise):
+def renew(noise: np.ndarray) -> np.ndarray:
     """What noise of the stationary distribution [..., 3, 72, 49] adds in a day."""
     return np.sqrt(1 - KEPT**2)[:, None, None] * noise
 
 
-def next_weather(weather, noise):
+def next_weather(weather: Weather, noise: tuple[np.ndarray, np.ndarray]) -> Weather:
     """The next day's weather, from today's and the noise of :func:`weather_noise`."""
     latent_noise, wind_noise = noise
     wind = next_wind(weather.wind, wind_noise)
@@ -198,14 +198,15 @@ def _signal_weights():
 SIGNAL_WEIGHTS = _signal_weights()
 
 
-def signals(latent):
+def signals(latent: np.ndarray) -> np.ndarray:
     """Rain and temperature signals, complex64 [..., 2, 72, 49], of latent fields [..., 3, 72, 49]."""
     rain = sum(SIGNAL_WEIGHTS[0, field] * latent[..., field, :, :] for field in (LARGE, SMALL))
     temperature = sum(SIGNAL_WEIGHTS[1, field] * latent[..., field, :, :] for field in (LARGE, WARM))
     return np.stack([rain, temperature], axis=-3)
 
 
-def rain_and_temperature(signal, way, climate, day_of_year):
+def rain_and_temperature(signal: np.ndarray, way: np.ndarray, climate: Climate,
+                         day_of_year: int) -> tuple[np.ndarray, np.ndarray]:
     """Weather on the land cells.
 
     Parameters
@@ -227,7 +228,7 @@ def rain_and_temperature(signal, way, climate, day_of_year):
     return rain_amount(rain_signal, climate, day_of_year), temperature
 
 
-def rain_amount(rain_signal, climate, day_of_year):
+def rain_amount(rain_signal: np.ndarray, climate: Climate, day_of_year: int) -> np.ndarray:
     """Rain float32 [..., cells] in mm d-1 of a Gaussian signal [..., cells] of unit variance."""
     threshold = np.broadcast_to(climate.rain_threshold[day_of_year], rain_signal.shape)
     rain = np.zeros(rain_signal.shape, np.float32)
@@ -238,7 +239,7 @@ def rain_amount(rain_signal, climate, day_of_year):
     return rain
 
 
-def make_climate(version):
+def make_climate(version: int) -> Climate:
     """The climate of the twin: wet south-east with a summer monsoon, dry north-west, high Tibet."""
     latitude, longitude = LATITUDE[ROW], LONGITUDE[COLUMN]
 
@@ -291,6 +292,6 @@ def make_climate(version):
     )
 
 
-def day_of_year(date):
+def day_of_year(date: np.datetime64) -> int:
     """Day of the year of a datetime64[D], 0..365."""
     return int((date - date.astype("datetime64[Y]")).astype(int))

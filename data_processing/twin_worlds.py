@@ -4,6 +4,7 @@ Domain randomisation (Tobin et al. 2017, arXiv:1703.06907): each world has the p
 climate, soils, noise, gaps and rain errors are drawn at random, wider than in reality, so that reality is one more draw.
 Nothing in them is real data.
 """
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -49,7 +50,7 @@ class Eyes(NamedTuple):
     air: bool
 
 
-def world_path(number, folder=FOLDER):
+def world_path(number: int, folder: str | Path = FOLDER) -> Path:
     """Path of the cube of a world, made when it does not exist.
 
     Parameters
@@ -73,7 +74,7 @@ def world_path(number, folder=FOLDER):
     return path
 
 
-def make_world(number, first, last):
+def make_world(number: int, first: np.datetime64, last: np.datetime64) -> np.ndarray:
     """Daily record of a world.
 
     Parameters
@@ -124,7 +125,7 @@ def _uniform_map(number, stream, low, high, rough=0.5):
     return low + (high - low) * ndtr(signal)
 
 
-def random_climate(number):
+def random_climate(number: int) -> twin_weather.Climate:
     """Climate of a world, of the twin's kind; see `twin_weather.Climate`."""
     wetness = _uniform_map(number, 1, 0.0, 1.0)
     wet_share = np.interp(wetness, [0, 0.25, 0.5, 0.75, 1], [0.06, 0.18, 0.26, 0.34, 0.45])
@@ -142,7 +143,7 @@ def random_climate(number):
                                 wetness.astype(np.float32), sunshine)
 
 
-def random_soil(number):
+def random_soil(number: int) -> twin_land.Soil:
     """Soil maps of a world; see `twin_land.Soil`."""
     climate_wetness = _uniform_map(number, 1, 0.0, 1.0)
     residual = np.clip(_uniform_map(number, 11, 0.02, 0.20, 0.7) + 0.10 * (climate_wetness - 0.5), 0.01, 0.30)
@@ -160,7 +161,7 @@ def random_soil(number):
     return twin_land.Soil(*(np.asarray(each, np.float32) for each in maps))
 
 
-def random_eyes(number):
+def random_eyes(number: int) -> Eyes:
     """Noise, gaps and rain errors of a world's observation; three worlds of four are seen as a satellite sees."""
     random = random_numbers(WORLDS_VERSION, KEY, number, 1)
     swath = number % 4 != 0

@@ -50,7 +50,7 @@ FULL = 0.97  # highest, and MEAN_OF_FULL mean, from which soil moisture looks li
 MEAN_OF_FULL = 0.5
 
 
-def file_ranges(path):
+def file_ranges(path: str | Path) -> dict[str, Range]:
     """Ranges of the variables of a cube file, read in blocks, before any unit is believed.
 
     Parameters
@@ -87,7 +87,7 @@ def file_ranges(path):
     return found
 
 
-def suspicion(variable, values):
+def suspicion(variable: str, values: Range) -> str:
     """What is suspicious about the unit of a variable, in one sentence; "" where nothing is.
 
     Parameters
@@ -116,7 +116,7 @@ def suspicion(variable, values):
     return f"{said}, with {unit}: this looks like {guess.unit}. To have {wanted}, {guess.advice}; or put the attribute right."
 
 
-def likely_unit(variable, values):
+def likely_unit(variable: str, values: Range) -> Guess:
     """The Guess that makes values plausible, of rain the one nearest to what is usual; None where none does."""
     found = [guess for guess in GUESSES[variable] if is_plausible(variable, values, guess.factor, guess.offset)]
     if variable == "precipitation" and found:
@@ -124,7 +124,7 @@ def likely_unit(variable, values):
     return found[0] if found else None
 
 
-def is_plausible(variable, values, factor, offset):
+def is_plausible(variable: str, values: Range, factor: float, offset: float) -> bool:
     """Whether values look like those of a map over some time when they are converted by a factor and an offset."""
     lowest, means, highest = PLAUSIBLE[variable]
     return (factor * values.lowest + offset >= lowest and means[0] <= factor * values.mean + offset <= means[1]

@@ -4,10 +4,14 @@ A forecast that starts at 00 UTC has that day as its first whole day, one that s
 is put together of the intervals that the files hold, with as few of them as do, added or subtracted: the day's buckets, or
 the total to its end less the total to its beginning. A day that lacks any of it is missing.
 """
+from __future__ import annotations
+
 import hashlib
 import json
 from collections import defaultdict
-from typing import NamedTuple
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,6 +20,9 @@ from data_processing.errors import UserError
 from data_processing.regrid import Regridder, axes_grid, cover_window, crop
 from data_processing.weather_fields import NO_MEMBER, RAIN, TEMPERATURE, VARIABLES, FieldReader
 from data_processing.weather_file import new_weather_file
+
+if TYPE_CHECKING:
+    from data_processing.regrid import Grid
 
 DAY = 24  # h
 VERSION = 1
@@ -39,7 +46,7 @@ class Reading(NamedTuple):
 
 
 # ------------------------------------------------------------------------------------------------------------- time
-def first_whole_day(start):
+def first_whole_day(start: int) -> tuple[int, int]:
     """The day before the first whole UTC day of a forecast, and the hours until that day begins.
 
     Parameters
@@ -58,7 +65,7 @@ def first_whole_day(start):
     return (start + lead_in) // DAY - 1, lead_in
 
 
-def tiling(intervals, first, last):
+def tiling(intervals: Iterable[tuple[int, int]], first: int, last: int) -> list | None:
     """The fewest intervals that, added or subtracted, make the one from `first` to `last`.
 
     Parameters
@@ -87,7 +94,7 @@ def tiling(intervals, first, last):
     return None
 
 
-def day_weights(steps, first, longest_gap):
+def day_weights(steps: Iterable[int], first: int, longest_gap: float) -> dict[int, float] | None:
     """Weights of the steps in the mean of a day: each counts for half the time to its neighbours, around the day.
 
     Parameters
@@ -113,7 +120,7 @@ def day_weights(steps, first, longest_gap):
     return dict(zip(held.tolist(), ((gaps + np.roll(gaps, 1)) / (2 * DAY)).tolist()))
 
 
-def plan_reading(fields, days, longest_gap):
+def plan_reading(fields: np.ndarray, days: int, longest_gap: float) -> Reading:
     """What to read for the days of one member of one forecast.
 
     Parameters
@@ -153,7 +160,7 @@ def plan_reading(fields, days, longest_gap):
     return Reading(int(fields["start"][0]), int(fields["member"][0]), whole, fields[used], [uses[number] for number in used])
 
 
-def with_control(fields):
+def with_control(fields: np.ndarray) -> np.ndarray:
     """The fields of one start; those without a member's number are member 0, or left out where there is a member 0.
 
     ECMWF's control forecast has the number 0 until May 2026 and is the forecast without number since.
@@ -195,12 +202,12 @@ class Placing:
         """Map [h, w] of the file -> [H, W] of the cube, NaN = missing."""
         return self.regridder(values[np.ix_(self.rows, self.columns)])
 
-    def covered(self):
+    def covered(self) -> np.ndarray:
         """Which cells of the cube get values, bool [H, W]."""
         return ~np.isnan(self.regridder(np.ones((len(self.rows), len(self.columns)))))
 
 
-def key_of(reading, paths, target, min_valid_fraction):
+def key_of(reading: Reading, paths: list[Path], target: Grid, min_valid_fraction: float) -> str:
     """Key of all that a piece depends on, text."""
     digest = hashlib.sha256()
     files = [[paths[number].name, paths[number].stat().st_size, paths[number].stat().st_mtime_ns]
@@ -214,7 +221,8 @@ def key_of(reading, paths, target, min_valid_fraction):
     return digest.hexdigest()[:16]
 
 
-def make_piece(reading, path, paths, grids, target, min_valid_fraction):
+def make_piece(reading: Reading, path: Path, paths: list[Path], grids: list, target: Grid,
+               min_valid_fraction: float) -> str | None:
     """Read one member of one forecast into a weather forecast file of its own.
 
     Parameters

@@ -7,6 +7,7 @@ message, for what it holds and where; a field is read when it is needed. Units a
 Layouts: https://confluence.ecmwf.int "ECMWF open data: real-time forecasts" and "TIGGE"; GEFS: the stepRange of its messages.
 """
 import json
+from pathlib import Path
 from typing import NamedTuple
 
 import netCDF4
@@ -59,7 +60,7 @@ class Scan(NamedTuple):
     origin: str
 
 
-def scan_file(path):
+def scan_file(path: Path) -> Scan:
     """Find the rain and temperature fields of a file.
 
     Parameters
@@ -88,13 +89,13 @@ def scan_file(path):
     return scan
 
 
-def store_scan(path, scan):
+def store_scan(path: Path, scan: Scan) -> None:
     """Keep a scan in a file (.npz)."""
     with replacing(path) as temporary:
         np.savez(temporary, fields=scan.fields, rest=json.dumps([scan.grids, scan.origin]))
 
 
-def stored_scan(path):
+def stored_scan(path: Path) -> Scan | None:
     """A scan that was kept, or None."""
     try:
         with np.load(path) as kept:
@@ -111,7 +112,7 @@ class FieldReader:
     def __init__(self):
         self._path, self._file = None, None
 
-    def read(self, path, field):
+    def read(self, path: Path, field: np.void) -> np.ndarray:
         """Values of a field.
 
         Parameters
@@ -136,7 +137,7 @@ class FieldReader:
         values[~(np.abs(values) < HUGE)] = np.nan
         return values * field["factor"] + field["offset"]
 
-    def close(self):
+    def close(self) -> None:
         """Close the file that is open."""
         if self._file is not None:
             self._file.close()

@@ -5,6 +5,7 @@ that the forecast with lead_time k days is that of the UTC day init_time + k, as
 `precipitation` (mm d-1, the day's total) and `air_temperature` (2 m) or `soil_temperature` (K, the day's mean); NaN = missing.
 """
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -51,7 +52,8 @@ class WeatherFile(NamedTuple):
 
 # ----------------------------------------------------------------------------------------------------------- write
 @contextlib.contextmanager
-def new_weather_file(path, init_time, lead_times, members, lat, lon, temperature, attributes, complevel=1):
+def new_weather_file(path: str | Path, init_time: np.ndarray, lead_times: np.ndarray, members: int, lat: np.ndarray,
+                     lon: np.ndarray, temperature: str, attributes: dict, complevel: int = 1) -> Iterator[netCDF4.Dataset]:
     """Create a weather forecast file to be filled; it appears under its name only when the block ends well.
 
     Parameters
@@ -111,7 +113,7 @@ def new_weather_file(path, init_time, lead_times, members, lat, lon, temperature
 
 
 # ------------------------------------------------------------------------------------------------------------ read
-def open_weather_file(path, lat, lon):
+def open_weather_file(path: str | Path, lat: np.ndarray, lon: np.ndarray) -> WeatherFile:
     """Open a weather forecast file and check it like a cube.
 
     Parameters
@@ -167,7 +169,7 @@ def open_weather_file(path, lat, lon):
     return file
 
 
-def read_weather(file, init_time, members=slice(None)):
+def read_weather(file: WeatherFile, init_time: np.ndarray, members: slice = slice(None)) -> np.ndarray:
     """Forecasts of some init days.
 
     Parameters

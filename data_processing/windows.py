@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 
-def window_view(values_padded, input_days):
+def window_view(values_padded: np.ndarray | torch.Tensor, input_days: int) -> torch.Tensor:
     """All windows of `input_days` days, without copying.
 
     Parameters
@@ -30,7 +30,7 @@ def window_view(values_padded, input_days):
     return values.unfold(0, input_days, 1).movedim(-1, 1)
 
 
-def gather(view, indices, cells=None):
+def gather(view: torch.Tensor, indices: np.ndarray, cells: torch.Tensor | None = None) -> torch.Tensor:
     """Copy the windows of one batch.
 
     Parameters

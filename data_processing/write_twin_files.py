@@ -20,7 +20,7 @@ import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -67,16 +67,16 @@ class Domain(NamedTuple):
     attributes: dict
 
     @property
-    def title(self):
+    def title(self) -> str:
         """What the data set is called."""
         return self.attributes["title"]
 
-    def day(self, day):
+    def day(self, day: np.datetime64) -> np.ndarray:
         """float64 [3, H, W] of a day, datetime64[D]."""
         return self.values[(day - self.first).astype(int)]
 
 
-def main(settings):
+def main(settings: Any) -> None:
     folder = Path(settings.folder).expanduser().absolute()
     smap_first, smap_last = _period(settings.smap_first, settings.smap_last, "D")
     era5_first, era5_last = _period(settings.era5_first, settings.era5_last, "M")
@@ -113,7 +113,7 @@ def _period(first, last, unit):
     return start.astype("datetime64[D]"), (end + 1).astype("datetime64[D]") - DAY
 
 
-def read_domain(name, first, last):
+def read_domain(name: str, first: np.datetime64, last: np.datetime64) -> Domain:
     """Days of the twin's cube `name` from `first` to `last`, datetime64[D]: Domain."""
     cube = open_cube(twin.cube_path(name))
     days = cube_days(cube)
@@ -125,7 +125,7 @@ def read_domain(name, first, last):
                   dict(cube.attrs))
 
 
-def granule_stamps(folder, first, last):
+def granule_stamps(folder: Path, first: np.datetime64, last: np.datetime64) -> dict[Path, np.datetime64]:
     """Dict path of a granule -> its stamp, eight a day."""
     stamps = np.arange(first + np.timedelta64(90, "m"), last + DAY, np.timedelta64(180, "m"))
     return {folder / granule_name(stamp): stamp for stamp in stamps}
@@ -139,7 +139,7 @@ class Content(NamedTuple):
     layout: str
 
 
-def month_contents(folder, first, last):
+def month_contents(folder: Path, first: np.datetime64, last: np.datetime64) -> dict[Path, Content]:
     """Dict path of a file of ERA5-Land -> Content."""
     contents = {}
     names = ("swvl1", "stl1", "tp")
@@ -172,7 +172,7 @@ def _short(path):
 
 # --------------------------------------------------------------------------------------------- from day to hours
 @lru_cache(maxsize=4)
-def rain_shares(day):
+def rain_shares(day: np.datetime64) -> np.ndarray:
     """Share of a day's rain that falls in each hour, float64 [24, H, W] on the twin's map; its sum is one.
 
     One shower a day and cell, its middle and its length (4 to 18 hours) at random.
@@ -184,7 +184,7 @@ def rain_shares(day):
     return shares / shares.sum(axis=0)
 
 
-def warmth(hour, lon):
+def warmth(hour: float, lon: np.ndarray) -> np.ndarray:
     """Cycle of the day, 1 at the warmest and -1 at the coldest hour; its mean over 8 or 24 even hours is zero.
 
     hour : float, UTC. lon : degrees east, float [W].
@@ -192,7 +192,7 @@ def warmth(hour, lon):
     return np.cos(2 * np.pi * (hour + lon / 15 - WARMEST_HOUR) / 24)
 
 
-def granule_fields(domain, stamp):
+def granule_fields(domain: Domain, stamp: np.datetime64) -> dict[str, np.ndarray]:
     """Fields of a granule on the twin's map: dict name -> float64 [H, W]; the mean of a day's eight is the day."""
     day = stamp.astype("datetime64[D]")
     hour = (stamp - day) / HOUR
@@ -202,7 +202,7 @@ def granule_fields(domain, stamp):
             "precipitation_total_surface_flux": rain / SECONDS_OF_GRANULE}
 
 
-def era5_fields(domain, stamp, names):
+def era5_fields(domain: Domain, stamp: np.datetime64, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Fields of an hour of ERA5-Land on the twin's map: dict short name -> float64 [H, W].
 
     `tp`, in m, has gathered since 00 UTC; at 00 UTC it is the total of the day before.
@@ -229,7 +229,7 @@ def _temperature(domain, day, hour):
 
 
 # -------------------------------------------------------------------------------------------------------- write
-def write_granules(stamps, domain, box):
+def write_granules(stamps: dict[Path, np.datetime64], domain: Domain, box: tuple[float, float, float, float]) -> None:
     """Write the granules of :func:`granule_stamps`, on the cells of the global 9 km grid that cover the box."""
     globe = ease_grid(9)
     south, north, west, east = cover_window(globe, box_grid(domain, box))
@@ -240,7 +240,7 @@ def write_granules(stamps, domain, box):
         write_granule(path, fields, stamp, rows, columns, domain.title)
 
 
-def write_months(contents, domain, box):
+def write_months(contents: dict[Path, Content], domain: Domain, box: tuple[float, float, float, float]) -> None:
     """Write the files of :func:`month_contents`, on the cells of ERA5-Land (0.1 degrees) that cover the box."""
     globe = axes_grid(np.arange(-900, 901) / 10, np.arange(3600) / 10)
     cells = crop(globe, cover_window(globe, box_grid(domain, box)))
@@ -255,12 +255,12 @@ def _progress(files, title):
     return progress_bar(files.items(), desc=title, unit="file")
 
 
-def box_grid(domain, box):
+def box_grid(domain: Domain, box: tuple[float, float, float, float]) -> Grid:
     """The twin's cells whose centres lie in the box: Grid."""
     return crop(domain.grid, box_window(domain.grid, box))
 
 
-def write_box(path, domain, box, first):
+def write_box(path: Path, domain: Domain, box: tuple[float, float, float, float], first: np.datetime64) -> None:
     """Write the twin's own values from the day `first` on, in its own cells in the box, as a daily cube."""
     south, north, west, east = box_window(domain.grid, box)
     values = domain.values[(first - domain.first).astype(int):, :, south:north, west:east].astype(np.float32)

@@ -5,12 +5,20 @@ Shapes: T days of the record, N target days, H latitudes, W longitudes. Values i
 "History days" are the days a baseline may learn from; targets outside them are never read.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from data_processing.arrays import in_turn, pieces, release, scratch_array
 from data_processing.errors import UserError
 from data_processing.season import fit_season, season_terms
 from utils.water_balance import water_balance
+
+if TYPE_CHECKING:
+    from data_processing.arrays import Observed
+    from data_processing.record import Record
 
 # Pairs a cell needs for a damping factor of its own (DESIGN: fewer than 60 share one factor).
 MINIMUM_PAIRS = 60
@@ -22,7 +30,7 @@ HARMONICS = 2
 CLIMATOLOGY_RIDGE = 20.0
 
 
-def baseline_forecasts(record, targets, history_days):
+def baseline_forecasts(record: Record, targets: np.ndarray, history_days: np.ndarray) -> dict[str, np.ndarray]:
     """Forecasts of some days that need no network.
 
     Parameters
@@ -50,7 +58,7 @@ def baseline_forecasts(record, targets, history_days):
     return forecasts
 
 
-def cell_mean(observed, history_days):
+def cell_mean(observed: Observed, history_days: np.ndarray) -> np.ndarray:
     """Mean of every cell over the history days.
 
     Parameters
@@ -89,7 +97,8 @@ def cell_mean(observed, history_days):
     return mean.astype(np.float32)
 
 
-def persistence(carried, targets, lead_time, mean, out=None):
+def persistence(carried: np.ndarray, targets: np.ndarray, lead_time: int, mean: np.ndarray,
+                out: np.ndarray | None = None) -> np.ndarray:
     """Last known value of the cell, `lead_time` days before the target.
 
     Parameters
@@ -119,7 +128,8 @@ def persistence(carried, targets, lead_time, mean, out=None):
     return forecast
 
 
-def damped_persistence(carried, observed, history_days, targets, lead_time, mean, out=None):
+def damped_persistence(carried: np.ndarray, observed: Observed, history_days: np.ndarray, targets: np.ndarray, lead_time: int,
+                       mean: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Cell's mean plus a share of the last known departure from it.
 
     The share (`damping_factor`) is fitted on the history days, one per cell and lead time.
@@ -144,7 +154,8 @@ def damped_persistence(carried, observed, history_days, targets, lead_time, mean
     return forecast
 
 
-def damping_factor(carried, observed, history_days, lead_time, mean):
+def damping_factor(carried: np.ndarray, observed: Observed, history_days: np.ndarray, lead_time: int,
+                   mean: np.ndarray) -> np.ndarray:
     """Share of a departure from the mean that is left after `lead_time` days: least squares, held in 0..1.
 
     A pair is a known value (observed or carried) on a history day and an observed target `lead_time` days
@@ -181,7 +192,8 @@ def damping_factor(carried, observed, history_days, lead_time, mean):
     return np.clip(np.where(pairs >= MINIMUM_PAIRS, _ratio(product, square), shared), 0.0, 1.0)
 
 
-def climatology(observed, time, history_days, target_times, mean):
+def climatology(observed: Observed, time: np.ndarray, history_days: np.ndarray, target_times: np.ndarray,
+                mean: np.ndarray) -> np.ndarray:
     """Usual value of the cell on that day of the year.
 
     Constant, annual and semi-annual harmonics per cell, fitted to the history days by ridge regression

@@ -1,5 +1,9 @@
 """From windows of the record to the tensors that a network sees."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -8,6 +12,11 @@ from data_processing.cube import VARIABLES
 from data_processing.gaps import NO_VALUE
 from data_processing.season import season_terms
 from data_processing.windows import gather, window_view
+
+if TYPE_CHECKING:
+    from data_processing.record import Record
+    from data_processing.scaling import Scaler
+    from data_processing.surroundings import Surroundings
 
 RELEASE_BYTES = 32_000_000  # of mapped arrays that batches may have touched, before the memory is given back
 GPU_SHARE = 0.5  # of the free memory of a GPU that one array may take
@@ -84,7 +93,8 @@ class Batch:
     coming: torch.Tensor | None = None
 
 
-def make_batch(record, init_days, device, cells=None, shown=(-1,), tell=None, around=True):
+def make_batch(record: Record, init_days: np.ndarray, device: torch.device, cells: np.ndarray | None = None,
+               shown: Sequence[int] = (-1,), tell: Callable | None = None, around: bool = True) -> Batch:
     """Gather the windows that end at the given days.
 
     Parameters
@@ -143,7 +153,7 @@ def _release_some(record, windows):
     record.copies[TOUCHED] = touched
 
 
-def look_around(record, init_days, device, cells):
+def look_around(record: Record, init_days: np.ndarray, device: torch.device, cells: np.ndarray) -> Around:
     """Around : what a network sees around some cells (int ndarray [C])."""
     around, motion = record.around(), record.motion()
     if around.freshness is None:
@@ -169,7 +179,7 @@ def look_around(record, init_days, device, cells):
     return Around(values, freshness, motion, to_device(row, device), to_device(column, device), weight, around.spacing_km)
 
 
-def blocks_about(cells, map_shape, around):
+def blocks_about(cells: np.ndarray, map_shape: tuple[int, int], around: Surroundings) -> tuple[np.ndarray, np.ndarray | None]:
     """Blocks of surroundings that cells lie between.
 
     Parameters
@@ -200,14 +210,15 @@ def blocks_about(cells, map_shape, around):
     return blocks, weight
 
 
-def windows(record, name, init_days, device, cells=None):
+def windows(record: Record, name: str, init_days: np.ndarray, device: torch.device,
+            cells: torch.Tensor | None = None) -> torch.Tensor:
     """Windows of one of a record's arrays that end at the given days, on the device; see `data_processing.windows.gather`."""
     array = resident(record, name, device)
     index = cells if cells is None else cells.to(array.device)
     return to_device(gather(window_view(array, record.input_days), init_days, index), device)
 
 
-def resident(record, name, device):
+def resident(record: Record, name: str, device: torch.device) -> torch.Tensor:
     """One of a record's arrays as a tensor: on a GPU a copy, made once, where it fits; else the (mapped) array itself.
 
     name : carried, age, antecedent, motion, around.carried, around.freshness.
@@ -228,7 +239,7 @@ def resident(record, name, device):
     return torch.from_numpy(array) if copy is None else copy
 
 
-def chosen_device(name):
+def chosen_device(name: str | torch.device) -> torch.device:
     """The torch.device of a setting: of "cuda" the GPU that this process has chosen, by its number, for all its threads."""
     device = torch.device(name)
     if device.type == "cuda" and device.index is None:
@@ -236,7 +247,7 @@ def chosen_device(name):
     return device
 
 
-def to_device(values, device):
+def to_device(values: np.ndarray | torch.Tensor, device: torch.device) -> torch.Tensor:
     """A tensor of an array or tensor on the device; from pinned memory and without waiting where it has to travel to a GPU."""
     values = torch.as_tensor(values)
     if device.type != "cuda" or values.device.type == "cuda":
@@ -244,22 +255,23 @@ def to_device(values, device):
     return values.pin_memory().to(device, non_blocking=True)
 
 
-def freshness_of(age):
+def freshness_of(age: torch.Tensor) -> torch.Tensor:
     """1 / (1 + age in days) of a uint8 Tensor; 0 where the value is missing, which is what NO_VALUE says."""
     return torch.nn.functional.threshold_(age.float().add_(1).reciprocal_(), 1 / (NO_VALUE + 0.5), 0.0)
 
 
-def scale_cells(scaler, values):
+def scale_cells(scaler: Scaler, values: torch.Tensor) -> torch.Tensor:
     """Scale values [N, D, 3, C] of cells, which are overwritten, by the `Scaler.of_cells` of them."""
     return scaler.scale_in_place(values[..., None, :])[..., 0, :]
 
 
-def input_day_indices(record, init_days):
+def input_day_indices(record: Record, init_days: np.ndarray) -> np.ndarray:
     """Indices into the record of the input days of each window, int [N, D]; negative before the record."""
     return np.asarray(init_days)[:, None] + np.arange(1 - record.input_days, 1)
 
 
-def observed_targets(record, init_days, target_days, device, cells, shown=slice(None)):
+def observed_targets(record: Record, init_days: np.ndarray, target_days: np.ndarray, device: torch.device, cells: np.ndarray,
+                     shown: Sequence[int] = slice(None)) -> torch.Tensor:
     """Observed soil moisture of some cells, each lead time after each input day of each window.
 
     Parameters

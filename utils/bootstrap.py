@@ -1,5 +1,6 @@
 """How certain scores are: block bootstrap over the test days, whose neighbours tell the same."""
 import csv
+from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +13,7 @@ LEVEL = 0.95
 SUMS = ("n", "squared_error", "observed_sum", "observed_square")
 
 
-def read_daily(path):
+def read_daily(path: Path) -> dict:
     """Read a run's `daily_scores.csv`.
 
     Parameters
@@ -28,7 +29,7 @@ def read_daily(path):
         return daily_series(csv.DictReader(file))
 
 
-def daily_series(rows):
+def daily_series(rows: list[dict]) -> dict:
     """Daily sums by forecaster and lead time, as `read_daily` gives them, from rows of `utils.evaluation.daily_scores`."""
     series = {}
     for row in rows:
@@ -36,7 +37,7 @@ def daily_series(rows):
     return {key: dict(zip(SUMS, np.array(values).T)) for key, values in series.items()}
 
 
-def block_days(days, block=SHORTEST_BLOCK, replicates=REPLICATES, seed=0):
+def block_days(days: int, block: int = SHORTEST_BLOCK, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:
     """Days of each replicate of a circular block bootstrap.
 
     Politis and Romano (1992), "A circular block-resampling procedure for stationary data"; after Kuensch (1989),
@@ -61,20 +62,20 @@ def block_days(days, block=SHORTEST_BLOCK, replicates=REPLICATES, seed=0):
     return ((starts[..., None] + np.arange(block)) % days).reshape(replicates, -1)[:, :days]
 
 
-def check_test_days(days, block=SHORTEST_BLOCK):
+def check_test_days(days: int, block: int = SHORTEST_BLOCK) -> None:
     """Raise a UserError where there are too few days for intervals: before anything is trained."""
     if days < 3 * block:
         raise UserError(f"{days} test days are under three blocks of {block} days: too few to tell how certain a score is. "
                         "Test on more days.")
 
 
-def interval(replicates):
+def interval(replicates: np.ndarray) -> tuple[float, float]:
     """Lower and upper end of the interval that holds LEVEL of the replicates."""
     low, high = np.quantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
-def mean_square(series, chosen=slice(None)):
+def mean_square(series: dict[str, np.ndarray], chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
     """Mean squared error, (m3 m-3)^2, of the chosen days ([days] or [replicates, days]).
 
     NaN of fewer than MINIMUM_VALUES values.
@@ -82,7 +83,7 @@ def mean_square(series, chosen=slice(None)):
     return series["squared_error"][chosen].sum(-1) / _enough(series["n"][chosen].sum(-1))
 
 
-def determination(series, chosen=slice(None)):
+def determination(series: dict[str, np.ndarray], chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
     """Pooled R2 of the chosen days; NaN of fewer than MINIMUM_VALUES values."""
     n, total = _enough(series["n"][chosen].sum(-1)), series["observed_sum"][chosen].sum(-1)
     return 1 - series["squared_error"][chosen].sum(-1) / (series["observed_square"][chosen].sum(-1) - total ** 2 / n)
@@ -93,7 +94,7 @@ def _enough(n):
     return np.where(n >= MINIMUM_VALUES, n, np.nan)[()]
 
 
-def resampled_mean_square(members, chosen, seed=0):
+def resampled_mean_square(members: list[dict[str, np.ndarray]], chosen: np.ndarray, seed: int = 0) -> np.ndarray:
     """Mean squared error of one member, as it might have come out: days and members drawn again, float64 [replicates].
 
     Parameters
@@ -110,7 +111,7 @@ def resampled_mean_square(members, chosen, seed=0):
     return np.take_along_axis(errors, drawn, axis=1).mean(axis=1)
 
 
-def compare(one, other, chosen):
+def compare(one: list[dict[str, np.ndarray]], other: list[dict[str, np.ndarray]], chosen: np.ndarray) -> dict:
     """Paired test of two forecasters on the same values.
 
     Parameters
@@ -142,6 +143,6 @@ def compare(one, other, chosen):
             "p": float(p)}
 
 
-def average(series):
+def average(series: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Mean over members of their daily scores: the expected score of one of them."""
     return {name: np.mean([each[name] for each in series], axis=0) for name in series[0]}

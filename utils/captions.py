@@ -1,5 +1,6 @@
 """The words of figures: lead times, and the caption beside each (what it shows, of which data, which days, how many values)."""
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ class Data(NamedTuple):
     last: np.datetime64
 
 
-def caption_of(shows, title, data=None, n=None, what="values"):
+def caption_of(shows: str, title: str, data: Data | None = None, n: int | None = None, what: str = "values") -> str:
     """Caption of a figure.
 
     Parameters
@@ -45,12 +46,12 @@ def caption_of(shows, title, data=None, n=None, what="values"):
     return "\n".join(lines) + "\n"
 
 
-def lead_text(lead_times):
+def lead_text(lead_times: Sequence[int]) -> str:
     """Lead times in words: "3 days", "1, 3, 7 days"."""
     return ", ".join(map(str, lead_times)) + (" day" if lead_times == (1,) else " days")
 
 
-def data_of_run(folder):
+def data_of_run(folder: str | Path) -> Data:
     """Product and days of the forecasts in a run folder.
 
     Parameters

@@ -1,4 +1,6 @@
 """What every script does around its main: settings from the command line, errors and ends from outside in one line."""
+from __future__ import annotations
+
 import argparse
 import contextlib
 import errno
@@ -7,11 +9,16 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_processing.errors import UserError
 from data_processing.files import NO_ROOM, unlock_folders
 from data_processing.terminal import quiet
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 RESUME_RUN = "the same command with --resume goes on from the last checkpoint"
 RESUME_FILES = "the same command goes on where it stopped"
@@ -31,7 +38,7 @@ SETTINGS_HELP = """
                  its files must be the same, its settings are the defaults"""
 
 
-def run_script(main, settings_class, resume=RESUME_RUN):
+def run_script(main: Callable, settings_class: type, resume: str = RESUME_RUN) -> None:
     """Read the settings from the command line and run.
 
     A user's mistake, and what the machine refuses (room, permission, memory), end in one line and exit code 2; Ctrl-C and SIGTERM
@@ -91,7 +98,7 @@ def run_script(main, settings_class, resume=RESUME_RUN):
         unlock_folders()
 
 
-def grouped_help(tyro, settings_class, description, script):
+def grouped_help(tyro: ModuleType, settings_class: type, description: str, script: str) -> str:
     """Text of `--help`, with the options in the groups that the comments between the settings of the script (a path) name."""
     text = io.StringIO()
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(text):
@@ -116,7 +123,7 @@ def grouped_help(tyro, settings_class, description, script):
 
 
 @contextlib.contextmanager
-def ends_in_one_line(resume):
+def ends_in_one_line(resume: str) -> Iterator[None]:
     """Ctrl-C and SIGTERM end this block by an exception, and the process by a line and exit code 130 or 143.
 
     Where the exception is lost (Python ignores one that is raised while an object is removed) or waits for something, the process
@@ -176,7 +183,7 @@ def ends_in_one_line(resume):
         signal.alarm(0)  # it was lost, and the work is done
 
 
-def fault_line(error, resume):
+def fault_line(error: BaseException, resume: str) -> str | None:
     """What to say of an error that the user or the machine is the reason of, one line; None of others, which are ours.
 
     Parameters
@@ -204,7 +211,7 @@ def fault_line(error, resume):
     return f"{where}{error.strerror}"
 
 
-def take_settings(words):
+def take_settings(words: list[str]) -> tuple[str | None, list[str]]:
     """The value of `--settings` among the words of a command line (None without), and the other words."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--settings", nargs="?", const="")
@@ -214,7 +221,7 @@ def take_settings(words):
     return found.settings, others
 
 
-def named_settings(words):
+def named_settings(words: list[str]) -> set[str]:
     """Names of the settings that the words of a command line give."""
     names = {word[2:].split("=")[0].replace("-", "_") for word in words if word.startswith("--")}
     return names | {name.removeprefix("no_") for name in names}

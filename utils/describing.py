@@ -1,5 +1,8 @@
 """What a cube holds and how hard it is to forecast, in numbers: for the page, the table and the terminal."""
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,12 +18,19 @@ from utils.captions import Data
 from utils.draw_description import Description
 from utils.predictability import baseline_scores, difficulty
 
+if TYPE_CHECKING:
+    import xarray
+
+    from data_processing.cube import Summary
+    from data_processing.holes import Cells
+    from utils.predictability import Predictability
+
 LAGS = tuple(range(1, 61))  # days
 COLUMNS = ("topic", "variable", "of", "statistic", "value", "unit")
 FEW_DAYS = 30  # observed days of a cell, below which it is hardly worth anything
 
 
-def describe_data(cube, doubts, settings):
+def describe_data(cube: xarray.Dataset, doubts: list[str], settings: Any) -> tuple[str, Description, list[dict], Data]:
     """Read a cube and describe it.
 
     Parameters
@@ -67,12 +77,13 @@ def describe_data(cube, doubts, settings):
     return describe_summary(cube, land, summaries), about, rows, Data(name or settings_name(settings, cube), time[0], time[-1])
 
 
-def settings_name(settings, cube):
+def settings_name(settings: Any, cube: xarray.Dataset) -> str:
     """What to call the cube: "twin", or its file's name."""
     return "twin" if settings.cube == "twin" else Path(cube.encoding["source"]).stem
 
 
-def memories(carried, age, time, mean, lags):
+def memories(carried: np.ndarray, age: np.ndarray, time: np.ndarray, mean: np.ndarray,
+             lags: tuple[int, ...]) -> tuple[dict[str, np.ndarray], float | None]:
     """Autocorrelation of departures from the mean of each cell and, from a year on, from its season.
 
     Returns
@@ -91,7 +102,7 @@ def memories(carried, age, time, mean, lags):
     return found | {"its season": rest}, 1 - left / variance if variance else None
 
 
-def monthly(series, time):
+def monthly(series: np.ndarray, time: np.ndarray) -> np.ndarray:
     """10th percentile, mean and 90th percentile of a series' days in each calendar month, float [12, 3]; NaN where there is none."""
     months = time.astype("datetime64[M]").astype(int) % 12
     found = np.full((12, 3), np.nan)
@@ -102,7 +113,7 @@ def monthly(series, time):
     return found
 
 
-def say_holes(land, cells, summaries, time):
+def say_holes(land: np.ndarray, cells: Cells, summaries: dict[str, Summary], time: np.ndarray) -> list[str]:
     """Sentences on the land mask and the holes."""
     summary = summaries["soil_moisture"]
     days, first, last = longest_spell(summary.missing_on < 1, time)
@@ -125,7 +136,7 @@ def say_holes(land, cells, summaries, time):
     return said
 
 
-def hole_rows(land, cells, summaries, time):
+def hole_rows(land: np.ndarray, cells: Cells, summaries: dict[str, Summary], time: np.ndarray) -> list[dict]:
     """Rows of the table: shares observed in all and by month, gaps."""
     def row(variable, of, statistic, value, unit):
         return {"topic": "holes", "variable": variable, "of": of, "statistic": statistic, "value": value, "unit": unit}
@@ -143,7 +154,7 @@ def hole_rows(land, cells, summaries, time):
     return rows
 
 
-def season_rows(seasons):
+def season_rows(seasons: dict[str, np.ndarray]) -> list[dict]:
     """Rows of the table: mean and spread of the land's days in each calendar month."""
     return [{"topic": "season", "variable": name, "of": f"month {month + 1}", "statistic": statistic, "value": float(value),
              "unit": UNITS[name]}
@@ -151,13 +162,13 @@ def season_rows(seasons):
             for statistic, value in zip(("percentile_10", "mean", "percentile_90"), of_month)]
 
 
-def memory_rows(memory, lags):
+def memory_rows(memory: dict[str, np.ndarray], lags: tuple[int, ...]) -> list[dict]:
     """Rows of the table: autocorrelation at each lag."""
     return [{"topic": "autocorrelation", "variable": "soil_moisture", "of": f"lag {lag}", "statistic": f"departures from {name}",
              "value": float(value), "unit": "1"} for name, values in memory.items() for lag, value in zip(lags, values)]
 
 
-def score_rows(scores):
+def score_rows(scores: Predictability) -> list[dict]:
     """Rows of the table: what forecasts score that need no network."""
     units = {"n": "values", "rmse": UNITS["soil_moisture"], "r2": "1", "variance_left": "1"}
     if scores is None:
@@ -167,6 +178,6 @@ def score_rows(scores):
             for row in scores.rows for name, unit in units.items()]
 
 
-def write_description(path, rows):
+def write_description(path: Path, rows: list[dict]) -> None:
     """Write the table as CSV."""
     write_csv(path, COLUMNS, rows)

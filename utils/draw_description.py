@@ -1,6 +1,9 @@
 """The page that describes a cube: holes, seasons, memory, and what the baselines score."""
+from __future__ import annotations
+
 import textwrap
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -30,6 +33,12 @@ from utils.figures import (
     write_title,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from utils.captions import Data
+    from utils.predictability import Predictability
+
 PAGE_HEIGHT = 277.0  # mm: A4 without its margins
 TEXT_LETTERS = 128  # in a line of the page's text
 NARROWEST_MAP = 30.0  # mm
@@ -58,7 +67,7 @@ class Description(NamedTuple):
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def draw_description(path, about, data):
+def draw_description(path: Path, about: Description, data: Data) -> None:
     """Draw the page as PNG, PDF and caption.
 
     Parameters
@@ -82,13 +91,13 @@ def draw_description(path, about, data):
     save_figure(path, figure, caption_of(shows, about.title, data, int(np.count_nonzero(about.land)), "land cells"))
 
 
-def shown_lead(scores):
+def shown_lead(scores: Predictability) -> int:
     """Lead time of the maps: 7 days, or the nearest there is."""
     return min(scores.rmse, key=lambda lead_time: abs(lead_time - 7))
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def description_figure(about):
+def description_figure(about: Description) -> Figure:
     """Figure of `draw_description`."""
     figure = new_figure(PAGE, PAGE_HEIGHT)
     heads = wrap_title(about.title, PAGE)
@@ -147,7 +156,7 @@ def description_figure(about):
     return figure
 
 
-def lines(figure, bottom, about):
+def lines(figure: Figure, bottom: float, about: Description) -> None:
     """Autocorrelation, RMSE and R2 by lead time, side by side."""
     axes = place_axes(figure, 16, bottom, 44, 36)
     for (name, values), style in zip(about.autocorrelation.items(), ("-", "--")):
@@ -179,7 +188,7 @@ def lines(figure, bottom, about):
             axes.legend(loc="lower right")
 
 
-def wrap_sentence(sentence, letters):
+def wrap_sentence(sentence: str, letters: int) -> list[str]:
     """Lines of a sentence, a dash before the first; a number and its % stay together."""
     lines = textwrap.wrap(sentence.replace(" %", "\N{NO-BREAK SPACE}%"), letters, initial_indent="- ", subsequent_indent="  ")
     return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]

@@ -1,4 +1,10 @@
 """The figure of a forecast's reliability."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import matplotlib
 import numpy as np
 from scipy.special import ndtr
@@ -19,12 +25,16 @@ from utils.figures import (
     write_title,
 )
 
+if TYPE_CHECKING:
+    from utils.captions import Data
+
 CHANCES = np.linspace(0.1, 0.95, 18)
 CLASSES = 100_000  # of the predicted spread, much finer than the bins that are drawn
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def draw_ensemble(path, *, observed, forecast, spread, counts, title, data=None):
+def draw_ensemble(path: Path, *, observed: np.ndarray, forecast: np.ndarray, spread: np.ndarray, counts: np.ndarray | None,
+                  title: str, data: Data | None = None) -> None:
     """Error against predicted spread, coverage of the intervals, rank histogram of the members.
 
     Parameters
@@ -75,14 +85,14 @@ def draw_ensemble(path, *, observed, forecast, spread, counts, title, data=None)
     save_figure(path, figure, caption_of(shows, title, data, n))
 
 
-def errors_and_widths(observed, forecast, spread):
+def errors_and_widths(observed: np.ndarray, forecast: np.ndarray, spread: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the absolute errors and the predicted spreads of what is observed, two float64 [n], in blocks of days."""
     for days in pieces(observed, forecast, spread):
         valid = np.isfinite(observed[days]) & np.isfinite(forecast[days])
         yield np.abs(forecast[days] - observed[days])[valid].astype(np.float64), spread[days][valid].astype(np.float64)
 
 
-def errors_by_spread(observed, forecast, spread):
+def errors_by_spread(observed: np.ndarray, forecast: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Root mean squares of the spread and of the errors, two float64 [SPREAD_BINS], in bins of equally many values.
 
     The values are sorted into CLASSES by their spread; one that reaches over the border of two bins belongs to both in part.
@@ -100,7 +110,7 @@ def errors_by_spread(observed, forecast, spread):
     return np.sqrt(width / count), np.sqrt(error / count)
 
 
-def shares_held(observed, forecast, spread):
+def shares_held(observed: np.ndarray, forecast: np.ndarray, spread: np.ndarray) -> np.ndarray:
     """Share of the observations inside the central intervals of each of CHANCES."""
     inside, number = np.zeros(len(CHANCES)), 0
     for error, width in errors_and_widths(observed, forecast, spread):

@@ -1,4 +1,9 @@
 """The figure of what a forecast rests on."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import matplotlib
 import numpy as np
 
@@ -19,11 +24,14 @@ from utils.figures import (
     write_title,
 )
 
+if TYPE_CHECKING:
+    from utils.captions import Data
+
 PART_COLOURS = {"DJF": BLUE, "MAM": GREEN, "JJA": VERMILLION, "SON": PURPLE, "dry half": "0.6", "wet half": SKY_BLUE}
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def draw_factors(path, rows, title, data=None):
+def draw_factors(path: Path, rows: list[dict], title: str, data: Data | None = None) -> None:
     """Growth of the MSE without each input: by lead time on the left, by season and wetness on the right.
 
     Parameters

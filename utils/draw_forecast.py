@@ -1,4 +1,9 @@
 """The figure of a forecast: last observation, forecast, change and spread, PNG and PDF, drawn offline."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import matplotlib
 import numpy as np
 from matplotlib.colors import ListedColormap, Normalize
@@ -23,11 +28,15 @@ from utils.figures import (
     write_title,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 SPREAD_COLOURS = ListedColormap(matplotlib.colormaps["magma_r"](np.linspace(0.06, 0.92, 256)), "spread")
 LEFT, RIGHT, BETWEEN, BELOW, PANEL_TITLE = 11.0, 3.0, 7.0, 18.0, 6.0  # mm
 
 
-def draw_forecast(path, *, last, forecast, spread, lat, lon, title, last_days, valid_day, product):
+def draw_forecast(path: Path, *, last: np.ndarray, forecast: np.ndarray, spread: np.ndarray, lat: np.ndarray, lon: np.ndarray,
+                  title: str, last_days: str, valid_day: str, product: str) -> None:
     """Draw a forecast beside the last observation.
 
     Parameters
@@ -57,7 +66,8 @@ def draw_forecast(path, *, last, forecast, spread, lat, lon, title, last_days, v
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def forecast_figure(*, last, forecast, spread, lat, lon, title, last_days, valid_day):
+def forecast_figure(*, last: np.ndarray, forecast: np.ndarray, spread: np.ndarray, lat: np.ndarray, lon: np.ndarray, title: str,
+                    last_days: str, valid_day: str) -> Figure:
     """Figure of `draw_forecast`; its first axes are the panels."""
     change, gaps = forecast - last, np.isfinite(forecast) & ~np.isfinite(last)
     soil_moisture = Normalize(*_range(np.concatenate([last.ravel(), forecast.ravel()]), 1, 99))

@@ -1,9 +1,18 @@
 """The figure "error against lead": what is gained by a network, by a weather forecast, and what remains."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import matplotlib
 import numpy as np
 
 from utils.captions import caption_of
 from utils.figures import COLUMN_AND_HALF, LOOKS, PAPER_STYLE, new_figure, place_axes, save_figure, wrap_title, write_title
+
+if TYPE_CHECKING:
+    from utils.captions import Data
 
 NETWORKS = "blind", "with forecast", "bound"  # their lines have markers
 LABELS = {"persistence": "persistence", "damped_persistence": "damped persistence", "water_balance": "water balance",
@@ -13,7 +22,8 @@ SPACE = 4.4  # of the axis' height, in per cent, that a label takes
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def draw_errors_against_lead(path, lines, title, data=None, n=None):
+def draw_errors_against_lead(path: Path, lines: list[tuple[str, str, dict, dict]], title: str, data: Data | None = None,
+                             n: int | None = None) -> None:
     """RMSE by lead time, one line per forecaster, named at its right end.
 
     Parameters
@@ -53,7 +63,7 @@ def draw_errors_against_lead(path, lines, title, data=None, n=None):
         f"{banded}", title, data, n, "values at each lead time"))
 
 
-def apart(places, heights):
+def apart(places: Sequence[float], heights: Sequence[float]) -> np.ndarray:
     """The same places, moved until neighbours lie as far apart as their heights need."""
     order = np.argsort(places)
     moved = np.array(places, float)

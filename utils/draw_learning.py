@@ -1,9 +1,17 @@
 """The figure of the learning curve."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import matplotlib
 import numpy as np
 
 from utils.captions import caption_of, lead_text
 from utils.figures import LOOKS, PAGE, PAPER_STYLE, new_figure, panel_title, place_axes, save_figure, wrap_title, write_title
+
+if TYPE_CHECKING:
+    from utils.captions import Data
 
 NETWORKS = {"scratch": "from scratch", "zero-shot": "zero-shot", "fine-tuned": "fine-tuned",
             "with forecast": "fine-tuned, with a weather forecast", "observed weather (bound)": "observed weather (bound)"}
@@ -12,7 +20,7 @@ LABELS = NETWORKS | {"persistence": "persistence", "damped_persistence": "damped
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def draw_learning_curve(path, rows, title, data=None):
+def draw_learning_curve(path: Path, rows: list[dict], title: str, data: Data | None = None) -> None:
     """RMSE against the number of target days, a panel for each lead time; shaded: 95 % intervals.
 
     Parameters

@@ -1,12 +1,20 @@
 """The figures of where it helps: skill by part of the record, events, power by wavelength."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import matplotlib
 
 from utils.captions import caption_of, lead_text
 from utils.figures import COLUMN, PAPER_STYLE, look_of, new_figure, panel_title, place_axes, save_figure, wrap_title, write_title
 
+if TYPE_CHECKING:
+    from utils.captions import Data
+
 
 @matplotlib.rc_context(PAPER_STYLE)
-def draw_regions(path, rows, title, data=None):
+def draw_regions(path: Path, rows: list[dict], title: str, data: Data | None = None) -> None:
     """Skill against damped persistence on every part of the record, at the longest lead time."""
     model = rows[0]["forecaster"]
     lead_time = max(row["lead_time"] for row in rows)
@@ -34,7 +42,7 @@ def draw_regions(path, rows, title, data=None):
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def draw_events(path, rows, title, data=None):
+def draw_events(path: Path, rows: list[dict], title: str, data: Data | None = None) -> None:
     """Hit rate against false alarm ratio of every forecaster, for dry and wet days, at the longest lead time."""
     lead_time = max(row["lead_time"] for row in rows)
     model = rows[0]["forecaster"]
@@ -61,7 +69,7 @@ def draw_events(path, rows, title, data=None):
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def draw_spectrum(path, rows, title, data=None):
+def draw_spectrum(path: Path, rows: list[dict], title: str, data: Data | None = None) -> None:
     """Power of forecast and observation by wavelength at the longest lead time."""
     lead_time = max(row["lead_time"] for row in rows)
     names = list(dict.fromkeys(row["forecaster"] for row in rows))

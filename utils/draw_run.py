@@ -4,7 +4,11 @@ Shapes: N days, H latitudes, W longitudes. Soil moisture in m3 m-3. NaN (sea, ga
 are forecast but not observed are grey, not to pass for a difference of 0.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -46,6 +50,14 @@ from utils.figures import (
     write_title,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PolyCollection
+    from matplotlib.figure import Figure
+
+    from data_processing.cube import Summary
+    from utils.captions import Data
+
 # Places of the cells of a series among the land cells, by mean soil moisture from dry to wet.
 SERIES_QUANTILES = (0.1, 0.4, 0.6, 0.9)
 
@@ -70,7 +82,8 @@ class Line(NamedTuple):
     r2: float
 
 
-def draw_map(path, *, observed, forecast, lat, lon, title, unit="m3 m-3", data=None):
+def draw_map(path: str | Path, *, observed: np.ndarray, forecast: np.ndarray, lat: np.ndarray, lon: np.ndarray, title: str,
+             unit: str = "m3 m-3", data: Data | None = None) -> None:
     """Draw one day: observed, forecast, difference.
 
     Parameters
@@ -99,7 +112,7 @@ def draw_map(path, *, observed, forecast, lat, lon, title, unit="m3 m-3", data=N
         "cells that are observed and forecast"))
 
 
-def draw_scatter(path, *, observed, forecast, title, data=None):
+def draw_scatter(path: Path, *, observed: np.ndarray, forecast: np.ndarray, title: str, data: Data | None = None) -> None:
     """Draw all pairs of observation and forecast as a density, with the 1:1 line and the least-squares fit.
 
     Parameters
@@ -123,7 +136,8 @@ def draw_scatter(path, *, observed, forecast, title, data=None):
         int(figure.axes[0].collections[0].get_array().sum())))
 
 
-def draw_skill_map(path, *, skill, lat, lon, title, data=None):
+def draw_skill_map(path: Path, *, skill: np.ndarray, lat: np.ndarray, lon: np.ndarray, title: str,
+                   data: Data | None = None) -> None:
     """Draw the skill of every cell against damped persistence, 1 - MSE / MSE of damped persistence.
 
     Parameters
@@ -147,8 +161,9 @@ def draw_skill_map(path, *, skill, lat, lon, title, data=None):
         "Blank: sea, or too few observed days.", title, data, np.count_nonzero(np.isfinite(skill)), "cells"))
 
 
-def draw_series(path, *, observed, forecast, reference, time, lat, lon, title, interval=None, forecaster="blind",
-                data=None):
+def draw_series(path: Path, *, observed: np.ndarray, forecast: np.ndarray, reference: np.ndarray, time: np.ndarray,
+                lat: np.ndarray, lon: np.ndarray, title: str, interval: Sequence[np.ndarray] | None = None,
+                forecaster: str = "blind", data: Data | None = None) -> None:
     """Draw a few cells in time, from dry to wet.
 
     Parameters
@@ -181,7 +196,8 @@ def draw_series(path, *, observed, forecast, reference, time, lat, lon, title, i
         "forecast.", title, data, len(figure.axes), "cells"))
 
 
-def draw_fields(path, *, fields, labels, lat, lon, title, data=None):
+def draw_fields(path: Path, *, fields: dict[str, np.ndarray], labels: dict[str, tuple[str, str]], lat: np.ndarray,
+                lon: np.ndarray, title: str, data: Data | None = None) -> None:
     """Draw one to three fields of one day, each in its own range of colours.
 
     Parameters
@@ -204,7 +220,8 @@ def draw_fields(path, *, fields, labels, lat, lon, title, data=None):
         f"Map of one day: {shown}; colours from the 1st to the 99th percentile. Blank: sea or no value.", title, data, cells, "cells"))
 
 
-def draw_quicklook(path, *, summaries, units, time, lat, lon, title, data=None):
+def draw_quicklook(path: Path, *, summaries: dict[str, Summary], units: dict[str, str], time: np.ndarray, lat: np.ndarray,
+                   lon: np.ndarray, title: str, data: Data | None = None) -> None:
     """Draw a cube at a glance: per variable the mean map, the mean of each day, the share missing on each day.
 
     Parameters
@@ -228,7 +245,8 @@ def draw_quicklook(path, *, summaries, units, time, lat, lon, title, data=None):
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def map_figure(*, observed, forecast, lat, lon, title, unit="m3 m-3"):
+def map_figure(*, observed: np.ndarray, forecast: np.ndarray, lat: np.ndarray, lon: np.ndarray, title: str,
+               unit: str = "m3 m-3") -> Figure:
     """Figure of `draw_map`; its first three axes are the panels."""
     _check_grid(observed, lat, lon)
     _check_equal_shapes(observed=observed, forecast=forecast)
@@ -278,7 +296,7 @@ def map_figure(*, observed, forecast, lat, lon, title, unit="m3 m-3"):
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def scatter_figure(*, observed, forecast, title):
+def scatter_figure(*, observed: np.ndarray, forecast: np.ndarray, title: str) -> Figure:
     """Figure of `draw_scatter`; its first axes hold the density."""
     _check_equal_shapes(observed=observed, forecast=forecast)
     line = pair_line(observed, forecast)
@@ -313,7 +331,8 @@ def scatter_figure(*, observed, forecast, title):
     return figure
 
 
-def draw_density(axes, observed, forecast, limits, gridsize, norm):
+def draw_density(axes: Axes, observed: np.ndarray, forecast: np.ndarray, limits: tuple[float, float], gridsize: int,
+                 norm: Normalize) -> PolyCollection:
     """Hexagons coloured by the number of their pairs of observation and forecast, counted in blocks of days."""
     hexagons = {"gridsize": gridsize, "extent": (*limits, *limits)}
     counts = 0
@@ -325,7 +344,7 @@ def draw_density(axes, observed, forecast, limits, gridsize, norm):
                        linewidths=0.1, rasterized=True, **hexagons)
 
 
-def complete_pairs(observed, forecast):
+def complete_pairs(observed: np.ndarray, forecast: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the pairs of observation and forecast without NaN, two float64 [n], in blocks of days."""
     observed, forecast = np.atleast_1d(observed), np.atleast_1d(forecast)
     for days in pieces(observed, forecast, work=8):  # hexagons are counted with a dozen arrays
@@ -333,7 +352,7 @@ def complete_pairs(observed, forecast):
         yield observed[days][complete].astype(np.float64), forecast[days][complete].astype(np.float64)
 
 
-def pair_line(observed, forecast):
+def pair_line(observed: np.ndarray, forecast: np.ndarray) -> Line:
     """Number, range, least-squares line and errors of all pairs of observation and forecast: a `Line`."""
     n, total_x, total_y, low, high, low_x, high_x = 0, 0.0, 0.0, np.inf, -np.inf, np.inf, -np.inf
     for x, y in complete_pairs(observed, forecast):
@@ -354,7 +373,7 @@ def pair_line(observed, forecast):
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def skill_figure(*, skill, lat, lon, title):
+def skill_figure(*, skill: np.ndarray, lat: np.ndarray, lon: np.ndarray, title: str) -> Figure:
     """Figure of `draw_skill_map`; its first axes are the map."""
     _check_grid(skill, lat, lon)
     known = np.asarray(skill)[np.isfinite(skill)]
@@ -379,7 +398,8 @@ def skill_figure(*, skill, lat, lon, title):
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def series_figure(*, observed, forecast, reference, time, lat, lon, title, interval=None, forecaster="blind"):
+def series_figure(*, observed: np.ndarray, forecast: np.ndarray, reference: np.ndarray, time: np.ndarray, lat: np.ndarray,
+                  lon: np.ndarray, title: str, interval: Sequence[np.ndarray] | None = None, forecaster: str = "blind") -> Figure:
     """Figure of `draw_series`; one axes per cell."""
     looks = LOOKS["observed"], look_of(forecaster), LOOKS["damped_persistence"]
     _check_grid(observed[0], lat, lon)
@@ -425,7 +445,8 @@ def series_figure(*, observed, forecast, reference, time, lat, lon, title, inter
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def fields_figure(*, fields, labels, lat, lon, title):
+def fields_figure(*, fields: dict[str, np.ndarray], labels: dict[str, tuple[str, str]], lat: np.ndarray, lon: np.ndarray,
+                  title: str) -> Figure:
     """Figure of `draw_fields`; its first axes are the panels."""
     for values in fields.values():
         _check_grid(values, lat, lon)
@@ -452,7 +473,8 @@ def fields_figure(*, fields, labels, lat, lon, title):
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def quicklook_figure(*, summaries, units, time, lat, lon, title):
+def quicklook_figure(*, summaries: dict[str, Summary], units: dict[str, str], time: np.ndarray, lat: np.ndarray, lon: np.ndarray,
+                     title: str) -> Figure:
     """Figure of `draw_quicklook`; a column of three axes per variable."""
     frame = map_frame(lat, lon)
     left, right, between, bottom, share_height, series_height, gap = 12.0, 4.0, 14.0, 9.0, 14.0, 24.0, 7.0
@@ -484,7 +506,7 @@ def quicklook_figure(*, summaries, units, time, lat, lon, title):
     return figure
 
 
-def series_cells(observed, forecast, title):
+def series_cells(observed: np.ndarray, forecast: np.ndarray, title: str) -> list[tuple[int, int]]:
     """Cells of a series, from dry to wet: at SERIES_QUANTILES of the mean soil moisture of the cells seen often.
 
     Often is at least half as often as the best seen one.

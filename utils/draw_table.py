@@ -1,4 +1,10 @@
 """The figures of the paper's table: scatter panel, maps of the gain by transfer, skill with its intervals."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import matplotlib
 import numpy as np
 import xarray as xr
@@ -32,6 +38,10 @@ from utils.figures import (
     write_title,
 )
 
+if TYPE_CHECKING:
+    from utils.captions import Data
+    from utils.tables import StudyRun
+
 # Colour of each network and marker of each head, where networks are compared; full: ours, hollow: the paper's.
 NETWORK_COLOURS = {"convlstm": BLUE, "lstm": VERMILLION, "cnn": GREEN, "conv3d_lstm": PURPLE}
 HEAD_MARKERS = {"local": "o", "dense": "s", "conv": "D"}
@@ -39,7 +49,7 @@ LARGEST_GAIN = 0.3  # of the colour scale
 LOWEST_SKILL = -0.5  # of the axis: where a form is worse, its number stands at the edge
 
 
-def read_values(run, lead_time):
+def read_values(run: StudyRun, lead_time: int) -> tuple[np.ndarray, ...]:
     """Forecast and observation of a run at a lead time, float32 [I, H, W], and its latitudes and longitudes."""
     found = []
     with xr.open_dataset(run.folder / "forecast.nc") as dataset:
@@ -53,7 +63,7 @@ def read_values(run, lead_time):
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def draw_scatters(path, runs, lead_times, title, data=None):
+def draw_scatters(path: Path, runs: list[StudyRun], lead_times: Sequence[int], title: str, data: Data | None = None) -> None:
     """Density scatter of every form at every lead time, transferred where it can be, with the 1:1 line."""
     shown = best_trained(runs)
     width = (COLUMN, COLUMN_AND_HALF, PAGE)[min(len(lead_times), 3) - 1]
@@ -99,7 +109,7 @@ def draw_scatters(path, runs, lead_times, title, data=None):
         "values in a panel"))
 
 
-def best_trained(runs):
+def best_trained(runs: list[StudyRun]) -> dict[str, dict[int, StudyRun]]:
     """dict form -> dict lead time -> its transferred run, or that from scratch where there is none."""
     shown = {}
     for run in sorted((run for run in runs if run.folder is not None and run.training in ("scratch", "transferred")),
@@ -110,7 +120,7 @@ def best_trained(runs):
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def draw_gain(path, runs, lead_times, title, data=None):
+def draw_gain(path: Path, runs: list[StudyRun], lead_times: Sequence[int], title: str, data: Data | None = None) -> None:
     """Maps of 1 - MSE transferred / MSE from scratch; forms that cannot be transferred have none."""
     folders = {(run.form, run.training, lead): run for run in runs if run.folder is not None for lead in run.lead_times}
     forms = [form for form in dict.fromkeys(run.form for run in runs)
@@ -153,7 +163,7 @@ def draw_gain(path, runs, lead_times, title, data=None):
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def draw_gain_by_region(path, rows, title, data=None):
+def draw_gain_by_region(path: Path, rows: list[dict], title: str, data: Data | None = None) -> None:
     """Gain by transfer of every form on every part of the record, a panel for each lead time.
 
     rows : list of dict, from `utils.gain_by_region.gain_rows`.
@@ -186,7 +196,7 @@ def draw_gain_by_region(path, rows, title, data=None):
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def draw_skill(path, rows, title, data=None):
+def draw_skill(path: Path, rows: list[dict], title: str, data: Data | None = None) -> None:
     """Skill of every network against damped persistence with its 95 % interval, by lead time."""
     lead_times = sorted({row["lead_time"] for row in rows})
     forms = list(dict.fromkeys(row["form"] for row in rows if row["training"]))

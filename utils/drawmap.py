@@ -15,12 +15,18 @@ Expect  three seconds
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from utils.command_line import run_script
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from utils.read_maps import DailyMaps
 
 # the other imports stand in the functions: they take seconds, which --help would wait for
 
@@ -34,7 +40,7 @@ class Settings:
     output: str | None = None  # the PNG; default a name that says what is shown, beside the file (or here, where that is not allowed)
 
 
-def main(settings):
+def main(settings: Any) -> None:
     import numpy as np
 
     from data_processing.errors import UserError
@@ -61,7 +67,7 @@ def main(settings):
     print_result(f"{title}\n-> {output}\nbeside it {output.with_suffix('.pdf').name} and the caption, {output.with_suffix('.txt').name}")
 
 
-def output_path(asked, maps, day):
+def output_path(asked: str | None, maps: "DailyMaps", day: "np.datetime64") -> Path:
     """The PNG to write: as asked, else named by what it shows, in the file's folder or, where that is not ours, in the current one."""
     import os
 

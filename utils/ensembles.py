@@ -6,8 +6,13 @@ them. So the spread of a forecast is that of its members and that of its errors 
 Shapes: M members, N target days, L lead times, H latitudes, W longitudes. Values in m3 m-3; NaN missing.
 Large arrays may be mapped from files (`data_processing.arrays`): they are read and written in blocks of days.
 """
+from __future__ import annotations
+
 import contextlib
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -18,6 +23,10 @@ from data_processing.files import write_csv
 from utils.captions import lead_text
 from utils.evaluation import MINIMUM_VALUES, write_in_pieces
 
+if TYPE_CHECKING:
+    from utils.captions import Data
+    from utils.runs import Run
+
 LEVELS = (0.05, 0.95)  # ends of the interval in forecast.nc
 PRIOR_ERRORS = 10.0  # weight of all cells' mean squared error beside the cell's own, in days
 ENSEMBLE_COLUMNS = ("lead_time", "members", "n", "rmse_mean", "member_spread", "member_spread_skill", "member_crps",
@@ -25,7 +34,8 @@ ENSEMBLE_COLUMNS = ("lead_time", "members", "n", "rmse_mean", "member_spread", "
 SPREAD_BINS = 8
 
 
-def write_validation(path, forecast, members, observed, valid_time, lead_times):
+def write_validation(path: Path, forecast: np.ndarray, members: np.ndarray | None, observed: np.ndarray, valid_time: np.ndarray,
+                     lead_times: Sequence[int]) -> None:
     """Keep the forecasts of validation days beside their observations.
 
     forecast : float32 [V, L, H, W], m3 m-3, the mean of `members` [M, V, L, H, W] where a weather forecast has several.
@@ -40,7 +50,7 @@ def write_validation(path, forecast, members, observed, valid_time, lead_times):
     write_in_pieces(path, xr.Dataset(coords=coordinates), variables)
 
 
-def members_variance(members):
+def members_variance(members: np.ndarray) -> np.ndarray:
     """Variance among members [M, N, L, H, W], float32 [N, L, H, W], (m3 m-3)^2; NaN where fewer than two are there."""
     variance, by_day = scratch_array(members.shape[1:]), members.swapaxes(0, 1)
     for days in pieces(by_day, variance):
@@ -48,7 +58,7 @@ def members_variance(members):
     return variance
 
 
-def mean_variance(members):
+def mean_variance(members: np.ndarray) -> np.ndarray:
     """`members_variance`, mean over the days: float32 [L, H, W], NaN at sea."""
     by_day = members.swapaxes(0, 1)
     total, count = np.zeros(members.shape[2:], np.float32), np.zeros(members.shape[2:], int)
@@ -59,7 +69,7 @@ def mean_variance(members):
     return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0, casting="unsafe")
 
 
-def members_mean(members):
+def members_mean(members: np.ndarray) -> np.ndarray:
     """Mean of members [M, N, L, H, W], float32 [N, L, H, W]."""
     mean, by_day = scratch_array(members.shape[1:]), members.swapaxes(0, 1)
     for days in pieces(by_day, mean):
@@ -67,7 +77,7 @@ def members_mean(members):
     return mean
 
 
-def read_validation(paths):
+def read_validation(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray | None]:
     """What some runs tell about their forecasts on their common validation days.
 
     Parameters
@@ -99,7 +109,7 @@ def read_validation(paths):
     return errors, sum(parts) if parts else None
 
 
-def error_spread(errors, land):
+def error_spread(errors: np.ndarray, land: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Root mean squared validation error of each cell, and where the errors stand in units of it.
 
     Parameters
@@ -136,7 +146,8 @@ def _error_quantiles(errors, spread, land):
     return np.quantile(scaled[:filled], LEVELS)
 
 
-def predict_spread(forecast, variance, errors, usual_variance, land):
+def predict_spread(forecast: np.ndarray, variance: np.ndarray | None, errors: np.ndarray, usual_variance: np.ndarray | None,
+                   land: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Predicted spread and the ends of the interval of a forecast.
 
     Parameters
@@ -172,7 +183,7 @@ def predict_spread(forecast, variance, errors, usual_variance, land):
     return spread, ends
 
 
-def gaussian_crps(forecast, spread, observed):
+def gaussian_crps(forecast: np.ndarray, spread: np.ndarray, observed: np.ndarray) -> float | np.ndarray:
     """Continuous ranked probability score of normal distributions, m3 m-3, element by element.
 
     Gneiting et al. (2005), doi:10.1175/MWR2904.1, eq. 5.
@@ -182,7 +193,7 @@ def gaussian_crps(forecast, spread, observed):
     return spread * (z * (2 * ndtr(z) - 1) + 2 * density - 1 / np.sqrt(np.pi))
 
 
-def fair_crps(members, observed):
+def fair_crps(members: np.ndarray, observed: np.ndarray) -> np.ndarray:
     """CRPS of an ensemble as if it had infinitely many members of its kind, m3 m-3, element by element.
 
     Ferro (2014), doi:10.1002/qj.2270. members : [M, ...], observed : [...].
@@ -193,7 +204,7 @@ def fair_crps(members, observed):
     return skill - pairs / (2 * count * (count - 1))
 
 
-def present_members(members):
+def present_members(members: np.ndarray | None) -> np.ndarray | None:
     """Members [M, N, L, H, W] without those that lack throughout; None where fewer than two are left."""
     present, by_day = np.zeros(len(members), bool), members.swapaxes(0, 1)
     for days in pieces(by_day):
@@ -209,7 +220,7 @@ def present_members(members):
     return kept
 
 
-def rank_histogram(members, observed, seed=0):
+def rank_histogram(members: np.ndarray, observed: np.ndarray, seed: int = 0) -> np.ndarray:
     """How often the observation has each rank among the members: int [M + 1]; ties are broken at random.
 
     members : [M, ...], observed : [...]; values without observation or with a member that lacks do not count.
@@ -223,7 +234,7 @@ def rank_histogram(members, observed, seed=0):
     return counts
 
 
-def spread_skill(spread, error):
+def spread_skill(spread: float, error: float | np.ndarray) -> float:
     """Ratio of the root mean square of the predicted spread to that of the errors: 1 = reliable, below = too sure.
 
     Fortin et al. (2014), doi:10.1175/JHM-D-14-0008.1.
@@ -231,7 +242,8 @@ def spread_skill(spread, error):
     return float(np.sqrt((spread.astype(np.float64) ** 2).mean() / (error.astype(np.float64) ** 2).mean()))
 
 
-def ensemble_rows(*, observed, forecast, spread, ends, members, lead_times):
+def ensemble_rows(*, observed: np.ndarray, forecast: np.ndarray, spread: np.ndarray, ends: np.ndarray, members: np.ndarray | None,
+                  lead_times: Sequence[int]) -> list[dict]:
     """Rows of `ensemble.csv`, one per lead time, with the keys ENSEMBLE_COLUMNS; the member's columns NaN for one member."""
     return [{"lead_time": int(lead_time), "members": 1 if members is None else len(members),
              **_predicted_scores(observed[:, lead], forecast[:, lead], spread[:, lead], ends[:, :, lead]),
@@ -284,7 +296,8 @@ def _variance(members):
         return np.nanvar(members, axis=0, ddof=1).astype(np.float32)
 
 
-def write_ensemble_scores(run, *, observed, forecast, spread, ends, members, lead_times, title, data=None):
+def write_ensemble_scores(run: Run, *, observed: np.ndarray, forecast: np.ndarray, spread: np.ndarray, ends: np.ndarray,
+                          members: np.ndarray | None, lead_times: Sequence[int], title: str, data: Data | None = None) -> None:
     """Write ensemble.csv and ensemble.png of a run, and rank_histogram.csv where it has members; print the former."""
     from utils.draw_ensemble import draw_ensemble
 

@@ -6,7 +6,11 @@ Every score counts the same values: land cells with an observed target. All of t
 (`data_processing.arrays`): they are read in blocks of days.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 import netCDF4
 import numpy as np
@@ -46,7 +50,9 @@ CELL_METRICS = {
 }
 
 
-def score_forecasters(*, observed, forecasts, valid_time, lead_times, lat, lon, land, climatology, references=REFERENCES):
+def score_forecasters(*, observed: np.ndarray, forecasts: dict[str, np.ndarray], valid_time: np.ndarray,
+                      lead_times: Sequence[int], lat: np.ndarray, lon: np.ndarray, land: np.ndarray, climatology: np.ndarray,
+                      references: Sequence[str] = REFERENCES) -> list[dict]:
     """Score all forecasters on exactly the same values.
 
     Parameters
@@ -113,7 +119,8 @@ def score_forecasters(*, observed, forecasts, valid_time, lead_times, lat, lon, 
     return rows
 
 
-def cell_metrics(*, observed, forecast, reference, climatology, land):
+def cell_metrics(*, observed: np.ndarray, forecast: np.ndarray, reference: np.ndarray, climatology: np.ndarray,
+                 land: np.ndarray) -> dict[str, np.ndarray]:
     """Scores in time of every cell.
 
     Parameters
@@ -155,7 +162,7 @@ def cell_metrics(*, observed, forecast, reference, climatology, land):
     return maps
 
 
-def describe_impossible(name, forecast):
+def describe_impossible(name: str, forecast: np.ndarray) -> str | None:
     """A line on how many forecasts of `name`, [N, L, H, W] in m3 m-3, lie outside POSSIBLE; None where none does."""
     below, above, total, lowest, highest = 0, 0, 0, math.inf, -math.inf
     for days in pieces(forecast):
@@ -170,7 +177,8 @@ def describe_impossible(name, forecast):
             f"below, {above} above, from {lowest:.4g} to {highest:.4g}")
 
 
-def daily_scores(*, observed, forecasts, valid_time, lead_times, land):
+def daily_scores(*, observed: np.ndarray, forecasts: dict[str, np.ndarray], valid_time: np.ndarray, lead_times: Sequence[int],
+                 land: np.ndarray) -> list[dict]:
     """Sums of each target day: the scores of any days follow from them, and how uncertain these are.
 
     Parameters
@@ -204,12 +212,12 @@ def daily_scores(*, observed, forecasts, valid_time, lead_times, land):
             for lead, lead_time in enumerate(lead_times) for day in range(len(observed))]
 
 
-def write_daily_scores(path, rows):
+def write_daily_scores(path: Path, rows: list[dict]) -> None:
     """Write the rows of `daily_scores` as CSV."""
     write_csv(path, DAILY_COLUMNS, rows)
 
 
-def by_init_time(values, valid_time, lead_times):
+def by_init_time(values: np.ndarray, valid_time: np.ndarray, lead_times: Sequence[int]) -> tuple[np.ndarray, ByInitTime]:
     """Arrange forecasts or observations of target days by the day that they are forecast on.
 
     Parameters
@@ -253,14 +261,15 @@ class ByInitTime:
         return arranged
 
 
-def check_land(observed, land):
+def check_land(observed: np.ndarray, land: np.ndarray) -> None:
     """Refuse observations that are not [N, L, H, W] on the cells of the land map [H, W]."""
     if len(observed.shape) != 4 or np.shape(land) != observed.shape[2:]:
         raise UserError("Observations must be [samples, lead times, lat, lon] on the land map's cells; "
                         f"found shape {observed.shape} and a land map of {np.shape(land)}.")
 
 
-def cell_moments(observed, forecast, land, climatology=None, part=True):
+def cell_moments(observed: np.ndarray, forecast: np.ndarray, land: np.ndarray, climatology: np.ndarray | None = None,
+                 part: bool | np.ndarray = True) -> dict[str, np.ndarray]:
     """Counts, means and centred sums over the samples, from which every score follows.
 
     Parameters
@@ -310,7 +319,7 @@ def cell_moments(observed, forecast, land, climatology=None, part=True):
     return moments
 
 
-def cell_areas(lat, lon):
+def cell_areas(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
     """Relative area of every cell: (sin north - sin south) x width in longitude.
 
     Parameters
@@ -330,7 +339,7 @@ def cell_areas(lat, lon):
     return height[:, None] * width[None, :]
 
 
-def cell_edges(centres, default_width=1.0):
+def cell_edges(centres: np.ndarray, default_width: float = 1.0) -> np.ndarray:
     """Borders of cells: midpoints between centres; the outermost cells are symmetric about their centres.
 
     Parameters
@@ -351,7 +360,7 @@ def cell_edges(centres, default_width=1.0):
     return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
 
 
-def unwrap_longitudes(lon):
+def unwrap_longitudes(lon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Order longitudes from west to east, starting after the widest gap: also across the antimeridian.
 
     Parameters
@@ -377,12 +386,12 @@ def unwrap_longitudes(lon):
     return order, circle + 360.0 * (circle < circle[0])
 
 
-def write_metrics(path, rows):
+def write_metrics(path: Path, rows: list[dict]) -> None:
     """Write the rows of `score_forecasters` as CSV: 8 significant digits, dates as YYYY-MM-DD, undefined as nan."""
     write_csv(path, METRIC_COLUMNS, rows)
 
 
-def format_metrics(rows):
+def format_metrics(rows: list[dict]) -> str:
     """Table of the rows of `score_forecasters` for the terminal, 80 columns wide.
 
     The best forecast of each column is marked by a star; a bound and the ceiling know more than a forecast can, and are not.
@@ -406,8 +415,10 @@ def format_metrics(rows):
     return "\n".join(lines)
 
 
-def write_forecast(path, *, forecast, observed, init_time, lead_times, lat, lon, attributes, spread=None, quantiles=None,
-                   further=None):
+def write_forecast(path: str | Path, *, forecast: ByInitTime | np.ndarray, observed: ByInitTime | np.ndarray,
+                   init_time: np.ndarray, lead_times: Sequence[int], lat: np.ndarray, lon: np.ndarray, attributes: dict[str, str],
+                   spread: ByInitTime | np.ndarray | None = None, quantiles: dict[float, ByInitTime | np.ndarray] | None = None,
+                   further: dict | None = None) -> None:
     """Write forecasts beside observations as CF NetCDF-4.
 
     Parameters
@@ -464,7 +475,7 @@ def write_forecast(path, *, forecast, observed, init_time, lead_times, lat, lon,
                                     for name, (names, values, about) in variables.items()})
 
 
-def write_in_pieces(path, dataset, variables):
+def write_in_pieces(path: str | Path, dataset: xr.Dataset, variables: dict[str, tuple]) -> None:
     """Write a NetCDF-4 file whose large variables need not be in memory.
 
     Parameters
@@ -496,7 +507,8 @@ def write_in_pieces(path, dataset, variables):
                         variable[(number, days) if several else days] = each[days]
 
 
-def write_cell_metrics(path, maps, lat, lon, lead_times, attributes):
+def write_cell_metrics(path: Path, maps: dict[str, np.ndarray], lat: np.ndarray, lon: np.ndarray, lead_times: Sequence[int],
+                       attributes: dict[str, str]) -> None:
     """Write the maps of `cell_metrics` as CF NetCDF-4, with the coordinates of `write_forecast`."""
     variables = {}
     for name, values in maps.items():
@@ -519,7 +531,7 @@ def _scores(observed, forecast, climatology, land, area):
             "rmse_area_weighted": weighted["rmse"], "r2_area_weighted": weighted["r2"], **medians}
 
 
-def pooled_scores(moments, weight=1.0):
+def pooled_scores(moments: dict[str, np.ndarray], weight: float | np.ndarray = 1.0) -> dict[str, float]:
     """Scores over all values of all cells, from `cell_moments`; `weight` [H, W] is the weight of each value of the cell.
 
     NaN of fewer than MINIMUM_VALUES values.

@@ -4,10 +4,13 @@ Breiman (2001), doi:10.1023/A:1010933404324: an input matters as much as the err
 Days are exchanged in blocks, so that the input keeps its own course inside a window; the days it comes from may be of another
 season. Maps of the place are exchanged among land cells.
 """
+from __future__ import annotations
+
 import functools
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +34,9 @@ from utils.training import spread_cells
 from utils.transfer import load_model, load_weights
 from utils.where_it_helps import SEASONS
 
+if TYPE_CHECKING:
+    from utils.batches import Batch
+
 BLOCK = 30  # days
 MOST_DAYS = 120  # test days that are scored, evenly spread
 FACTOR_COLUMNS = ("method", "input", "lead_time", "part", "n", "mse", "mse_of_all_inputs", "increase")
@@ -51,7 +57,7 @@ class OpenedRun(NamedTuple):
     title: str
 
 
-def open_run(folder):
+def open_run(folder: Path) -> OpenedRun:
     """Rebuild network and record of a finished run.
 
     Parameters
@@ -102,7 +108,7 @@ def open_run(folder):
                      f"{model}, {run_label(cube, cube_file.name, settings)}")
 
 
-def permutation_rows(run, *, repeats, seed):
+def permutation_rows(run: OpenedRun, *, repeats: int, seed: int) -> list[dict]:
     """Rows of factor_importance.csv for the exchange of each input.
 
     Parameters
@@ -141,7 +147,7 @@ def permutation_rows(run, *, repeats, seed):
     return rows
 
 
-def permuted_blocks(random, count, block):
+def permuted_blocks(random: np.random.Generator, count: int, block: int) -> np.ndarray:
     """Days to take the place of each of `count` days: blocks of neighbours in random order, none of them at its own place.
 
     The last day of a shorter block may stand in twice.
@@ -154,7 +160,8 @@ def permuted_blocks(random, count, block):
                            for own, other in zip(blocks, order)])
 
 
-def forecast_exchanged(run, targets, others, name, cells, random):
+def forecast_exchanged(run: OpenedRun, targets: np.ndarray, others: np.ndarray, name: str, cells: np.ndarray,
+                       random: np.random.Generator) -> np.ndarray:
     """Forecasts [N, L, C] at cells (int [C]) of target days whose one input is that of other target days, or of other cells for "place"."""
     record, lead_times = run.record, run.splits.lead_times
     tell = None if record.coming is None else functools.partial(own_weather, record)
@@ -176,7 +183,7 @@ def forecast_exchanged(run, targets, others, name, cells, random):
     return forecast
 
 
-def exchanged_places(record, random):
+def exchanged_places(record: Record, random: np.random.Generator) -> torch.Tensor:
     """Maps of the place [S, H x W], a Tensor, whose land cells have changed places."""
     cells = np.flatnonzero(record.land)
     turned = record.static.reshape(len(record.static), -1).copy()
@@ -184,7 +191,7 @@ def exchanged_places(record, random):
     return torch.from_numpy(turned)
 
 
-def exchanged(batch, other, name, static):
+def exchanged(batch: Batch, other: Batch, name: str | None, static: torch.Tensor) -> Batch:
     """A batch with one input of another: a variable with its age, its past and its motion, the season, the place, or what the
     coming days bring of a variable; None changes nothing."""
     if name is None:
@@ -213,7 +220,7 @@ def exchanged(batch, other, name, static):
     return replace(exchanged_fields(batch, other, ("inputs", "freshness", "antecedent")), around=around)
 
 
-def parts_of_days(run, targets, cells):
+def parts_of_days(run: OpenedRun, targets: np.ndarray, cells: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """dict part -> days, bool [N], and cells, bool [C]: all, each season, the dry and the wet half of the cells."""
     mean = cell_mean(run.record.observed_maps, run.splits.history_days)
     wet = mean.ravel()[cells] > np.median(mean[run.record.land])
@@ -224,7 +231,7 @@ def parts_of_days(run, targets, cells):
     return parts | {"dry half": (every, ~wet), "wet half": (every, wet)}
 
 
-def errors_by_part(forecast, observed, parts):
+def errors_by_part(forecast: np.ndarray, observed: np.ndarray, parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Number and sum of squared errors of each part and lead time, float64 [parts, 2, L]."""
     sums = np.zeros((len(parts), 2, forecast.shape[1]))
     for block in pieces(forecast, observed):
@@ -237,7 +244,8 @@ def errors_by_part(forecast, observed, parts):
     return sums
 
 
-def factor_rows(method, name, lead_times, sums, base, parts):
+def factor_rows(method: str, name: str, lead_times: Sequence[int], sums: np.ndarray, base: np.ndarray,
+                parts: Iterable[str]) -> list[dict]:
     """Rows of one input from its sums and those of all inputs (`errors_by_part`); NaN of fewer than MINIMUM_VALUES values."""
     rows = []
     for number, part in enumerate(parts):
@@ -251,7 +259,7 @@ def factor_rows(method, name, lead_times, sums, base, parts):
     return rows
 
 
-def drop_one_rows(run, scheduler=None):
+def drop_one_rows(run: OpenedRun, scheduler: str | None = None) -> list[dict]:
     """Rows of factor_importance.csv for networks that were trained without each input, in runs of their own.
 
     Parameters
@@ -291,7 +299,7 @@ def drop_one_rows(run, scheduler=None):
     return rows
 
 
-def write_factors(path, rows):
+def write_factors(path: Path, rows: list[dict]) -> None:
     """Write the rows as CSV and print those of the whole record."""
     write_csv(path, FACTOR_COLUMNS, rows)
     print(f"\n{'method':<13}{'input':<28}{'lead':>4}  MSE grows by")

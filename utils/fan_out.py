@@ -24,7 +24,7 @@ class StudyPart(NamedTuple):
     whole: bool  # a run or ensemble that the study asks for; else a member, or what fine-tuning starts from
 
 
-def make_on_workers(address, runs, results):
+def make_on_workers(address: str, runs: list[tuple[str, str, dict]], results: str | Path) -> None:
     """Have the workers of a scheduler make runs, after which `run_or_reuse` finds them finished.
 
     Parameters
@@ -53,7 +53,7 @@ def make_on_workers(address, runs, results):
     wait_until_seen([folder / "metrics.csv" for folder in parts])
 
 
-def parts_of(runs):
+def parts_of(runs: list[tuple[str, str, dict]]) -> tuple[dict[Path, StudyPart], dict[Path, set[Path]]]:
     """What there is to make for runs that are not finished yet.
 
     Parameters
@@ -102,7 +102,7 @@ def parts_of(runs):
     return parts, {folder: before & parts.keys() for folder, before in needs.items()}
 
 
-def make_part(cwd, folder, part):
+def make_part(cwd: str, folder: str, part: StudyPart) -> None:
     """Make a part on a worker; whoever makes it already, for a study that was interrupted or another one, ends first.
 
     Parameters

@@ -5,11 +5,13 @@ H latitudes, W longitudes: cell centres in degrees, evenly spaced or not, ascend
 (sea, gap) stays blank. Coast lines are Natural Earth's (public domain), read from the files in `utils/natural_earth`.
 """
 
+from __future__ import annotations
+
 import functools
 import re
 import textwrap
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cartopy.crs as ccrs
 import matplotlib
@@ -25,6 +27,10 @@ from matplotlib.ticker import MaxNLocator
 from data_processing.coming_weather import OBSERVED, kind_of
 from data_processing.files import replacing
 from utils.evaluation import cell_edges, unwrap_longitudes
+
+if TYPE_CHECKING:
+    from matplotlib.collections import QuadMesh
+    from matplotlib.colors import Colormap, Normalize
 
 COAST_LINES = Path(__file__).parent / "natural_earth" / "shapefiles" / "natural_earth" / "physical"
 # Wider boxes than this, in degrees, get the 110m coast lines, the others the 50m ones.
@@ -69,7 +75,7 @@ LOOKS = {"observed": Look("black", "-", "."), "blind": NETWORK, "transferred": N
          "water_balance": Look(SKY_BLUE, "--", "s"), "ceiling": Look("black", ":", "|")}
 
 
-def look_of(forecaster):
+def look_of(forecaster: str) -> Look:
     """The `Look` of a forecaster of metrics.csv: a name that is no key of LOOKS is that of a network."""
     if forecaster in LOOKS:
         return LOOKS[forecaster]
@@ -90,7 +96,7 @@ class Frame(NamedTuple):
     stretch: float           # how much a degree of latitude is longer than one of longitude
 
 
-def time_axes(figure, left, bottom, width, height, time):
+def time_axes(figure: Figure, left: float, bottom: float, width: float, height: float, time: np.ndarray) -> Axes:
     """Axes over the days of a record; sizes in mm."""
     axes = place_axes(figure, left, bottom, width, height)
     margin = np.timedelta64(max(1, len(time) // 60), "D")
@@ -104,7 +110,7 @@ def time_axes(figure, left, bottom, width, height, time):
     return axes
 
 
-def map_frame(lat, lon):
+def map_frame(lat: np.ndarray, lon: np.ndarray) -> Frame:
     """Place the cells in a cylindrical projection centred on them.
 
     Parameters
@@ -136,7 +142,7 @@ def map_frame(lat, lon):
 
 
 @functools.cache
-def coast_lines(resolution):
+def coast_lines(resolution: str) -> Any:
     """Natural Earth coast lines, `resolution` "110m" or "50m", as a cartopy feature; never fetched."""
     path = COAST_LINES / f"ne_{resolution}_coastline.shp"
     if not path.exists():
@@ -144,7 +150,8 @@ def coast_lines(resolution):
     return ShapelyFeature(Reader(path).geometries(), ccrs.PlateCarree())
 
 
-def map_axes(figure, frame, left, bottom, width, height, label_latitudes):
+def map_axes(figure: Figure, frame: Frame, left: float, bottom: float, width: float, height: float,
+             label_latitudes: bool) -> Axes:
     """Empty map with coast lines and ticks in degrees; sizes in mm."""
     projection = ccrs.PlateCarree(central_longitude=frame.central_longitude)
     axes = place_axes(figure, left, bottom, width, height, projection=projection)
@@ -166,7 +173,7 @@ def map_axes(figure, frame, left, bottom, width, height, label_latitudes):
     return axes
 
 
-def draw_cells(axes, frame, values, colours, norm):
+def draw_cells(axes: Axes, frame: Frame, values: np.ndarray, colours: Colormap | str, norm: Normalize) -> QuadMesh:
     """Coloured cells [H, W] on the axes of a map; NaN stays blank."""
     values = np.ma.masked_invalid(np.asarray(values)[:, frame.columns])
     # The edges are projection coordinates already: cartopy's own method would wrap them once more.
@@ -174,24 +181,24 @@ def draw_cells(axes, frame, values, colours, norm):
                            shading="flat", antialiased=False, zorder=1, rasterized=True)
 
 
-def panel_ratio(frame):
+def panel_ratio(frame: Frame) -> float:
     """Width to height of a map panel."""
     return np.ptp(frame.x_limits) / (np.ptp(frame.y_limits) * frame.stretch)
 
 
-def new_figure(width, height):
+def new_figure(width: float, height: float) -> Figure:
     """Figure of a size in mm."""
     return Figure(figsize=(width / MILLIMETRES_PER_INCH, height / MILLIMETRES_PER_INCH), dpi=DOTS_PER_INCH)
 
 
-def place_axes(figure, left, bottom, width, height, **options):
+def place_axes(figure: Figure, left: float, bottom: float, width: float, height: float, **options: Any) -> Axes:
     """Axes at a place in mm from the lower left corner."""
     total_width, total_height = figure.get_size_inches() * MILLIMETRES_PER_INCH
     place = (left / total_width, bottom / total_height, width / total_width, height / total_height)
     return figure.add_axes(place, **options)
 
 
-def colour_bar(figure, mesh, left, bottom, width, label, extend):
+def colour_bar(figure: Figure, mesh: QuadMesh, left: float, bottom: float, width: float, label: str, extend: str) -> None:
     """Horizontal colour bar at a place in mm."""
     ticks = MaxNLocator(max(3, int(width // 11)), steps=[1, 2, 2.5, 4, 5, 10])
     bar = figure.colorbar(mesh, cax=place_axes(figure, left, bottom, width, 2.5), orientation="horizontal",
@@ -199,13 +206,13 @@ def colour_bar(figure, mesh, left, bottom, width, label, extend):
     bar.set_label(label)
 
 
-def write_title(figure, lines):
+def write_title(figure: Figure, lines: list[str]) -> None:
     """Lines of a title, centred at the top."""
     height = figure.get_size_inches()[1] * MILLIMETRES_PER_INCH
     figure.text(0.5, 1 - 1.2 / height, "\n".join(lines), ha="center", va="top", fontsize=8.5)
 
 
-def save_figure(path, figure, caption):
+def save_figure(path: str | Path, figure: Figure, caption: str) -> None:
     """Write a figure as PNG and PDF and its caption as text, each under a temporary name first; equal figures give equal files.
 
     Parameters
@@ -226,13 +233,13 @@ def save_figure(path, figure, caption):
         figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
 
 
-def panel_title(number, text):
+def panel_title(number: int, text: str) -> str:
     """A title behind the letter of a panel, counted from 0: "(a) observed"."""
     letters = chr(ord("a") + number % 26)
     return f"({letters * (1 + number // 26)}) {text}"
 
 
-def wrap_title(title, width):
+def wrap_title(title: str, width: float) -> list[str]:
     """Lines of a title, about equally long; a letter of 8.5 points takes about 1.8 mm."""
     letters, whole_words = int(width / 1.8), {"break_on_hyphens": False}
     lines = textwrap.wrap(title, letters, **whole_words) or [""]
@@ -253,7 +260,7 @@ def _inner_ticks(low, high, count):
         count += 1
 
 
-def degrees_text(value, positive, negative, decimals=None):
+def degrees_text(value: float, positive: str, negative: str, decimals: int | None = None) -> str:
     """A latitude or longitude as it stands on a map: 30°N."""
     text = f"{abs(round(value, 6)):g}" if decimals is None else f"{abs(value):.{decimals}f}"
     if float(text) in (0.0, 180.0):
@@ -261,23 +268,23 @@ def degrees_text(value, positive, negative, decimals=None):
     return f"{text}°{positive if value > 0 else negative}"
 
 
-def principal_longitude(lon):
+def principal_longitude(lon: np.ndarray) -> float:
     """The same longitude in -180..180."""
     return (float(lon) + 180.0) % 360.0 - 180.0
 
 
-def unit_text(unit):
+def unit_text(unit: str) -> str:
     """Exponents of a unit raised: m3 m-3 -> m³ m⁻³."""
     raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
     return re.sub(r"(?<=[A-Za-z])-?\d", lambda exponent: exponent.group().translate(raised), unit)
 
 
-def padded(low, high):
+def padded(low: float, high: float) -> tuple[float, float]:
     """The same range, or a narrow one around a constant."""
     return (low, high) if high - low > 1e-6 else (low - 0.005, high + 0.005)
 
 
-def extension(values, norm):
+def extension(values: np.ndarray, norm: Normalize) -> str:
     """Which ends of a colour bar need an arrow, because values lie beyond it."""
     below, above = np.nanmin(values) < norm.vmin, np.nanmax(values) > norm.vmax
     return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[

@@ -2,11 +2,14 @@
 
 Shapes: M members, I init days, L lead times, H latitudes, W longitudes. Soil moisture in m3 m-3; NaN missing.
 """
+from __future__ import annotations
+
 import importlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -26,6 +29,11 @@ from utils.reporting import BLIND, forecaster_name, observed_on_land
 from utils.runs import lead_text, read_json
 from utils.training import forecast_from, told_forecast
 from utils.transfer import grid_text, load_model, load_weights, same_grid
+
+if TYPE_CHECKING:
+    import torch
+
+    from data_processing.record import Record
 
 LAST_DAYS = 31  # of a cube that may be empty before it is refused
 LEAST_KNOWN = 0.1  # of the land, of each variable, within max_gap_days: a forecast needs something to rest on
@@ -47,7 +55,7 @@ class Member(NamedTuple):
     lead_times: tuple
 
     @property
-    def told(self):
+    def told(self) -> bool:
         """Whether the network knows of coming weather."""
         return self.settings.coming_weather != NOT_TOLD
 
@@ -68,7 +76,7 @@ class Forecasts(NamedTuple):
 
 
 # ------------------------------------------------------------------------------------------------------------ runs
-def open_members(runs):
+def open_members(runs: Sequence[str]) -> list[Member]:
     """The trained runs that are to forecast together.
 
     Parameters
@@ -127,12 +135,12 @@ def _open_member(folder):
     return Member(folder, model, settings, asked_lead_times(settings))
 
 
-def own_cube(member):
+def own_cube(member: Member) -> tuple[str, str]:
     """The cube setting of a run and the folder of its script, which says what "twin" stands for: two str."""
     return member.settings.cube, read_json(member.folder / "settings.json")["script"].split("/")[0]
 
 
-def make_network(member, record):
+def make_network(member: Member, record: Record) -> torch.nn.Module:
     """Network of a Member with its weights, for a Record with its scaler."""
     name = member.model["model"]
     network = getattr(importlib.import_module(f"utils.models.{name}"), f"make_{name}")(member.settings, record)
@@ -140,7 +148,7 @@ def make_network(member, record):
     return network.eval()
 
 
-def forecaster_names(members, told):
+def forecaster_names(members: list[Member], told: bool) -> tuple[list[str], str]:
     """What to call the forecasts of some members and, where they are several, of their mean: list of str, str."""
     names = [forecaster_name(member.model["model"], "file" if told else NOT_TOLD)
              + (BLIND if member.told and not told else "") for member in members]
@@ -154,7 +162,7 @@ def forecaster_names(members, told):
 
 
 # ------------------------------------------------------------------------------------------------------------ cube
-def open_last_days(path, members, since=None):
+def open_last_days(path: Path, members: list[Member], since: str | None = None) -> tuple[xr.Dataset, int, int]:
     """Open a cube, see that it is of the networks' cells, and find the days to forecast from.
 
     Parameters
@@ -209,7 +217,7 @@ class Records:
         self.first, self.init_days = first, last + 1 - first
         self.found = {}
 
-    def of(self, member):
+    def of(self, member: Member) -> Record:
         """Record of a Member up to the last init day, with its scaler and maps of the place; without coming weather."""
         settings, model = member.settings, member.model
         wanted = settings.input_days, settings.max_gap_days
@@ -243,7 +251,7 @@ class InputState(NamedTuple):
     known: float
 
 
-def input_states(record, max_gap_days):
+def input_states(record: Record, max_gap_days: int) -> list[InputState]:
     """An InputState of each variable that the network is shown, on the last day of a record."""
     states = []
     for channel, name in enumerate(VARIABLES):
@@ -257,7 +265,7 @@ def input_states(record, max_gap_days):
     return states
 
 
-def check_inputs(states, max_gap_days, where):
+def check_inputs(states: list[InputState], max_gap_days: int, where: str) -> None:
     """Raise a UserError where an input lacks, or is too old, on nearly all of the land. where : str, the cube."""
     for state in states:
         if state.known < LEAST_KNOWN:
@@ -268,7 +276,7 @@ def check_inputs(states, max_gap_days, where):
                             "or cut the cube off before them.")
 
 
-def describe_inputs(states, today):
+def describe_inputs(states: list[InputState], today: np.datetime64) -> str:
     """Table of the inputs and their age for the terminal; today : datetime64[D]."""
     lines = [f"{'input':<18}{'last day':>12}{'days ago':>10}{'land seen that day':>20}{'land known':>12}"]
     for state in states:
@@ -277,7 +285,7 @@ def describe_inputs(states, today):
     return "\n".join(lines)
 
 
-def describe_leads(last_day, lead_times, today, source):
+def describe_leads(last_day: np.datetime64, lead_times: Sequence[int], today: np.datetime64, source: str) -> str:
     """What the age of the inputs makes of the lead times, counted from today: a table for the terminal.
 
     Parameters
@@ -307,14 +315,14 @@ def describe_leads(last_day, lead_times, today, source):
     return "\n".join(said)
 
 
-def from_today(days):
+def from_today(days: int) -> str:
     """A number of days from today in words."""
     near = {-1: "yesterday", 0: "today", 1: "tomorrow"}
     return near.get(days) or (f"{days} days from now" if days > 0 else f"{-days} days ago")
 
 
 # ------------------------------------------------------------------------------------------------------------ forecasts
-def coming_weather_path(setting, members, twin_domain):
+def coming_weather_path(setting: str | None, members: list[Member], twin_domain: str | None) -> Path | None:
     """Path of the weather forecast file that the networks are to be told; None for a blind forecast.
 
     Parameters
@@ -345,7 +353,7 @@ def coming_weather_path(setting, members, twin_domain):
     return None if setting == NOT_TOLD else weather_file_path(setting, twin_domain)
 
 
-def make_forecasts(members, records, init_time, weather=None):
+def make_forecasts(members: list[Member], records: Records, init_time: np.ndarray, weather: Path | None = None) -> Forecasts:
     """Forecast from some days with every member, and predict the spread.
 
     Parameters
@@ -442,7 +450,7 @@ def _validation(members, blind=False):
     return read_validation(paths)
 
 
-def last_observed(record, day):
+def last_observed(record: Record, day: int) -> tuple[np.ndarray, np.datetime64 | None, np.datetime64 | None]:
     """Last soil moisture within `max_gap_days` up to a day of a record, float32 [H, W], and the first and last day it is of."""
     row = record.input_days - 1 + day
     values = np.where(record.land, record.carried[row, SOIL_MOISTURE], np.float32(np.nan))
@@ -453,7 +461,7 @@ def last_observed(record, day):
 
 
 # --------------------------------------------------------------------------------------------------------------- scores
-def score_forecasts(names, found, record, init_time, model):
+def score_forecasts(names: list[str], found: Forecasts, record: Record, init_time: np.ndarray, model: dict) -> list[dict]:
     """Score forecasts whose day is observed, beside the baselines that the record allows.
 
     Parameters
@@ -501,7 +509,7 @@ def score_forecasts(names, found, record, init_time, model):
                              lat=record.lat, lon=record.lon, land=record.land, climatology=usual, references=references)
 
 
-def by_target(values, lead_times, count):
+def by_target(values: np.ndarray, lead_times: Sequence[int], count: int) -> np.ndarray:
     """Forecasts [I, L, H, W] of consecutive init days by the day that is forecast, [count, L, H, W]: the last days, which every
     lead time has."""
     found = scratch_array((count, *values.shape[1:]))
@@ -512,7 +520,7 @@ def by_target(values, lead_times, count):
     return found
 
 
-def observed_by_init(record, init_days):
+def observed_by_init(record: Record, init_days: np.ndarray) -> np.ndarray:
     """What is observed on the days that are forecast, float32 [I, L, H, W]; NaN where it is not known yet, and at sea."""
     found = scratch_array((len(init_days), len(record.lead_times), *record.land.shape))
     for number, day in enumerate(init_days):

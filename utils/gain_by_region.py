@@ -1,5 +1,10 @@
 """Where transfer helps: its gain by season, wetness and region, and in how many cells."""
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,11 +17,14 @@ from utils.reporting import observed_on_land, temperature_of
 from utils.runs import find_cube
 from utils.where_it_helps import parts_of_the_record, read_regions, region_rows
 
+if TYPE_CHECKING:
+    from utils.tables import StudyRun
+
 GAIN_COLUMNS = ("form", "lead_time", "region", "n", "rmse_scratch", "rmse_transferred", "gain_by_transfer", "cells",
                 "cells_improved", "cells_explaining_more", "cells_r2_up_20_percent")
 
 
-def gain_rows(runs, regions):
+def gain_rows(runs: list[StudyRun], regions: Sequence[str]) -> list[dict]:
     """Rows of gain_by_region.csv.
 
     Parameters
@@ -58,6 +66,6 @@ def gain_rows(runs, regions):
     return rows
 
 
-def write_gain_by_region(folder, rows):
+def write_gain_by_region(folder: Path, rows: list[dict]) -> None:
     """Write gain_by_region.csv."""
     write_csv(folder / "gain_by_region.csv", GAIN_COLUMNS, rows)

@@ -1,6 +1,10 @@
 """The learning curve: runs with the last n target days, scored on the same values."""
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +24,9 @@ from utils.runs import cube_label, find_cube
 from utils.study import is_made, run_or_reuse, script_settings, short_pretraining, test_days
 from utils.transfer import source_cut, source_of
 
+if TYPE_CHECKING:
+    from data_processing.record import Record
+
 DAMPED_OF_ALL = "damped_persistence_of_all_days"  # what a full record gives, on the same cells
 BOUND_TRAINING = kind_of(OBSERVED).training
 WAYS = ("scratch", "zero-shot", "fine-tuned")  # and, where coming weather is asked for, fine-tuned and told it
@@ -38,7 +45,7 @@ class LearningRun(NamedTuple):
     folder: object
 
 
-def make_learning_runs(settings, name):
+def make_learning_runs(settings: Any, name: str) -> list[LearningRun]:
     """Find or make every run.
 
     Parameters
@@ -92,7 +99,7 @@ def make_learning_runs(settings, name):
     return runs
 
 
-def earliest_cut(settings, shared, source_cube, lengths):
+def earliest_cut(settings: Any, shared: dict, source_cube: str, lengths: Sequence[int]) -> str | None:
     """Last source day that none of the runs may go beyond, as text; None where the source ends before anyway."""
     _, asked = script_settings("finetune-SMAPtest", settings.model, **shared)
     target = find_cube(settings.cube, "smap_l4").path
@@ -101,7 +108,7 @@ def earliest_cut(settings, shared, source_cube, lengths):
     return source_cut(cube_days(open_cube(find_cube(source_cube, "era5_land").path, check_values=False)), first)
 
 
-def score_learning_runs(settings, runs):
+def score_learning_runs(settings: Any, runs: list[LearningRun]) -> tuple[list[dict], str]:
     """Scores of every run and baseline on the cells that are observed often enough, and the title.
 
     Returns
@@ -141,7 +148,7 @@ def score_learning_runs(settings, runs):
     return rows, title
 
 
-def often_observed(record, days, least):
+def often_observed(record: Record, days: np.ndarray, least: int) -> np.ndarray:
     """Bool [H, W]: land cells with at least so many observed values on the given days."""
     observed, count = record.observed_maps, np.zeros(record.land.shape, int)
     for day in in_turn(observed):
@@ -150,7 +157,7 @@ def often_observed(record, days, least):
     return record.land & (count >= least)
 
 
-def write_learning_curve(folder, rows, title):
+def write_learning_curve(folder: Path, rows: list[dict], title: str) -> None:
     """Write learning_curve.csv and learning_curve.md."""
     write_csv(folder / "learning_curve.csv", LEARNING_COLUMNS, rows)
     names = list(dict.fromkeys(row["forecaster"] for row in rows))

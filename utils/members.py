@@ -1,5 +1,11 @@
 """Several members of a network, trained from different seeds, and their ensemble."""
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
@@ -26,8 +32,14 @@ from utils.runs import (
     write_json,
 )
 
+if TYPE_CHECKING:
+    import numpy as np
 
-def run_members(train_and_test, settings, experiment, model, *, domain):
+    from data_processing.splits import Splits
+    from utils.runs import CubeFile
+
+
+def run_members(train_and_test: Callable, settings: Any, experiment: str, model: str, *, domain: str) -> None:
     """Run a script for one seed, or for several and then for their ensemble.
 
     Parameters
@@ -63,7 +75,7 @@ def run_members(train_and_test, settings, experiment, model, *, domain):
 
 
 @by_first
-def evaluate_ensemble(settings, cube_file, folders, model, until):
+def evaluate_ensemble(settings: Any, cube_file: CubeFile, folders: list[Path], model: str, until: date | str | None) -> None:
     """Score the mean of the members beside each of them; see `utils.reporting.evaluate_run`."""
     claim_run(folders[0].parent, "ensemble")
     remove_half_written(folders[0].parent)
@@ -88,7 +100,7 @@ def evaluate_ensemble(settings, cube_file, folders, model, until):
                  regions=settings.regions, validation=[folder / "validation.nc" for folder in folders])
 
 
-def read_members(folders, splits, variable="forecast"):
+def read_members(folders: list[Path], splits: Splits, variable: str = "forecast") -> np.ndarray | None:
     """A variable of the forecast.nc of several runs by target day, [M, N, L, H, W]; None where one of them lacks it."""
     members = None
     for number, folder in enumerate(folders):
@@ -102,7 +114,7 @@ def read_members(folders, splits, variable="forecast"):
     return members
 
 
-def read_forecast(path, splits, variable="forecast", out=None):
+def read_forecast(path: Path, splits: Splits, variable: str = "forecast", out: np.ndarray | None = None) -> np.ndarray | None:
     """Forecasts of a run by target day, float32 [N, L, H, W], m3 m-3: the inverse of `by_init_time`; None if it has none.
 
     Where `out` is given they are written there.

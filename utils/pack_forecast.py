@@ -8,7 +8,7 @@ import json
 import math
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import netCDF4
 import numpy as np
@@ -40,7 +40,7 @@ class MapPlace(NamedTuple):
     across: np.ndarray  # int [W], along lon: from west to east
 
 
-def pack_forecast(folder, lead_time):
+def pack_forecast(folder: str | Path, lead_time: int) -> dict:
     """Pack the forecasts of a run for one lead time.
 
     Parameters
@@ -82,7 +82,7 @@ def _pack(folder, lead_time, most_values):
     return packed | {name: encode(each) for name, each in (values | {"skill": skill[None]}).items()}
 
 
-def find_targets(file, lead_time):
+def find_targets(file: netCDF4.Dataset, lead_time: int) -> tuple[MapPlace, np.ndarray, np.ndarray, np.ndarray]:
     """Where the target days of one lead time stand in an open forecast.nc.
 
     Returns
@@ -103,13 +103,13 @@ def find_targets(file, lead_time):
     return MapPlace(rows, lead, down, across), np.asarray(file["valid_time"][rows, lead], np.int64), lat[down], lon
 
 
-def read_maps(variable, place, *level):
+def read_maps(variable: netCDF4.Variable, place: MapPlace, *level: Any) -> np.ndarray:
     """Maps [N, H, W] of a variable ([level,] init_time, lead_time, lat, lon) of an open file, float64, NaN missing."""
     maps = np.ma.filled(variable[(*level, place.rows, place.lead)].astype(float), np.nan)
     return maps[:, place.down][:, :, place.across]
 
 
-def choose_thinning(land, days, most_values):
+def choose_thinning(land: np.ndarray, days: int, most_values: int) -> Thinning:
     """The mildest Thinning that leaves `most_values`; all days are kept while the map has more than FEWEST_CELLS land cells."""
     def cells(block):
         return np.count_nonzero(sums(land, block))
@@ -120,7 +120,7 @@ def choose_thinning(land, days, most_values):
     return Thinning(block, math.ceil(cells(block) * days / most_values))
 
 
-def read_cells(file, place, land, block):
+def read_cells(file: netCDF4.Dataset, place: MapPlace, land: np.ndarray, block: int) -> dict[str, np.ndarray]:
     """Values of the cells of a page by day.
 
     Parameters
@@ -154,7 +154,7 @@ def read_cells(file, place, land, block):
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def mean_of_blocks(forecast, observed, land, block):
+def mean_of_blocks(forecast: np.ndarray, observed: np.ndarray, land: np.ndarray, block: int) -> dict[str, np.ndarray]:
     """Means of forecast and observation over blocks of cells, dict of name -> float32 [N, C]; maps are [N, H, W].
 
     Both count the same cells, those observed on the day, so that their difference is one of like with like. A block less than
@@ -171,7 +171,7 @@ def mean_of_blocks(forecast, observed, land, block):
             "observed": of_known[1][:, cells].astype(np.float32)}
 
 
-def read_skill(path, place, land, block):
+def read_skill(path: Path, place: MapPlace, land: np.ndarray, block: int) -> np.ndarray:
     """Skill against damped persistence of the cells of a page, float32 [C]; of a block that of all its values together."""
     with netCDF4.Dataset(path) as file:
         skill, rmse, n = (np.ma.filled(file[name][place.lead].astype(float), np.nan)[place.down][:, place.across]
@@ -186,19 +186,19 @@ def read_skill(path, place, land, block):
     return together[sums(land, block) > 0].astype(np.float32)
 
 
-def sums(maps, block):
+def sums(maps: np.ndarray, block: int) -> np.ndarray:
     """Sums over blocks of `block` rows and columns: [..., H, W] -> [..., H / block, W / block], rounded up."""
     rows, columns = (np.arange(0, length, block) for length in maps.shape[-2:])
     return np.add.reduceat(np.add.reduceat(maps.astype(float), rows, axis=-2), columns, axis=-1)
 
 
-def means(centres, block):
+def means(centres: np.ndarray, block: int) -> np.ndarray:
     """Means of each `block` coordinates [H] in a row; those of the last block are fewer."""
     starts = np.arange(0, len(centres), block)
     return np.add.reduceat(centres, starts) / np.diff(np.append(starts, len(centres)))
 
 
-def encode(values):
+def encode(values: np.ndarray) -> dict[str, str]:
     """Pack values [N, C] as text; NaN is missing.
 
     Returns
@@ -217,7 +217,7 @@ def encode(values):
     return packed | {"missing": deflate(np.packbits(missing))} if missing.any() else packed
 
 
-def decode(packed, shape):
+def decode(packed: dict, shape: tuple[int, int]) -> np.ndarray:
     """Undo `encode`: float64 [N, C], multiples of STEP."""
     planes = np.frombuffer(inflate(packed["changes"]), np.uint8).reshape(2, -1)
     changes = np.ascontiguousarray(planes.T).view("<u2").reshape(shape)
@@ -228,17 +228,17 @@ def decode(packed, shape):
     return values
 
 
-def deflate(values):
+def deflate(values: np.ndarray) -> str:
     """Bytes of an array, deflated (zlib), as base64 text."""
     return base64.b64encode(zlib.compress(np.ascontiguousarray(values).tobytes(), 6)).decode()
 
 
-def inflate(text):
+def inflate(text: str) -> bytes:
     """Bytes of `deflate`."""
     return zlib.decompress(base64.b64decode(text))
 
 
-def usual_range(*values):
+def usual_range(*values: Any) -> list[float]:
     """Ends of a colour bar, multiples of 0.05 between which nearly all values lie: [low, high]."""
     known = np.concatenate([each[np.isfinite(each)] for each in values])
     if not known.size:
@@ -248,7 +248,7 @@ def usual_range(*values):
     return [round(0.05 * low, 2), round(0.05 * max(low + 1, math.ceil(high / 0.05 - 1e-6)), 2)]
 
 
-def usual_size(values, step):
+def usual_size(values: np.ndarray, step: float) -> float:
     """Size that nearly no value exceeds, a multiple of `step`."""
     known = np.abs(values[np.isfinite(values)])
     return round(step * max(1, math.ceil(np.percentile(known, 98) / step - 1e-6)), 2) if known.size else step

@@ -2,7 +2,10 @@
 
 Shapes: I init days, L lead times, H latitudes, W longitudes. Values in m3 m-3; NaN missing.
 """
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,6 +14,9 @@ from data_processing.errors import UserError
 from utils.ensembles import predict_spread
 from utils.evaluation import cell_areas, cell_edges, unwrap_longitudes
 from utils.where_it_helps import read_regions
+
+if TYPE_CHECKING:
+    from data_processing.record import Record
 
 PLACE_COLUMNS = ("place", "kind", "lat", "lon", "cells", "init_time", "lead_time", "valid_time", "forecast", "spread", "low_90",
                  "high_90", "last_observed", "last_observed_time", "change", "observed")
@@ -34,7 +40,8 @@ class NamedPlace(NamedTuple):
     lon: float
 
 
-def read_places(points, boxes, lat, lon, land):
+def read_places(points: Sequence[str], boxes: Sequence[str], lat: np.ndarray, lon: np.ndarray,
+                land: np.ndarray) -> list[NamedPlace]:
     """Places that are named.
 
     Parameters
@@ -91,7 +98,7 @@ def _point(text, lat, lon, land):
     return NamedPlace(name, "point", np.array([row * len(lon) + column]), np.ones(1), float(lat[row]), float(lon[column]))
 
 
-def cell_at(lat, lon, north, east):
+def cell_at(lat: np.ndarray, lon: np.ndarray, north: float, east: float) -> tuple[int | None, int | None]:
     """Row and column of the cell of a map that a point, degrees, lies in; None for what lies outside."""
     edges = cell_edges(lat)
     row = None if not edges.min() <= north <= edges.max() else int(np.abs(lat - north).argmin())
@@ -102,7 +109,8 @@ def cell_at(lat, lon, north, east):
     return row, column
 
 
-def place_rows(places, record, init_days, *, forecast, spread, ends, errors):
+def place_rows(places: list[NamedPlace], record: Record, init_days: np.ndarray, *, forecast: np.ndarray, spread: np.ndarray,
+               ends: np.ndarray, errors: np.ndarray | None) -> list[dict]:
     """What is forecast at some places: rows of points.csv.
 
     Parameters
@@ -182,7 +190,7 @@ def _last_observed(place, record, day):
     return mean, record.time[day] - int(np.ceil(np.median(age[np.isfinite(values)])))
 
 
-def format_places(rows):
+def format_places(rows: list[dict]) -> str:
     """Table of the rows of `place_rows` for the terminal, 80 columns wide; m3 m-3."""
     def number(value):
         return "-" if value is None else f"{value:.3f}"

@@ -1,4 +1,6 @@
 """How hard a forecast is before any network is trained: the baselines, scored as a run of default settings scores them."""
+from collections.abc import Sequence
+from datetime import date
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +38,8 @@ class Predictability(NamedTuple):
     last_history: np.datetime64
 
 
-def baseline_scores(carried, age, time, lead_times, test_from=None, test_days=None):
+def baseline_scores(carried: np.ndarray, age: np.ndarray, time: np.ndarray, lead_times: Sequence[int],
+                    test_from: date | str | None = None, test_days: int | None = None) -> Predictability | None:
     """Score persistence, damped persistence, climatology and the cells' means at many lead times, without any training.
 
     Each lead time is split as a run of that lead time is: fitted are the days to `train_until`, scored the test days.
@@ -105,7 +108,7 @@ def baseline_scores(carried, age, time, lead_times, test_from=None, test_days=No
     return Predictability(rows, rmse, r2, memory, time[first.test[0]], time[first.test[-1]], first.train_until)
 
 
-def difficulty(rows):
+def difficulty(rows: list[dict]) -> list[str]:
     """What the scores say of the task, in sentences.
 
     Parameters

@@ -4,7 +4,10 @@ A short record's mean and spread are uncertain, and those of one season say litt
 learns what they are worth, most of the records that it is pre-trained on are scaled by the statistics of a random stretch of
 their days, and it is told how long the stretch was and in which season it lay (`data_processing.static_maps`).
 """
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,12 +21,16 @@ from data_processing.twin_worlds import world_path
 from utils.processes import first_before_others
 from utils.runs import find_cube
 
+if TYPE_CHECKING:
+    from data_processing.record import Record
+    from data_processing.splits import Splits
+
 STRETCHES = 6  # statistics that are drawn for each view of a record
 SHORTEST_STRETCH, LONGEST_STRETCH = 25, 1100  # days
 WHOLE_SHARE = 0.25  # of the statistics are those of the whole record
 
 
-def pretraining_sources(record, splits, settings):
+def pretraining_sources(record: Record, splits: Splits, settings: Any) -> list[tuple[Record, np.ndarray]]:
     """Further records to learn from.
 
     Parameters
@@ -79,7 +86,7 @@ def pretraining_sources(record, splits, settings):
     return sources
 
 
-def has_values(record, days):
+def has_values(record: Record, days: np.ndarray) -> bool:
     """Whether every variable is observed anywhere on the given days (bool [T])."""
     seen = np.zeros(len(VARIABLES), bool)
     for day in record.input_days - 1 + np.flatnonzero(days):
@@ -89,7 +96,7 @@ def has_values(record, days):
     return False
 
 
-def random_stretch(random, days):
+def random_stretch(random: np.random.Generator, days: np.ndarray) -> np.ndarray:
     """Some consecutive days of a record, or all of them.
 
     Parameters

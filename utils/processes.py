@@ -12,7 +12,9 @@ import signal
 import sys
 import time
 import zlib
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import distributed
@@ -25,7 +27,7 @@ AFTER_FIRST = 5.0  # seconds that another process leaves the first to say what i
 _alone = False  # whether this process does something that the others do not do with it at this time
 
 
-def run_together(read_settings, main):
+def run_together(read_settings: Callable, main: Callable) -> None:
     """Run a training script as one of the processes that torchrun has started.
 
     Parameters
@@ -41,7 +43,7 @@ def run_together(read_settings, main):
         distributed.destroy_process_group()
 
 
-def start_processes(settings):
+def start_processes(settings: Any) -> None:
     """Meet the other processes; where `settings.device` is "cuda" each takes a GPU of its own.
 
     Raises
@@ -61,34 +63,34 @@ def start_processes(settings):
     distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
 
 
-def is_first():
+def is_first() -> bool:
     """Whether this process writes the files: the first does, and the only one."""
     return os.environ.get("TORCHELASTIC_RUN_ID") is None or os.environ["RANK"] == "0"
 
 
-def all_processes():
+def all_processes() -> int:
     """Number of processes that torchrun has started; 1 without it."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
-def count():
+def count() -> int:
     """Number of processes that do together what is done now."""
     return 1 if _alone else all_processes()
 
 
-def rank():
+def rank() -> int:
     """Number of this process among them, 0 .. `count()` - 1."""
     return distributed.get_rank() if count() > 1 else 0
 
 
-def wait():
+def wait() -> None:
     """Go on when all processes have come here."""
     if count() > 1:
         distributed.barrier()
 
 
 @contextlib.contextmanager
-def alone():
+def alone() -> Iterator[None]:
     """What stands in this block is no matter of the other processes: they neither wait nor share."""
     global _alone
     before, _alone = _alone, True
@@ -99,7 +101,7 @@ def alone():
 
 
 @contextlib.contextmanager
-def first_before_others():
+def first_before_others() -> Iterator[None]:
     """The first process does what stands in this block, then the others: they find the files that it has made."""
     if not is_first():
         wait()
@@ -109,7 +111,7 @@ def first_before_others():
         wait()
 
 
-def by_first(function):
+def by_first(function: Callable) -> Callable:
     """Decorator of a function that writes files: the first process calls it while the others wait; it returns None."""
     @functools.wraps(function)
     def called(*arguments, **named):
@@ -120,7 +122,7 @@ def by_first(function):
     return called
 
 
-def from_first(make):
+def from_first(make: Callable[[], Any]) -> Any:
     """What `make()` gives in the first process, in all of them: another machine may not see the newest files yet."""
     if count() == 1:
         return make()
@@ -129,7 +131,7 @@ def from_first(make):
     return found[0]
 
 
-def mean_over_processes(value):
+def mean_over_processes(value: float | torch.Tensor) -> float | torch.Tensor:
     """Mean of a Tensor, or of a number, over the processes; without gradient and the same to the last bit in all of them."""
     if count() == 1:
         return value
@@ -140,7 +142,7 @@ def mean_over_processes(value):
     return mean if torch.is_tensor(value) else float(mean)
 
 
-def batch_share(windows, cells=None):
+def batch_share(windows: int, cells: int | None = None) -> tuple[slice, slice]:
     """What this process takes of a batch.
 
     The windows are divided as far as that goes evenly; what then remains to be divided are the cells.
@@ -170,7 +172,7 @@ def _part(length, number, parts):
 
 
 @contextlib.contextmanager
-def own_random():
+def own_random() -> Iterator[None]:
     """Random numbers in this block, such as those of dropout, are each process' own; outside of it all stay in step."""
     if count() == 1:
         yield
@@ -181,7 +183,7 @@ def own_random():
     torch.set_rng_state(state)
 
 
-def shared_network(network):
+def shared_network(network: torch.nn.Module) -> torch.nn.Module:
     """The network as all processes train it: gradients are averaged over them; its weights are those of `network`."""
     if count() == 1:
         return network
@@ -191,7 +193,7 @@ def shared_network(network):
 
 
 @contextlib.contextmanager
-def behind_first():
+def behind_first() -> Iterator[None]:
     """Say nothing in this block but in the first process; where another one fails, leave the first the time to say why."""
     if is_first():
         yield

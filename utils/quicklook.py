@@ -7,7 +7,7 @@ from utils.captions import Data
 from utils.draw_run import draw_quicklook
 
 
-def show_cube(path):
+def show_cube(path: str | Path) -> None:
     """Print the days, holes, units and ranges of a cube and draw `quicklook.png` beside it.
 
     Parameters

@@ -31,7 +31,7 @@ class DailyMaps(NamedTuple):
     lead_time: int | None  # days; None: no forecast
 
 
-def open_maps(path, variable=None, lead_time=None):
+def open_maps(path: Path, variable: str | None = None, lead_time: int | None = None) -> DailyMaps:
     """Open a cube or a forecast file.
 
     Parameters
@@ -96,7 +96,7 @@ def _check_name(path, name, held):
         raise UserError(f"{path} has no variable {name!r} with a map for each day; it has {', '.join(held)}.")
 
 
-def find_day(maps, asked=None):
+def find_day(maps: DailyMaps, asked: str | None = None) -> int:
     """Index of the day to show.
 
     Parameters

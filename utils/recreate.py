@@ -3,6 +3,7 @@ import dataclasses
 import types
 import typing
 from pathlib import Path
+from typing import Any
 
 from data_processing.coming_weather import NOT_TOLD, OBSERVED, TWIN, weather_file_path
 from data_processing.errors import UserError
@@ -27,7 +28,7 @@ class RecordedRun(typing.NamedTuple):
     new: tuple
 
 
-def read_recorded(path, script, settings_class):
+def read_recorded(path: str | Path, script: str, settings_class: type) -> RecordedRun:
     """Read the settings of a run.
 
     Parameters
@@ -103,7 +104,7 @@ def _fits(value, hint):
     return type(value) is hint
 
 
-def check_recorded(run, settings, given):
+def check_recorded(run: RecordedRun, settings: Any, given: set[str]) -> Any:
     """Refuse inputs that have changed since the run, and say in one line what else is different.
 
     Parameters

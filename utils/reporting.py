@@ -1,4 +1,10 @@
 """From the forecasts of a run to its scores, files and figures."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from data_processing.arrays import in_turn, pieces, release, scratch_array
@@ -27,6 +33,14 @@ from utils.results_page import refresh_page
 from utils.training import forecast_days, forecast_told, told_forecast
 from utils.where_it_helps import event_limits, parts_of_the_record, read_regions, write_where_it_helps
 
+if TYPE_CHECKING:
+    import torch
+
+    from data_processing.record import Record
+    from data_processing.splits import Splits
+    from utils.captions import Data
+    from utils.runs import Run
+
 # What stands behind a network's name
 BLIND = "_blind"  # the weights of a run with coming weather, without it
 WITH_FORECAST, BOUND = (kind_of(setting).forecaster for setting in ("file", OBSERVED))
@@ -36,12 +50,13 @@ KEPT = {BLIND: "forecast by the same weights without coming weather",
 VARIANCE = "weather_variance"
 
 
-def forecaster_name(model, coming_weather):
+def forecaster_name(model: str, coming_weather: str | None) -> str:
     """What to call the forecasts of a network: told the observed weather, they are a bound, and say so."""
     return model + kind_of(coming_weather).forecaster
 
 
-def forecast_test(model, network, record, splits, settings):
+def forecast_test(model: str, network: torch.nn.Module, record: Record, splits: Splits,
+                  settings: Any) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
     """Forecasts of the test days, without and with the coming weather that the settings name.
 
     Returns
@@ -63,8 +78,9 @@ def forecast_test(model, network, record, splits, settings):
 
 
 @by_first
-def evaluate_run(run, record, splits, forecasts, *, label, members=None, weather_variance=None, twin_domain=None, regions=(),
-                 validation=None):
+def evaluate_run(run: Run, record: Record, splits: Splits, forecasts: dict[str, np.ndarray], *, label: str,
+                 members: np.ndarray | None = None, weather_variance: np.ndarray | None = None, twin_domain: str | None = None,
+                 regions: Sequence[str] = (), validation: list[Path] | None = None) -> None:
     """Score forecasts beside the baselines; write forecast.nc, the score files, the figures and, last, metrics.csv.
 
     The page of results is then refreshed.
@@ -155,7 +171,7 @@ def evaluate_run(run, record, splits, forecasts, *, label, members=None, weather
     print_result(f"-> {run.folder}: metrics.csv, forecast.nc, figures; open the page of results to look through them")
 
 
-def observed_on_land(record, days):
+def observed_on_land(record: Record, days: np.ndarray) -> np.ndarray:
     """Observed soil moisture of some days of a record, float32 [N, H, W], m3 m-3; NaN = missing, or sea."""
     observed = scratch_array((len(days), *record.land.shape))
     for piece in pieces(observed):
@@ -164,13 +180,13 @@ def observed_on_land(record, days):
     return observed
 
 
-def temperature_of(record, days):
+def temperature_of(record: Record, days: np.ndarray) -> np.ndarray:
     """View of a record's soil temperature, K, on consecutive days, float32 [N, H, W]."""
     first = record.input_days - 1 + days[0]
     return record.carried[first:first + len(days), SOIL_TEMPERATURE]
 
 
-def draw_lead(path, model, rows, title, data=None):
+def draw_lead(path: Path, model: str, rows: list[dict], title: str, data: Data | None = None) -> None:
     """Draw RMSE against lead time of a run: the baselines, its network and, where it is told, what coming weather is worth."""
     from utils.draw_lead import LABELS, draw_errors_against_lead
 
@@ -185,7 +201,9 @@ def draw_lead(path, model, rows, title, data=None):
                              data, min(row["n"] for row in rows))
 
 
-def draw_run(run, record, observed, forecasts, skill, valid_time, *, model, title, interval=None, data=None):
+def draw_run(run: Run, record: Record, observed: np.ndarray, forecasts: dict[str, np.ndarray], skill: np.ndarray,
+             valid_time: np.ndarray, *, model: str, title: str, interval: Sequence[np.ndarray] | None = None,
+             data: Data | None = None) -> None:
     """Draw the four figures of a run; what is drawn over time or days is [N, H, W], `skill` is [H, W]."""
     from utils.draw_run import draw_map, draw_scatter, draw_series, draw_skill_map  # cartopy is slow to import
 
@@ -204,7 +222,7 @@ def draw_run(run, record, observed, forecasts, skill, valid_time, *, model, titl
         print("no skill_map.png: no cell has enough observed test days for a score of its own")
 
 
-def best_observed_day(observed):
+def best_observed_day(observed: np.ndarray) -> int:
     """Index of the day nearest to the middle of those with the most observed cells; observed is [N, H, W]."""
     count = np.array([np.count_nonzero(np.isfinite(observed[day])) for day in in_turn(observed)])
     days = np.flatnonzero(count >= 0.95 * count.max())

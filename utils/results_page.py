@@ -17,9 +17,11 @@ import json
 import math
 import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -27,6 +29,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from data_processing.errors import UserError
 from data_processing.files import PROJECT, replacing
 from utils.command_line import RESUME_FILES, run_script
+
+if TYPE_CHECKING:
+    from utils.runs import Run
 
 # the other imports stand in the functions: they take seconds, which --help would wait for
 
@@ -44,7 +49,7 @@ class Settings:
     results: str = str(PROJECT / "results")  # folder of all runs
 
 
-def main(settings):
+def main(settings: Any) -> None:
     from data_processing.terminal import print_result, progress_bar
 
     results = Path(settings.results)
@@ -65,7 +70,7 @@ def main(settings):
     print_result(f"{len({run['id'] for run in runs})} runs: {results / 'index.html'}")
 
 
-def refresh_page(run):
+def refresh_page(run: "Run") -> None:
     """Add a finished run to its page of results; what goes wrong is said in one line, and the run is none the worse.
 
     Parameters
@@ -83,12 +88,12 @@ def refresh_page(run):
         print_result(f"the page of results was not refreshed: {one_line(error)}. To try again: {MAKE_AGAIN}")
 
 
-def one_line(error):
+def one_line(error: Exception) -> str:
     """An error in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
-def find_folders(results):
+def find_folders(results: Path) -> list[Path]:
     """Folders of the finished runs below `results`, sorted."""
     from utils.runs import is_finished
 
@@ -96,7 +101,7 @@ def find_folders(results):
                   if is_finished(folder) and (folder / "settings.json").exists())
 
 
-def write_page(results):
+def write_page(results: Path) -> list[dict]:
     """Write index.html, the scripts beside it and the table of all finished runs, and return the table's rows.
 
     Runs may finish at the same time: the table is written again until it holds what is finished.
@@ -113,7 +118,7 @@ def write_page(results):
     return runs
 
 
-def table_rows(results):
+def table_rows(results: Path) -> list[dict]:
     """Rows of the table, one per finished run and lead time: list of dict of plain values."""
     rows = []
     for folder in find_folders(results):
@@ -124,7 +129,7 @@ def table_rows(results):
     return rows
 
 
-def rows_of_run(results, folder):
+def rows_of_run(results: Path, folder: Path) -> list[dict]:
     """Rows of the table of one run."""
     from utils.runs import read_json
 
@@ -148,24 +153,24 @@ def rows_of_run(results, folder):
     return rows
 
 
-def member_text(settings):
+def member_text(settings: dict) -> str:
     """What to call a run that is an ensemble; "" for one network."""
     return f"mean of {len(settings['members'])}" if "members" in settings else ""
 
 
-def is_synthetic(settings):
+def is_synthetic(settings: dict) -> bool:
     """Whether a run's cube says of itself that it is synthetic; see `utils.runs.cube_label`."""
     return "synthetic" in str(settings["cube"].get("title")).lower()
 
 
-def made_on(settings, folder):
+def made_on(settings: dict, folder: Path) -> str:
     """When a run was started, or else was finished, ISO text, UTC."""
     started = settings.get("host", {}).get("started")
     finished = datetime.fromtimestamp((folder / "metrics.csv").stat().st_mtime, UTC).isoformat()
     return started or finished
 
 
-def write_run_data(results, folder):
+def write_run_data(results: Path, folder: Path) -> None:
     """Write the data files of one finished run, one per lead time: its maps by `pack_forecast`, and what is told beside them."""
     from utils.pack_forecast import pack_forecast
     from utils.runs import read_json
@@ -184,12 +189,12 @@ def write_run_data(results, folder):
                      {"id": address(results, folder), **about, "metrics": scores, **pack_forecast(folder, lead)})
 
 
-def data_path(results, folder, lead):
+def data_path(results: Path, folder: Path, lead: int) -> Path:
     """Path of the data file of a run and lead time."""
     return results / PAGE / "data" / folder.relative_to(results) / f"lead{lead}.js"
 
 
-def remove_orphans(results, folders):
+def remove_orphans(results: Path, folders: Iterable[Path]) -> None:
     """Remove the data files of runs that are no longer there."""
     data = Path(results) / PAGE / "data"
     kept = {data / folder.relative_to(results) for folder in folders}
@@ -198,7 +203,7 @@ def remove_orphans(results, folders):
             path.unlink()
 
 
-def write_script(path, function, content):
+def write_script(path: Path, function: str, content: dict) -> None:
     """Write a script that hands plain values to a function of the page.
 
     A browser lets a page from the disk load scripts, but no other files.
@@ -208,7 +213,7 @@ def write_script(path, function, content):
         temporary.write_text(f"{function}({text});\n", encoding="ascii")
 
 
-def csv_rows(path):
+def csv_rows(path: Path) -> list[dict[str, str]]:
     """Rows of a CSV file, list of dict of str; empty where there is no file."""
     if not path.exists():
         return []
@@ -216,18 +221,18 @@ def csv_rows(path):
         return list(csv.DictReader(file))
 
 
-def number(text):
+def number(text: str) -> float | None:
     """The number of a CSV field; None where it is empty or not finite."""
     value = float(text or "nan")
     return None if not math.isfinite(value) else int(value) if value.is_integer() and abs(value) < 2 ** 53 else value
 
 
-def address(results, path):
+def address(results: Path, path: Path) -> str:
     """Address of a file or folder from index.html, ASCII, whatever its name holds; of a folder also what a run is known by."""
     return quote(path.relative_to(results).as_posix().encode("utf-8", "surrogateescape"))
 
 
-def printable(name):
+def printable(name: str) -> str:
     """A file's name as text, also where it is not UTF-8."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 

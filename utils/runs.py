@@ -1,4 +1,6 @@
 """Run folders: where a run stands, what made it, and how it is resumed or reused."""
+from __future__ import annotations
+
 import dataclasses
 import json
 import math
@@ -6,10 +8,11 @@ import os
 import platform
 import re
 import subprocess
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -25,6 +28,11 @@ from utils.precision import BFLOAT16, choose_precision, describe_precision, has_
 from utils.processes import all_processes, by_first, first_before_others, from_first, is_first
 from utils.tensor_files import load_tensors
 from utils.where_it_helps import read_regions
+
+if TYPE_CHECKING:
+    import xarray
+
+    from data_processing.splits import Splits
 
 PACKAGES = ("torch", "numpy", "xarray", "netCDF4", "scipy", "matplotlib", "cartopy", "tyro")
 OTHER_NAME = "give the new run another --name"  # what a second process may do while one works in a folder
@@ -43,7 +51,7 @@ class CubeFile(NamedTuple):
     name: str  # "twin", or the file's name without its ending
 
 
-def find_cube(cube, domain):
+def find_cube(cube: str, domain: str) -> CubeFile:
     """The cube of a setting.
 
     Parameters
@@ -64,7 +72,7 @@ def find_cube(cube, domain):
     return CubeFile(path, cube_name(path))
 
 
-def run_name(settings, cube_file, until=None):
+def run_name(settings: Any, cube_file: CubeFile, until: date | str | None = None) -> str:
     """Name of a run: the setting; or the cube's name, the head where it is not "local", the inputs that are dropped, the coming
     weather that is told, and the day a source is cut at."""
     if settings.name:
@@ -84,26 +92,26 @@ class Run:
         self.label = label  # of the cube, for figures and files; says what is synthetic
 
     @property
-    def name(self):
+    def name(self) -> str:
         """Experiment, model, name and lead time, and the seed where several run."""
         return "/".join(self.folder.parts[-5 if self.folder.name.startswith("seed") else -4:])
 
     @property
-    def experiment(self):
+    def experiment(self) -> str:
         """ERA5test, SMAPtest or finetune-SMAPtest."""
         return self.name.split("/")[0]
 
     @property
-    def model(self):
+    def model(self) -> str:
         """Name of the script."""
         return self.name.split("/")[1]
 
-    def path(self, name):
+    def path(self, name: str) -> Path:
         """Path of one of the run's files."""
         return self.folder / name
 
     @by_first
-    def record_pretrained(self, path, model):
+    def record_pretrained(self, path: Path, model: dict) -> None:
         """Write into `settings.json` what the run starts from; a resumed run must start from the same weights."""
         settings = read_json(self.path("settings.json"))
         start = {"path": str(Path(path).absolute()), "sha256": checksum(path), "label": model["label"], "cube_sha256": model["cube_sha256"]}
@@ -114,17 +122,17 @@ class Run:
                             "--name.")
         write_json(self.path("settings.json"), settings | {"pretrained": start})
 
-    def save_checkpoint(self, state):
+    def save_checkpoint(self, state: dict) -> None:
         """Write `checkpoint.pt`: a dict of tensors and plain values."""
         if is_first():
             save_tensors(self.path("checkpoint.pt"), state)
         self.resume = True  # what comes next in this process goes on from here
 
-    def read_share(self):
+    def read_share(self) -> float | None:
         """How far fine-tuning may go, where an interrupted run has chosen it already; else None."""
         return from_first(lambda: (self._read_checkpoint() or {}).get("share"))
 
-    def load_checkpoint(self):
+    def load_checkpoint(self) -> dict | None:
         """The saved state, its tensors on the processor, or None: nothing saved yet, or not resuming."""
         return from_first(self._read_checkpoint)
 
@@ -136,7 +144,8 @@ class Run:
 
 
 @first_before_others()
-def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
+def start_run(experiment: str, model: str, settings: Any, cube_file: CubeFile, cube: xarray.Dataset, splits: Splits,
+              until: str | None = None) -> Run:
     """Make the run folder and write `settings.json`; refuse to overwrite what is there.
 
     Parameters
@@ -204,7 +213,7 @@ def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
     return Run(folder, resume=settings.resume, label=label)
 
 
-def claim_run(folder, what="run"):
+def claim_run(folder: Path, what: str = "run") -> None:
     """Keep a run's folder for this process until `utils.reporting.evaluate_run` has finished it, or the process ends.
 
     Raises
@@ -218,7 +227,7 @@ def claim_run(folder, what="run"):
         refuse_finished(folder, what)  # by another process, just now
 
 
-def refuse_finished(folder, what="run"):
+def refuse_finished(folder: Path, what: str = "run") -> None:
     """Raise a UserError where a folder holds a finished run, or other `what`."""
     if is_finished(folder):
         unlock_folder(folder)
@@ -226,7 +235,7 @@ def refuse_finished(folder, what="run"):
                         "another --name, or remove the folder.")
 
 
-def run_differences(folder, settings, cube_file):
+def run_differences(folder: Path, settings: Any, cube_file: CubeFile) -> list[str]:
     """In what a run differs from one with the given settings: a list of sentences, empty where it may be reused.
 
     Parameters
@@ -259,31 +268,31 @@ def run_differences(folder, settings, cube_file):
     return differences
 
 
-def cube_label(cube, name):
+def cube_label(cube: xarray.Dataset, name: str) -> str:
     """What to call a cube in figures and tables: its name, and its title where that says that it is synthetic."""
     title = str(cube.attrs.get("title", "")).split(" (")[0]
     return title[:1].lower() + title[1:] if "synthetic" in title.lower() else name
 
 
-def run_label(cube, name, settings):
+def run_label(cube: xarray.Dataset, name: str, settings: Any) -> str:
     """What to call a run's data in figures and tables: `cube_label`, and the coming weather that its network is told."""
     return cube_label(cube, name) + kind_of(settings.coming_weather).label
 
 
-def weather_source(settings, cube):
+def weather_source(settings: Any, cube: xarray.Dataset) -> str | None:
     """Path of the weather forecast file that a run is told; None where it is told nothing, or what was observed."""
     if settings.coming_weather in (NOT_TOLD, OBSERVED):
         return None
     return weather_file_path(settings.coming_weather, cube.attrs.get("twin_domain"))
 
 
-def run_folder(settings, experiment, model, name):
+def run_folder(settings: Any, experiment: str, model: str, name: str) -> Path:
     """results/<experiment>/<model>/<name>/lead<days>, and a further level seed<number> where several seeds run."""
     folder = Path(settings.results) / experiment / model / name / lead_folder(asked_lead_times(settings))
     return folder / f"seed{settings.seed}" if settings.seeds > 1 else folder
 
 
-def lead_folder(lead_times):
+def lead_folder(lead_times: Sequence[int]) -> str:
     """Name of the folder of one or more lead times: lead3, lead1to7, lead3_5_7."""
     first, last = lead_times[0], lead_times[-1]
     if len(lead_times) > 1 and lead_times == tuple(range(first, last + 1)):
@@ -291,7 +300,7 @@ def lead_folder(lead_times):
     return "lead" + "_".join(map(str, lead_times))
 
 
-def check_settings(settings):
+def check_settings(settings: Any) -> None:
     """Refuse settings out of range, before any work starts.
 
     Parameters
@@ -331,12 +340,12 @@ def _gpus():
     return ["cuda", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))] if torch.cuda.is_available() else []
 
 
-def is_finished(folder):
+def is_finished(folder: Path) -> bool:
     """A run is finished when its last file, the metrics, is written."""
     return (Path(folder) / "metrics.csv").exists()
 
 
-def plain(settings):
+def plain(settings: Any) -> dict:
     """Settings as a dict of plain values, as they stand in `settings.json`; paths are absolute."""
     values = json.loads(json.dumps(dataclasses.asdict(settings), default=str))
     for name in PATH_SETTINGS:
@@ -352,31 +361,31 @@ def _absolute(path):
     return path if path in WORDS else str(Path(path).expanduser().absolute())
 
 
-def setting_differences(found, wanted, names=None):
+def setting_differences(found: dict, wanted: dict, names: Iterable[str] | None = None) -> list[str]:
     """Sentences `name is a here, b was asked` for settings that differ; all but HOW_SETTINGS, or only `names`."""
     names = names or [name for name in wanted if name not in HOW_SETTINGS]
     return [f"{name} is {found.get(name)!r} there, {wanted[name]!r} was asked" for name in names
             if found.get(name) != wanted[name]]
 
 
-def read_json(path):
+def read_json(path: Path) -> Any:
     """The dict of a JSON file."""
     return json.loads(Path(path).read_text())
 
 
-def write_json(path, content):
+def write_json(path: Path, content: Any) -> None:
     """Write a dict as readable JSON."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def save_tensors(path, content):
+def save_tensors(path: Path, content: dict) -> None:
     """Write a dict of tensors and plain values that `torch.load(weights_only=True)` reads; equal contents give equal bytes."""
     with replacing(path) as temporary, open(temporary, "wb") as file:  # by name, torch would write the temporary name into it
         torch.save(content, file)
 
 
-def provenance():
+def provenance() -> dict:
     """Versions, commit and host facts of `settings.json`."""
     return {"packages": {name: metadata.version(name) for name in PACKAGES},
             "git_commit": git_commit(),
@@ -385,7 +394,7 @@ def provenance():
                      "started": datetime.now(UTC).isoformat(timespec="seconds")}}
 
 
-def git_commit():
+def git_commit() -> str:
     """Commit of the scripts, with "+dirty" when they were changed since; "unknown" outside a git checkout."""
     def git(*arguments):
         done = subprocess.run(["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, check=True)

@@ -1,7 +1,11 @@
 """Runs of the scripts as parts of a study: each is made once and reused, so that an interrupted study goes on."""
+from __future__ import annotations
+
 import functools
 import importlib
 import runpy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from data_processing.coming_weather import NOT_TOLD, source_weather
 from data_processing.errors import UserError
@@ -10,22 +14,25 @@ from data_processing.splits import split_cube
 from utils.models.settings import complete
 from utils.runs import OTHER_NAME, find_cube, is_finished, read_json, run_differences, run_folder, run_name
 
+if TYPE_CHECKING:
+    import numpy as np
+
 DOMAIN_OF = {"ERA5test": "era5_land", "SMAPtest": "smap_l4", "finetune-SMAPtest": "smap_l4"}
 
 
 @functools.cache
-def load_script(experiment, model):
+def load_script(experiment: str, model: str) -> dict[str, Any]:
     """Names of a script, `Settings` and `main` among them, and of its network's module, such as `make_convlstm`."""
     return vars(importlib.import_module(f"utils.models.{model}")) | runpy.run_path(str(PROJECT / experiment / f"{model}.py"))
 
 
-def claim_study(folder):
+def claim_study(folder: Path) -> None:
     """Make a study's folder where it does not exist, and keep it for this process until that ends."""
     lock_folder(folder, OTHER_NAME)
     remove_half_written(folder)
 
 
-def study_folder(experiment, model, settings):
+def study_folder(experiment: str, model: str, settings: Any) -> Path:
     """Folder of a run, or of the ensemble where several seeds run."""
     cube_file = find_cube(settings.cube, DOMAIN_OF[experiment])
     until = settings.source_until if experiment == "ERA5test" else None
@@ -33,7 +40,7 @@ def study_folder(experiment, model, settings):
     return folder.parent if settings.seeds > 1 else folder
 
 
-def script_settings(experiment, model, **settings):
+def script_settings(experiment: str, model: str, **settings: Any) -> tuple[dict[str, Any], Any]:
     """Names of a script's module, and its settings with all values filled in.
 
     Parameters
@@ -48,7 +55,7 @@ def script_settings(experiment, model, **settings):
                             paper_hidden=script["PAPER_HIDDEN"])
 
 
-def run_or_reuse(experiment, model, **settings):
+def run_or_reuse(experiment: str, model: str, **settings: Any) -> Path:
     """Folder of a finished run of a script: found, gone on with, or made now.
 
     Parameters
@@ -85,7 +92,7 @@ def run_or_reuse(experiment, model, **settings):
     return folder
 
 
-def short_pretraining(model, asked, until, **training):
+def short_pretraining(model: str, asked: dict, until: str | None, **training: Any) -> tuple[dict, dict]:
     """A short pre-training, for a fine-tuning to start from instead of the source's default one.
 
     Parameters
@@ -113,12 +120,12 @@ def short_pretraining(model, asked, until, **training):
     return of_source, {"pretrained": str(folder), "source_cube": None, "source_until": None}
 
 
-def test_days(experiment, model, settings):
+def test_days(experiment: str, model: str, settings: dict) -> np.ndarray:
     """Indices of the test days that a run with these settings (dict) will have."""
     _, asked = script_settings(experiment, model, **settings)
     return split_cube(find_cube(asked.cube, DOMAIN_OF[experiment]).path, asked)[1].test
 
 
-def is_made(experiment, model, **settings):
+def is_made(experiment: str, model: str, **settings: Any) -> bool:
     """Whether `run_or_reuse` would find a finished run."""
     return is_finished(study_folder(experiment, model, load_script(experiment, model)["Settings"](**settings)))

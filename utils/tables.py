@@ -1,7 +1,9 @@
 """The runs of the paper's table, and the table: scores, intervals, and what transfer is worth."""
 import time as clock
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -55,7 +57,7 @@ class StudyRun(NamedTuple):
     settings: object = None  # of the script
 
 
-def make_runs(settings, name):
+def make_runs(settings: Any, name: str) -> list[StudyRun]:
     """Find or make every run.
 
     Parameters
@@ -108,7 +110,7 @@ def make_runs(settings, name):
     return runs
 
 
-def runs_behind(run, asked, quick):
+def runs_behind(run: StudyRun, asked: dict, quick: bool) -> list[tuple[str, str, dict]]:
     """Experiment, model and settings of what is made for a run of the study: of the quick form also its short pre-training."""
     if asked is None:
         return []
@@ -123,13 +125,13 @@ def runs_behind(run, asked, quick):
     return [("ERA5test", model, source), (experiment, model, asked | start)]
 
 
-def trainings(coming_weather, head):
+def trainings(coming_weather: str, head: str) -> tuple[str, ...]:
     """How a form is trained in the study: from scratch, transferred and, where coming weather is asked for, told it as well."""
     told = kind_of(coming_weather).training if head == "local" else None
     return ("scratch", "transferred") + ((told,) if told else ())
 
 
-def grids_agree(cube, source_cube):
+def grids_agree(cube: str, source_cube: str) -> bool:
     """Whether two cubes have the same cells."""
     one, other = (open_cube(find_cube(name, domain).path, check_values=False)
                   for name, domain in ((cube, "smap_l4"), (source_cube, "era5_land")))
@@ -137,7 +139,7 @@ def grids_agree(cube, source_cube):
                for axis in ("lat", "lon"))
 
 
-def run_settings(settings, name, head, training, lead_times, source_cube):
+def run_settings(settings: Any, name: str, head: str, training: str, lead_times: Sequence[int], source_cube: str | None) -> dict:
     """Settings of one run of the study."""
     asked = {"cube": settings.cube, "head": head, "seeds": 1 if settings.quick else settings.seeds,
              "test_from": settings.test_from, "train_until": settings.train_until, "train_days": settings.train_days,
@@ -159,14 +161,14 @@ def run_settings(settings, name, head, training, lead_times, source_cube):
     return asked
 
 
-def source_until(model, asked):
+def source_until(model: str, asked: dict) -> str | None:
     """Last source day that the fine-tuning with these settings may start from; see `utils.transfer.source_cut`."""
     script = load_script("finetune-SMAPtest", model)
     _, splits = split_cube(find_cube(asked["cube"], "smap_l4").path, replace(script["Settings"](**asked), input_days=1))
     return source_cut(cube_days(open_cube(find_cube(asked["source_cube"], "era5_land").path, check_values=False)), splits)
 
 
-def collect_rows(runs, lead_times):
+def collect_rows(runs: list[StudyRun], lead_times: Sequence[int]) -> tuple[list[dict], str]:
     """Rows of the table, and its title.
 
     Parameters
@@ -229,7 +231,7 @@ def collect_rows(runs, lead_times):
     return rows, label
 
 
-def lead_lines(runs, rows):
+def lead_lines(runs: list[StudyRun], rows: list[dict]) -> list[tuple[str, str, dict, dict]]:
     """Lines of the figure "error against lead": the baselines, the best blind network, and what coming weather is worth to it.
 
     Parameters
@@ -260,25 +262,26 @@ def lead_lines(runs, rows):
     return lines
 
 
-def errors_by_lead(rows, form, training):
+def errors_by_lead(rows: list[dict], form: str, training: str) -> dict[int, float]:
     """dict lead time -> RMSE of a row of the table."""
     return {row["lead_time"]: row["rmse"] for row in rows if (row["form"], row["training"]) == (form, training) and "rmse" in row}
 
 
-def intervals_by_lead(rows, form, training):
+def intervals_by_lead(rows: list[dict], form: str, training: str) -> dict[int, tuple[float, float]]:
     """dict lead time -> ends of the 95 % interval of that RMSE."""
     return {row["lead_time"]: (row["rmse_low"], row["rmse_high"]) for row in rows
             if (row["form"], row["training"]) == (form, training) and "rmse_low" in row}
 
 
-def bound_errors(run):
+def bound_errors(run: StudyRun) -> dict[int, float]:
     """dict lead time -> RMSE of a run, or of the mean of its networks, told the observed weather."""
     daily = read_daily(run.folder / "daily_scores.csv")
     name = run.form.split("-")[0] + BOUND
     return {lead_time: float(np.sqrt(mean_square(daily[name, lead_time]))) for lead_time in run.lead_times}
 
 
-def table_row(run, lead_time, members, damped, own, chosen):
+def table_row(run: StudyRun, lead_time: int, members: list[dict[str, np.ndarray]], damped: list[dict[str, np.ndarray]],
+              own: dict[str, float], chosen: np.ndarray) -> dict:
     """One row: the mean over members of the squared error, and how uncertain it is, by days and by members."""
     mean = average(members)
     low, high = interval(np.sqrt(resampled_mean_square(members, chosen)))
@@ -290,7 +293,7 @@ def table_row(run, lead_time, members, damped, own, chosen):
             "skill_high": skill["gain_high"], **own}
 
 
-def metrics_of(folder, model, lead_time):
+def metrics_of(folder: Path, model: str, lead_time: int) -> dict[str, float]:
     """Cell medians of a forecaster (mean over its members) in a run's metrics.csv."""
     table = np.genfromtxt(folder / "metrics.csv", delimiter=",", names=True, dtype=None, encoding="utf-8")
     chosen = [row for row in np.atleast_1d(table) if int(row["lead_time"]) == lead_time
@@ -298,14 +301,14 @@ def metrics_of(folder, model, lead_time):
     return {name: float(np.mean([row[name] for row in chosen])) for name in ("rmse_cell_median", "r2_cell_median")}
 
 
-def count_weights(run):
+def count_weights(run: StudyRun) -> int:
     """Number of weights of a run's network."""
     folder = run.folder if run.seeds == 1 else next(run.folder.glob("seed*"))
     weights = load_model(folder)["weights"]
     return sum(value.numel() for value in weights.values())
 
 
-def is_best(row, rows):
+def is_best(row: dict, rows: list[dict]) -> bool:
     """Whether a network's row has the lowest error of its lead time."""
     networks = [other for other in rows if other["lead_time"] == row["lead_time"] and "rmse" in other
                 and other["training"] not in ("", BOUND_TRAINING)]
@@ -317,7 +320,7 @@ HEADER = ("form", "training", "lead, days", "RMSE (95 %), m3 m-3", "MSE", "R2", 
           "cell median RMSE, R2", "gain by transfer (95 %)", "p", "gain by weather (95 %)", "n", "weights")
 
 
-def table_cells(row, bold):
+def table_cells(row: dict, bold: Callable[[str], str]) -> list[str]:
     """Texts of a row; `bold` marks a text."""
     if "rmse" not in row:
         return [row["form"], row["training"], str(row["lead_time"]), row["remark"]] + [""] * (len(HEADER) - 4)
@@ -333,7 +336,7 @@ def table_cells(row, bold):
             of_weather, str(row["n"]), f"{row['weights']:,}" if "weights" in row else ""]
 
 
-def write_tables(folder, rows, title):
+def write_tables(folder: Path, rows: list[dict], title: str) -> None:
     """Write table.csv, table.md and table.tex; the lowest error of each lead time is bold."""
     write_csv(folder / "table.csv", COLUMNS, [{name: row.get(name, "") for name in COLUMNS} for row in rows])
     caption = (f"Forecasts of surface soil moisture, {title}. RMSE and skill (against damped persistence) with 95 % intervals of "
@@ -360,7 +363,7 @@ def write_tables(folder, rows, title):
         temporary.write_text("\n".join([*lines, r"\hline", r"\end{tabular}", r"\end{table}"]) + "\n")
 
 
-def print_table(rows, title):
+def print_table(rows: list[dict], title: str) -> None:
     """The table for the terminal: the columns that fit."""
     print(f"\n{title}\n{'form':<28}{'training':<25}{'lead':>4}  {'RMSE':>6}  {'skill':>6}  {'way':>6}  gain by transfer, weather")
     for row in rows:

@@ -1,6 +1,7 @@
 """Files of tensors, model.pt and checkpoint.pt: read so that nothing in them is executed and no damage passes unseen."""
 import pickle
 import zipfile
+from pathlib import Path
 
 import torch
 
@@ -9,7 +10,7 @@ from data_processing.errors import UserError
 AGAIN = "Name another, or make it again."
 
 
-def load_tensors(path):
+def load_tensors(path: Path) -> dict:
     """Read a file of tensors and plain values.
 
     Parameters

@@ -1,11 +1,14 @@
 """Fit a network: one loop for pre-training, training from scratch and fine-tuning."""
+from __future__ import annotations
+
 import ctypes
 import functools
 import math
 import time as clock
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +23,12 @@ from utils.baselines import cell_mean, damped_persistence
 from utils.batches import Batch, chosen_device, input_day_indices, make_batch, observed_targets, to_device
 from utils.ensembles import write_validation
 from utils.processes import batch_share, by_first, count, is_first, mean_over_processes, own_random, rank, shared_network
+
+if TYPE_CHECKING:
+    from data_processing.record import Record
+    from data_processing.scaling import Scaler
+    from data_processing.splits import Splits
+    from utils.runs import Run
 
 FIT_BAR = "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # no bar: what matters fills the line
 LOG_COLUMNS = ("epoch", "train_loss", "validation_loss", "learning_rate", "seconds")
@@ -53,7 +62,7 @@ TOLD_MEMBERS = 2  # of an ensemble, in a step of training
 
 
 # ------------------------------------------------------------------------------------------------------------ loss
-def masked_mean(values, observed, weight):
+def masked_mean(values: torch.Tensor, observed: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
     """Weighted mean over what is observed.
 
     Parameters
@@ -72,12 +81,12 @@ def masked_mean(values, observed, weight):
     return (values * weight).sum() / mean_over_processes(weight.sum()).clamp_min(1e-12)
 
 
-def masked_mse(forecast, observed, weight):
+def masked_mse(forecast: torch.Tensor, observed: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
     """Mean squared error over the observed values only, in the scaler's units; see `masked_mean`."""
     return masked_mean((forecast - torch.where(torch.isfinite(observed), observed, 0.0)) ** 2, observed, weight)
 
 
-def cell_weight(record, device):
+def cell_weight(record: Record, device: torch.device) -> torch.Tensor:
     """Weight [H x W] that turns squared errors in scaled units into those in m3 m-3: mean 1 over land, 0 at sea."""
     one = np.ones(record.land.shape, np.float32)
     spread = record.scaler.unscale_soil_moisture(one) - record.scaler.unscale_soil_moisture(0 * one)
@@ -86,7 +95,7 @@ def cell_weight(record, device):
 
 
 # ----------------------------------------------------------------------------------------------------------- parts
-def parameter_groups(network, settings):
+def parameter_groups(network: torch.nn.Module, settings: Any) -> list[dict]:
     """Parameters by part of the network, with a learning rate each.
 
     Parameters
@@ -131,7 +140,7 @@ def parameter_groups(network, settings):
     return groups
 
 
-def one_cycle(step, steps):
+def one_cycle(step: int, steps: int) -> float:
     """Share of the full learning rate: a cosine up over the first fifth of the steps, then down to nearly nothing.
 
     Smith and Topin (2019), doi:10.1117/12.2520589.
@@ -144,7 +153,8 @@ def one_cycle(step, steps):
 
 
 # -------------------------------------------------------------------------------------------------------------- fit
-def train(new_network, record, splits, settings, run, scaler=None, further=()):
+def train(new_network: Callable, record: Record, splits: Splits, settings: Any, run: Run, scaler: Scaler | None = None,
+          further: Sequence[tuple[Record, np.ndarray]] = ()) -> tuple[torch.nn.Module, Record]:
     """Fit a network with early stopping and, for a short record, once more on training and validation days.
 
     Parameters
@@ -213,7 +223,7 @@ def train(new_network, record, splits, settings, run, scaler=None, further=()):
     return network, scaled
 
 
-def damped_at(record, targets, history_days, cells):
+def damped_at(record: Record, targets: np.ndarray, history_days: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """Forecasts of damped persistence at some cells (int ndarray [C]), float32 [N, L, C], m3 m-3."""
     observed, carried = record.observed_maps, record.carried_soil_moisture
     mean = cell_mean(observed, history_days)
@@ -222,7 +232,7 @@ def damped_at(record, targets, history_days, cells):
 
 
 @by_first
-def keep_validation(network, record, splits, device, run):
+def keep_validation(network: torch.nn.Module, record: Record, splits: Splits, device: torch.device, run: Run) -> None:
     """Write `validation.nc`: forecasts of validation days, whose errors tell how far those of test days can be trusted."""
     days = validation_days(splits.validation)
     if record.coming is None:
@@ -234,24 +244,24 @@ def keep_validation(network, record, splits, device, run):
     write_validation(run.path("validation.nc"), forecast, members, record.observed(days), record.time[days], record.lead_times)
 
 
-def write_log(run, log):
+def write_log(run: Run, log: list[dict]) -> None:
     """Write `training_log.csv` from a list of dicts."""
     if is_first():
         write_csv(run.path("training_log.csv"), LOG_COLUMNS, log)
 
 
-def is_served(record, targets):
+def is_served(record: Record, targets: np.ndarray) -> bool:
     """Whether the record's weather file has forecasts for most of the given days: else they do not tell how its members differ."""
     init_days = np.unique(np.asarray(targets)[:, None] - record.lead_times)
     return np.isin(record.time[0] + init_days, record.coming.file.init_time).mean() > 0.5
 
 
-def copy_weights(network):
+def copy_weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Dict of the network's weights, detached from it."""
     return {name: value.clone() for name, value in network.state_dict().items()}
 
 
-def move_weights(network, start, share):
+def move_weights(network: torch.nn.Module, start: dict[str, torch.Tensor], share: float) -> None:
     """Put the weights at `share` of the way from `start` (dict) to where they are.
 
     Wortsman et al. (2022), "Robust fine-tuning of zero-shot models", arXiv:2109.01903.
@@ -260,7 +270,8 @@ def move_weights(network, start, share):
                              for name, value in network.state_dict().items()})
 
 
-def choose_share(network, start, record, splits, device):
+def choose_share(network: torch.nn.Module, start: dict[str, torch.Tensor], record: Record, splits: Splits,
+                 device: torch.device) -> float:
     """How far fine-tuning may go: by what the validation says, and by how much of a year the record has seen.
 
     A record of one season cannot tell what its weights do to the others: of the way that the validation likes best, a
@@ -293,7 +304,9 @@ def choose_share(network, start, record, splits, device):
     return SHARES[int(np.nanargmin(errors))] * min(1.0, int(np.count_nonzero(splits.history_days)) / YEAR) ** 2
 
 
-def fit(network, sources, settings, run, *, validation=None, steps=None, phase="fit", share=None):
+def fit(network: torch.nn.Module, sources: list[tuple[Record, np.ndarray]], settings: Any, run: Run, *,
+        validation: tuple[Record, np.ndarray] | None = None, steps: int | None = None, phase: str = "fit",
+        share: float | None = None) -> int:
     """Train a network, keep its best weights, and be able to go on after an interruption.
 
     Parameters
@@ -424,7 +437,7 @@ def fit(network, sources, settings, run, *, validation=None, steps=None, phase="
     return phases[phase]
 
 
-def spoilt_step(losses, network):
+def spoilt_step(losses: torch.Tensor, network: torch.nn.Module) -> None:
     """Number of the first step of an epoch whose loss is not finite, of the last where only a weight is not; else None.
 
     Looked at once an epoch, so that no step waits for a GPU. losses : Tensor [steps].
@@ -435,7 +448,7 @@ def spoilt_step(losses, network):
     return None if all(bool(torch.isfinite(value).all()) for value in network.state_dict().values()) else len(finite) - 1
 
 
-def name_step(batches, sources, step):
+def name_step(batches: list[tuple[int, np.ndarray]], sources: list[tuple[Record, np.ndarray]], step: int) -> str:
     """A step of an epoch in words, and the last input days of it and of the step before, which may have spoilt the weights."""
     if step is None:
         return f"the last of {len(batches)} steps"
@@ -451,7 +464,7 @@ def name_step(batches, sources, step):
 
 
 @functools.cache
-def keep_freed_memory():
+def keep_freed_memory() -> None:
     """Have the C library keep memory that is freed: a step of training frees and asks for the same blocks again and again.
 
     Given back to the system and taken anew, page by page, they cost a sixth of the time of a step. Options of mallopt(3) of the
@@ -466,12 +479,12 @@ def keep_freed_memory():
     mallopt(M_TOP_PAD, TAKEN_BYTES)
 
 
-def epoch_windows(targets, stride):
+def epoch_windows(targets: np.ndarray, stride: int) -> int:
     """Number of windows of one epoch: every target once, or one in `stride`."""
     return max(1, len(targets) // stride)
 
 
-def epoch_batches(record, targets, stride, batch_size):
+def epoch_batches(record: Record, targets: np.ndarray, stride: int, batch_size: int) -> list[tuple[int, np.ndarray]]:
     """Batches of one epoch in random order.
 
     Parameters
@@ -493,7 +506,7 @@ def epoch_batches(record, targets, stride, batch_size):
     return [(0, ends[start:start + batch_size]) for start in range(0, len(ends), batch_size)]
 
 
-def random_batches(sources, count, batch_size):
+def random_batches(sources: list[tuple[Record, np.ndarray]], count: int, batch_size: int) -> list[tuple[int, np.ndarray]]:
     """`count` batches, each of windows of one source that end on random days: what `epoch_batches` gives, by chance."""
     batches = []
     for number in torch.randint(len(sources), (count,)).tolist():
@@ -516,7 +529,8 @@ class Prepared(NamedTuple):
     members: int | None
 
 
-def prepared_batches(network, sources, batches, weights, patches, device):
+def prepared_batches(network: torch.nn.Module, sources: list[tuple[Record, np.ndarray]], batches: list[tuple[int, np.ndarray]],
+                     weights: list, patches: list, device: torch.device) -> Iterator[Prepared]:
     """Yield a Prepared for each (number of a source, last input days): made by a thread while the one before is learned from.
 
     All random numbers are drawn here, in order, whenever the thread may be at work.
@@ -532,7 +546,8 @@ def prepared_batches(network, sources, batches, weights, patches, device):
             yield ahead.result()
 
 
-def draw_batch(network, source, init_days, weight, device, patch=None):
+def draw_batch(network: torch.nn.Module, source: tuple[Record, np.ndarray], init_days: np.ndarray, weight: torch.Tensor | None,
+               device: torch.device, patch: tuple[int, int] | None = None) -> Callable[[], Prepared]:
     """Draw what is random about a batch of one (Record, targets); in several processes each takes its share.
 
     Returns
@@ -566,7 +581,7 @@ def draw_batch(network, source, init_days, weight, device, patch=None):
     return prepare
 
 
-def training_loss(network, prepared):
+def training_loss(network: torch.nn.Module, prepared: Prepared) -> torch.Tensor:
     """Loss (Tensor) of a Prepared batch.
 
     Where coming weather is told, that of the forecast without it and that of the one with it, so that the same weights serve
@@ -580,7 +595,8 @@ def training_loss(network, prepared):
     return masked_mse(forecast[0], observed, weight) + ensemble_mse(forecast[1:], observed, weight, prepared.members)
 
 
-def take_share(record, init_days, cells, shown, tell, by_cells):
+def take_share(record: Record, init_days: np.ndarray, cells: np.ndarray, shown: Sequence[int], tell: Callable | None,
+               by_cells: bool) -> tuple:
     """What one of several processes takes of a batch (`batch_share`): init days, cells, `tell`, and whether it is idle.
 
     A process that nothing is left for goes through the motions with the first window or cell, which must not count.
@@ -597,7 +613,8 @@ def take_share(record, init_days, cells, shown, tell, by_cells):
     return init_days[windows], cells[of_cells], None if tell is None else lambda *_: weather, idle
 
 
-def random_weather(record, targets, random, init_days, cells):
+def random_weather(record: Record, targets: np.ndarray, random: np.random.Generator, init_days: np.ndarray,
+                   cells: np.ndarray) -> np.ndarray:
     """Coming weather to learn with: observed, forecast or degraded, and sometimes of the first days only.
 
     random : numpy.random.Generator.
@@ -625,7 +642,7 @@ def random_weather(record, targets, random, init_days, cells):
     return told
 
 
-def ensemble_mse(forecasts, observed, weight, members):
+def ensemble_mse(forecasts: torch.Tensor, observed: torch.Tensor, weight: torch.Tensor | None, members: int) -> torch.Tensor:
     """Squared error that the mean of an ensemble of `members` would have, from a few of them: Tensor, scalar.
 
     The mean of a few errs more than that of many, by their variance times the difference of 1 / number.
@@ -638,7 +655,7 @@ def ensemble_mse(forecasts, observed, weight, members):
     return of_few - (1 / len(forecasts) - 1 / members) * masked_mean(forecasts.var(0), observed, weight)
 
 
-def random_cells(land, patch=None):
+def random_cells(land: np.ndarray, patch: tuple[int, int] | None = None) -> np.ndarray:
     """Indices of CELLS of the land cells, int ndarray, ascending; of all where there are no more.
 
     patch : rows and columns of a square about a random land cell, to which the others then belong as well.
@@ -653,12 +670,12 @@ def random_cells(land, patch=None):
     return np.sort(cells[torch.randperm(len(cells))[:CELLS].numpy()])
 
 
-def usual_patch(record):
+def usual_patch(record: Record) -> tuple[int, int] | None:
     """The patch of a record: None, the whole map, where the map is small enough for any of its cells to be at hand."""
     return None if record.land.size <= SMALL_MAP else PATCH
 
 
-def update(network, optimizer, loss):
+def update(network: torch.nn.Module, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
     """One step of the optimizer."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -666,12 +683,12 @@ def update(network, optimizer, loss):
     optimizer.step()
 
 
-def validation_days(targets):
+def validation_days(targets: np.ndarray) -> np.ndarray:
     """Every n-th of the validation targets: at most `VALIDATION_WINDOWS`."""
     return targets[::-(-len(targets) // VALIDATION_WINDOWS)]
 
 
-def validate(network, record, targets, device):
+def validate(network: torch.nn.Module, record: Record, targets: np.ndarray, device: torch.device) -> float:
     """Root mean squared error, m3 m-3, over `validation_days`; where coming weather is told, of forecasts without and with it."""
     targets = validation_days(targets)
     if len(targets) >= count():  # each process has some of them
@@ -685,13 +702,13 @@ def validate(network, record, targets, device):
     return math.sqrt(np.mean([root_mean_square(forecast, record, targets, cells) ** 2 for forecast in forecasts]))
 
 
-def spread_cells(land):
+def spread_cells(land: np.ndarray) -> np.ndarray:
     """Indices of VALIDATION_CELLS of the land cells, evenly spread, int ndarray; of all where there are no more."""
     cells = np.flatnonzero(land)
     return cells[::-(-len(cells) // VALIDATION_CELLS)]
 
 
-def root_mean_square(forecast, record, targets, cells):
+def root_mean_square(forecast: np.ndarray, record: Record, targets: np.ndarray, cells: np.ndarray) -> float:
     """Root mean squared error, m3 m-3, of forecasts [N, L, C] of the given days at cells over all observed values.
 
     Several processes may each have some of the days: it is that over all of them.
@@ -702,7 +719,8 @@ def root_mean_square(forecast, record, targets, cells):
     return math.sqrt(total / number) if number else math.nan
 
 
-def forecast_days(network, record, targets, device, progress=True):
+def forecast_days(network: torch.nn.Module, record: Record, targets: np.ndarray, device: torch.device,
+                  progress: bool = True) -> np.ndarray:
     """Forecast soil moisture of the given days, without coming weather, from the windows that end each lead time before.
 
     Parameters
@@ -722,7 +740,8 @@ def forecast_days(network, record, targets, device, progress=True):
     return on_maps(network, record, init_days_of(record, targets), device, progress, None)[0]
 
 
-def forecast_told(network, record, targets, device, progress=True):
+def forecast_told(network: torch.nn.Module, record: Record, targets: np.ndarray, device: torch.device,
+                  progress: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Forecast without and with the coming weather of the record, by the same weights.
 
     Parameters
@@ -744,7 +763,8 @@ def forecast_told(network, record, targets, device, progress=True):
     return forecasts[0], forecasts[1], forecasts[2:]
 
 
-def forecast_from(network, record, init_days, device, progress=True):
+def forecast_from(network: torch.nn.Module, record: Record, init_days: np.ndarray, device: torch.device,
+                  progress: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Forecast every lead time from the windows that end on the given days, as in real use: what is observed later is not used.
 
     Parameters
@@ -772,12 +792,12 @@ def forecast_from(network, record, init_days, device, progress=True):
     return forecasts[0], forecasts[1:]
 
 
-def init_days_of(record, targets):
+def init_days_of(record: Record, targets: np.ndarray) -> np.ndarray:
     """Last input day for each target day and lead time, int [N, L]."""
     return np.asarray(targets)[:, None] - record.lead_times
 
 
-def bound_and_members(record):
+def bound_and_members(record: Record) -> Callable | None:
     """Function that tells the observed weather and, where the record has a weather file, that of its members; see `make_batch`."""
     def tell(days, cells):
         bound = observed_weather(record, days, cells)[None]
@@ -785,7 +805,7 @@ def bound_and_members(record):
     return tell
 
 
-def told_forecast(bound, members):
+def told_forecast(bound: np.ndarray, members: np.ndarray) -> np.ndarray:
     """The forecast that coming weather is there for: the mean of the members [M, N, L, ...], or without any the bound."""
     if not len(members):
         return bound
@@ -797,7 +817,8 @@ def told_forecast(bound, members):
     return mean
 
 
-def on_maps(network, record, init_days, device, progress, tell):
+def on_maps(network: torch.nn.Module, record: Record, init_days: np.ndarray, device: torch.device, progress: bool,
+            tell: Callable | None) -> np.ndarray:
     """Forecasts of all land cells on the map, float32 [M, N, L, H, W], NaN at sea, from the init days int [N, L]."""
     land = np.flatnonzero(record.land)
     shape = *init_days.shape, *record.land.shape
@@ -815,7 +836,8 @@ def on_maps(network, record, init_days, device, progress, tell):
     return maps
 
 
-def forecast_cells(network, record, targets, device, cells, tell=None):
+def forecast_cells(network: torch.nn.Module, record: Record, targets: np.ndarray, device: torch.device, cells: np.ndarray,
+                   tell: Callable | None = None) -> np.ndarray:
     """Forecasts of the given days at some cells.
 
     Parameters
@@ -852,7 +874,8 @@ class Piece(NamedTuple):
     cells: np.ndarray
 
 
-def forecast_pieces(network, record, wanted, device, cells, tell, progress):
+def forecast_pieces(network: torch.nn.Module, record: Record, wanted: np.ndarray, device: torch.device, cells: np.ndarray,
+                    tell: Callable | None, progress: bool) -> Iterator[tuple[Piece, np.ndarray]]:
     """Yield (Piece, float32 ndarray [M, windows, L, c]), m3 m-3, of the init days int [N, L].
 
     Memory does not grow with the days or the map.
@@ -875,7 +898,7 @@ def forecast_pieces(network, record, wanted, device, cells, tell, progress):
                 bar.update(len(days))
 
 
-def tiles_of(cells, columns):
+def tiles_of(cells: np.ndarray, columns: int) -> list[np.ndarray]:
     """Parts of some cells (int ndarray, of the flat map) to be forecast one after another: squares of TILE x TILE cells."""
     if len(cells) <= TILE ** 2:
         return [cells]
@@ -885,7 +908,7 @@ def tiles_of(cells, columns):
     return np.split(cells[order], np.flatnonzero(np.diff(tile[order])) + 1)
 
 
-def check_frozen(network, frozen):
+def check_frozen(network: torch.nn.Module, frozen: dict[str, torch.Tensor]) -> None:
     """Assert that parameters kept aside before training are unchanged."""
     for name, value in network.named_parameters():
         if name in frozen and not torch.equal(value, frozen[name]):

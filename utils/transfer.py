@@ -1,6 +1,11 @@
 """Save a trained network, find or make a pre-trained one, and start from its weights."""
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +23,11 @@ from utils.runs import find_cube, is_finished, plain, read_json, run_folder, run
 from utils.study import script_settings
 from utils.tensor_files import load_tensors
 
+if TYPE_CHECKING:
+    from data_processing.record import Record
+    from data_processing.splits import Splits
+    from utils.runs import Run
+
 MODEL_FORMAT = 3
 CONTENT = {"model": str, "weights": dict, "scaler": dict, "settings": dict, "label": str, "cube_sha256": str, "further_sha256": list,
            "learned_until": str, "lat": torch.Tensor, "lon": torch.Tensor, "static": torch.Tensor}  # of a model.pt
@@ -31,7 +41,7 @@ LOOKED_AT = 64  # days, evenly spread
 
 
 @by_first
-def save_model(run, network, record, settings, splits):
+def save_model(run: Run, network: torch.nn.Module, record: Record, settings: Any, splits: Splits) -> None:
     """Write `model.pt`: weights, scaler, settings and where they come from, as tensors and plain values."""
     further = [find_cube(cube, "era5_land").path for cube in getattr(settings, "further_cubes", ())]
     last_days = [last_learned_day(path, settings.source_until) for path in further if run.experiment == "ERA5test"]
@@ -49,7 +59,7 @@ def save_model(run, network, record, settings, splits):
         "lat": torch.tensor(record.lat), "lon": torch.tensor(record.lon), "static": torch.from_numpy(record.static)} | told)
 
 
-def load_model(path):
+def load_model(path: Path) -> dict:
     """Read a `model.pt`.
 
     Parameters
@@ -99,7 +109,7 @@ def _check_model(model):
         raise UserError("latitudes, longitudes and maps do not belong together; train again.")
 
 
-def pretrained_model(settings, model, architecture, splits, record):
+def pretrained_model(settings: Any, model: str, architecture: Sequence[str], splits: Splits, record: Record) -> tuple[Path, dict]:
     """The pre-trained model and its path; its run is made first, by ERA5test, when it does not exist.
 
     Pre-training sees nothing of the target's validation and test period: a source that lasts longer is cut on the day
@@ -168,7 +178,7 @@ def pretrained_model(settings, model, architecture, splits, record):
     return path, found
 
 
-def what_is_new(model, record, splits):
+def what_is_new(model: dict, record: Record, splits: Splits) -> list[str]:
     """In what a record is unlike all that a pre-trained network has learned from: sentences, none where it is at home.
 
     Parameters
@@ -226,7 +236,7 @@ def _source_model(settings, model, splits, record):
     return folder / "model.pt", checksum(source_file.path)
 
 
-def source_run(settings, model, splits):
+def source_run(settings: Any, model: str, splits: Splits) -> tuple[Path, dict]:
     """The run that a fine-tuning with a source cube starts from.
 
     Parameters
@@ -260,7 +270,7 @@ def source_run(settings, model, splits):
         "cube": source_cube, "source_until": until, "coming_weather": weather}
 
 
-def source_of(settings):
+def source_of(settings: Any) -> str:
     """The cube to pre-train on, a path or "twin"; a UserError where none is named and the target is not the twin."""
     source_cube = settings.source_cube or ("twin" if settings.cube == "twin" else None)
     if source_cube is None:
@@ -269,7 +279,8 @@ def source_of(settings):
     return source_cube
 
 
-def source_cut(source_time, splits, asked=None, further=()):
+def source_cut(source_time: np.ndarray, splits: Splits, asked: str | None = None,
+               further: Sequence[np.ndarray] = ()) -> str | None:
     """Last source day that pre-training may see, as text; None where all sources end before anyway.
 
     Parameters
@@ -295,13 +306,13 @@ def source_cut(source_time, splits, asked=None, further=()):
     return str(last) if any(time[-1] > last for time in (source_time, *further)) else None
 
 
-def last_learned_day(path, until):
+def last_learned_day(path: Path, until: date | str | None) -> np.datetime64:
     """Last day of a further cube that is learned from: its last one, or `until`."""
     last = cube_days(open_cube(path, check_values=False))[-1]
     return last if until is None else min(last, np.datetime64(until))
 
 
-def load_weights(network, model):
+def load_weights(network: torch.nn.Module, model: dict) -> None:
     """Start a network from pre-trained weights (`load_model`); a UserError where they are another network's."""
     try:
         network.load_state_dict(model["weights"])
@@ -314,13 +325,13 @@ def _any_grid(settings):
     return settings.head == "local" and not (settings.scaling_from == "source" and settings.scaling == "cell")
 
 
-def same_grid(grid, record):
+def same_grid(grid: dict, record: Record) -> bool:
     """Whether a grid (a dict with lat and lon) is that of a Record, or of anything that has `lat` and `lon`."""
     return all(np.shape(grid[axis]) == np.shape(getattr(record, axis))
                and np.allclose(grid[axis], getattr(record, axis), atol=1e-3) for axis in ("lat", "lon"))
 
 
-def grid_text(grid):
+def grid_text(grid: dict) -> str:
     """What to call a grid (a dict with lat and lon, degrees) in a sentence."""
     lat, lon = np.asarray(grid["lat"]), np.asarray(grid["lon"])
     return f"a grid of {len(lat)} x {len(lon)} cells from {lat[0]:.2f} N {lon[0]:.2f} E"

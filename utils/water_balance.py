@@ -4,13 +4,20 @@ After Koster et al. (2017), doi:10.1175/JHM-D-16-0285.1, whose loss model per ce
 keeps its departure from the mean less a loss that grows with wetness, gains the rain that fell since it was last seen, and the
 usual rain of the season. All of it is one regression per cell and lead time, on history days only.
 """
+from __future__ import annotations
+
 from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data_processing.arrays import in_turn, release, scratch_array
 from data_processing.cube import PRECIPITATION, SOIL_MOISTURE
 from data_processing.season import season_terms
+
+if TYPE_CHECKING:
+    from data_processing.record import Record
 
 PRIOR_PAIRS_OF_DAYS = 60.0  # weight of what all cells have in common beside the cell's own pairs
 RECENT_DAYS = 3
@@ -19,7 +26,8 @@ TERMS = 7  # of the regression; see `balance_terms`
 BAND = 2048  # cells whose products are summed at a time: they fit a processor's cache
 
 
-def water_balance(record, targets, lead_time, history_days, mean, out=None):
+def water_balance(record: Record, targets: np.ndarray, lead_time: int, history_days: np.ndarray, mean: np.ndarray,
+                  out: np.ndarray | None = None) -> np.ndarray:
     """Forecast of the loss model.
 
     Parameters
@@ -59,7 +67,8 @@ def water_balance(record, targets, lead_time, history_days, mean, out=None):
     return forecast
 
 
-def balance_weights(record, land, centre, lead_time, history_days, season_known):
+def balance_weights(record: Record, land: np.ndarray, centre: np.ndarray, lead_time: int, history_days: np.ndarray,
+                    season_known: bool) -> np.ndarray:
     """Weights of the terms of each land cell, float64 [cells, TERMS], fitted on the history days; None where no pair is known."""
     days = np.arange(lead_time, len(record.time))
     days = days[history_days[days] & history_days[days - lead_time]]
@@ -82,7 +91,8 @@ def balance_weights(record, land, centre, lead_time, history_days, season_known)
                            (moment + PRIOR_PAIRS_OF_DAYS * (usual @ common))[..., None])[..., 0]
 
 
-def balance_terms(record, land, centre, season_known, days):
+def balance_terms(record: Record, land: np.ndarray, centre: np.ndarray, season_known: bool,
+                  days: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Yield some days, in order, and what is known of each cell at their ends, float64 [cells, TERMS]; NaN: nothing.
 
     The terms: 1; the last departure from the mean, its square with its sign (losses grow with wetness); log-rain since it was

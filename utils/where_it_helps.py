@@ -3,6 +3,12 @@
 Shapes: N target days, L lead times, H latitudes, W longitudes. Soil moisture in m3 m-3; NaN missing.
 Large arrays may be mapped from files (`data_processing.arrays`): they are read in blocks of days or of rows.
 """
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 import xarray as xr
 from scipy.special import ndtr
@@ -11,6 +17,11 @@ from data_processing.arrays import blocks, in_turn, pieces, read_rows, scratch_a
 from data_processing.errors import UserError
 from data_processing.files import check_netcdf, unreadable, write_csv
 from utils.evaluation import MINIMUM_CELL_VALUES, MINIMUM_VALUES, cell_moments, pooled_scores
+
+if TYPE_CHECKING:
+    from data_processing.arrays import Observed
+    from utils.captions import Data
+    from utils.runs import Run
 
 SEASONS = {"DJF": (12, 1, 2), "MAM": (3, 4, 5), "JJA": (6, 7, 8), "SON": (9, 10, 11)}
 WETNESS_CLASSES = ("dry third", "middle third", "wet third")
@@ -25,7 +36,7 @@ EVENT_COLUMNS = ("forecaster", "lead_time", "event", "observed", "forecast", "hi
                  "false_alarm_ratio", "brier_score", "brier_skill")
 
 
-def read_regions(regions, lat, lon):
+def read_regions(regions: Sequence[str], lat: np.ndarray, lon: np.ndarray) -> dict[str, np.ndarray]:
     """Regions to score apart.
 
     Parameters
@@ -63,7 +74,7 @@ def read_regions(regions, lat, lon):
     return found
 
 
-def read_masks(path, lat, lon):
+def read_masks(path: str | Path, lat: np.ndarray, lon: np.ndarray) -> dict[str, np.ndarray]:
     """The masks of a NetCDF file: dict name -> bool [H, W]."""
     check_netcdf(path)
     try:
@@ -80,7 +91,7 @@ def read_masks(path, lat, lon):
     return found
 
 
-def mask_on_cells(values, lat, lon, what):
+def mask_on_cells(values: xr.DataArray, lat: np.ndarray, lon: np.ndarray, what: str) -> np.ndarray:
     """Mask bool [H, W] of a DataArray (lat, lon), its rows and columns put in the order of the cells by their coordinates."""
     rows, columns = (nearest(values[axis].values if axis in values.coords else np.empty(0), wanted, period)
                      for axis, wanted, period in (("lat", lat, None), ("lon", lon, 360.0)))
@@ -90,7 +101,7 @@ def mask_on_cells(values, lat, lon, what):
     return np.nan_to_num(values.transpose("lat", "lon").values[np.ix_(rows, columns)]) != 0
 
 
-def nearest(found, wanted, period=None):
+def nearest(found: np.ndarray, wanted: np.ndarray, period: float | None = None) -> np.ndarray | None:
     """Index of each wanted coordinate among those found, degrees; None where one of them is missing."""
     if not found.size or found.dtype.kind not in "iuf":
         return None
@@ -100,7 +111,8 @@ def nearest(found, wanted, period=None):
     return distance.argmin(axis=1) if (distance.min(axis=1) < 1e-3).all() else None
 
 
-def parts_of_the_record(valid_time, temperature, history_mean, land, regions):
+def parts_of_the_record(valid_time: np.ndarray, temperature: np.ndarray, history_mean: np.ndarray, land: np.ndarray,
+                        regions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What is scored apart: dict name -> bool that broadcasts to [N, L, H, W].
 
     Parameters
@@ -125,7 +137,8 @@ def parts_of_the_record(valid_time, temperature, history_mean, land, regions):
     return parts | {name: inside[None, None] for name, inside in regions.items()}
 
 
-def region_rows(*, observed, forecasts, parts, lead_times, land, reference="damped_persistence"):
+def region_rows(*, observed: np.ndarray, forecasts: dict[str, np.ndarray], parts: dict[str, np.ndarray],
+                lead_times: Sequence[int], land: np.ndarray, reference: str = "damped_persistence") -> list[dict]:
     """Rows of `regions.csv`: scores of every forecaster on each part.
 
     Parameters
@@ -188,7 +201,7 @@ def _region_rows(moments, part, lead_time, reference):
     return rows
 
 
-def event_limits(history, days, land):
+def event_limits(history: Observed, days: np.ndarray, land: np.ndarray) -> dict[str, np.ndarray]:
     """Soil moisture below or above which an event begins: the percentiles EVENTS of each cell's own history.
 
     Parameters
@@ -220,7 +233,8 @@ def event_limits(history, days, land):
     return limits
 
 
-def event_rows(*, observed, forecasts, limits, lead_times, spread=None):
+def event_rows(*, observed: np.ndarray, forecasts: dict[str, np.ndarray], limits: dict[str, np.ndarray],
+               lead_times: Sequence[int], spread: np.ndarray | None = None) -> list[dict]:
     """Rows of `events.csv`: how well days below the 10th and above the 90th percentile of the cell's history are forecast.
 
     Parameters
@@ -275,7 +289,7 @@ def _event_counts(observed, forecast, spread, limit, event):
     return counts
 
 
-def power_spectrum(maps, land):
+def power_spectrum(maps: Iterable[np.ndarray], land: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean power of maps by wavelength: forecasts that lose detail have less at short ones than observations.
 
     Parameters
@@ -305,7 +319,8 @@ def power_spectrum(maps, land):
     return size / rings, power
 
 
-def spectrum_rows(*, observed, forecasts, lead_times, land):
+def spectrum_rows(*, observed: np.ndarray, forecasts: dict[str, np.ndarray], lead_times: Sequence[int],
+                  land: np.ndarray) -> list[dict]:
     """Rows of `spectrum.csv`: power of each forecaster and of the observation by wavelength, on the same cells and days."""
     rows = []
     if min(land.shape) < NARROWEST_SPECTRUM:
@@ -333,8 +348,9 @@ def _departures(observed, values, land):
         yield day - mean
 
 
-def write_where_it_helps(run, *, observed, forecasts, parts, limits, lead_times, land, title, spread=None,
-                         data=None):
+def write_where_it_helps(run: Run, *, observed: np.ndarray, forecasts: dict[str, np.ndarray], parts: dict[str, np.ndarray],
+                         limits: dict[str, np.ndarray], lead_times: Sequence[int], land: np.ndarray, title: str,
+                         spread: np.ndarray | None = None, data: Data | None = None) -> None:
     """Write regions.csv, events.csv, spectrum.csv of a run and draw regions.png, events.png, spectrum.png."""
     from utils.draw_regions import draw_events, draw_regions, draw_spectrum
 
@@ -354,7 +370,7 @@ def write_where_it_helps(run, *, observed, forecasts, parts, limits, lead_times,
         print("no spectrum.png: the map is too narrow for wavelengths")
 
 
-def cell_r2(moments, cells):
+def cell_r2(moments: dict[str, np.ndarray], cells: np.ndarray | slice) -> np.ndarray:
     """R2 in time of the given cells, float64 [cells], from `cell_moments`; NaN where nothing varies."""
     error, square = moments["squared_error"][cells], moments["observed_square"][cells]
     return 1 - np.divide(error, square, out=np.full(error.shape, np.nan), where=square > 0)

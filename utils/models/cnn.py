@@ -1,10 +1,20 @@
 """CNN: the paper's form and ours, one definition for all three experiments."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from torch import nn
 
 from data_processing.cube import VARIABLES
 from utils.models.dense import MapHead, input_maps
 from utils.models.local import LocalForm, make_local
 from utils.precision import in_own_precision, with_precision
+
+if TYPE_CHECKING:
+    import torch
+
+    from data_processing.record import Record
+    from utils.batches import Batch
 
 HEADS = ("local", "dense")
 PAPER_HIDDEN = (48,)
@@ -13,7 +23,7 @@ OURS = LocalForm(looks_around=True, looks_back=1, remembers=False)
 
 
 @with_precision
-def make_cnn(settings, record):
+def make_cnn(settings: Any, record: Record) -> nn.Module:
     """Convolutional network without memory: the days of the window are channels (paper) or convolved over (ours).
 
     Parameters
@@ -50,11 +60,11 @@ class PaperCNN(nn.Module):
         self.head = MapHead(hidden * (height // window[0]) * (width // window[1]), lead_times, height, width)
 
     @in_own_precision
-    def forward(self, batch):
+    def forward(self, batch: Batch) -> torch.Tensor:
         """See `make_cnn`; only the last day is forecast."""
         return self.head(self.encoder(input_maps(batch).flatten(1, 2)))
 
 
-def paper_window(height, width):
+def paper_window(height: int, width: int) -> tuple[int, int]:
     """Rows and columns of the paper's strided convolution: 3 x 3, or the whole of a smaller map."""
     return min(PAPER_KERNEL, height), min(PAPER_KERNEL, width)

@@ -1,4 +1,8 @@
 """3-D convolution and LSTM: the paper's form and ours, one definition for all three experiments."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from torch import nn
 
 from data_processing.cube import VARIABLES
@@ -7,13 +11,19 @@ from utils.models.dense import MapHead, input_maps
 from utils.models.local import LocalForm, make_local
 from utils.precision import in_own_precision, with_precision
 
+if TYPE_CHECKING:
+    import torch
+
+    from data_processing.record import Record
+    from utils.batches import Batch
+
 HEADS = ("local", "dense")
 PAPER_HIDDEN = (10,)
 OURS = LocalForm(looks_around=True, looks_back=3, remembers=True)
 
 
 @with_precision
-def make_conv3d_lstm(settings, record):
+def make_conv3d_lstm(settings: Any, record: Record) -> nn.Module:
     """LSTM behind a convolution over space and days.
 
     Parameters
@@ -50,7 +60,7 @@ class PaperConv3dLSTM(nn.Module):
         self.head = MapHead(cells, lead_times, height, width)
 
     @in_own_precision
-    def forward(self, batch):
+    def forward(self, batch: Batch) -> torch.Tensor:
         """See `make_conv3d_lstm`; only the last day is forecast."""
         days = self.encoder(input_maps(batch).transpose(1, 2)).transpose(1, 2).flatten(2)
         return self.head(self.recurrent(days)[0][:, -1])

@@ -1,4 +1,8 @@
 """ConvLSTM: the paper's two forms and ours, one definition for all three experiments."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
@@ -7,6 +11,10 @@ from data_processing.cube import VARIABLES
 from utils.models.dense import MapHead, input_maps
 from utils.models.local import LocalForm, make_local
 from utils.precision import in_own_precision, with_precision
+
+if TYPE_CHECKING:
+    from data_processing.record import Record
+    from utils.batches import Batch
 
 HEADS = ("local", "dense", "conv")
 PAPER_HIDDEN = (8, 4)
@@ -17,7 +25,7 @@ OURS = LocalForm(looks_around=True, looks_back=1, remembers=True)
 
 
 @with_precision
-def make_convlstm(settings, record):
+def make_convlstm(settings: Any, record: Record) -> nn.Module:
     """ConvLSTM network with one of three heads.
 
     Parameters
@@ -51,7 +59,7 @@ class ConvLSTMCell(nn.Module):
         super().__init__()
         self.gates = nn.Conv2d(input_channels + hidden, 4 * hidden, kernel, padding=kernel // 2)
 
-    def forward(self, x, state):
+    def forward(self, x: torch.Tensor, state: tuple[torch.Tensor, torch.Tensor] | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Advance one day.
 
         Parameters
@@ -80,7 +88,7 @@ class Gates(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, gates, before):
+    def forward(ctx: Any, gates: torch.Tensor, before: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """gates : Tensor [N, 4 hidden, H, W], overwritten; before : [N, hidden, H, W], or None -> hidden, cell state."""
         hidden = gates.shape[1] // 4
         gates[:, :3 * hidden].sigmoid_()
@@ -95,7 +103,8 @@ class Gates(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, hidden_gradient, memory_gradient):
+    def backward(ctx: Any, hidden_gradient: torch.Tensor,
+                 memory_gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Gradients of the gates and of the memory before."""
         gates, before, bounded = ctx.saved_tensors
         gate_in, gate_forget, gate_out, candidate = gates.chunk(4, 1)
@@ -115,7 +124,7 @@ class Gates(torch.autograd.Function):
         return gradient, None if before is None else memory_gradient * gate_forget
 
 
-def tanh_(x):
+def tanh_(x: torch.Tensor) -> torch.Tensor:
     """Hyperbolic tangent in place; in float32 as 2 sigmoid(2 x) - 1, to 1e-7 the same and a quarter of torch's time."""
     return x.mul_(2).sigmoid_().mul_(2).sub_(1) if x.dtype == torch.float32 else x.tanh_()
 
@@ -128,7 +137,7 @@ class ConvLSTMLayers(nn.Module):
         sizes = (input_channels, *hidden)
         self.cells = nn.ModuleList(ConvLSTMCell(a, b, kernel) for a, b in zip(sizes, sizes[1:]))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x : [N, D, channels, H, W] -> last layer's hidden state of every day, [N, D, hidden, H, W]."""
         states = [None] * len(self.cells)
         outputs = []
@@ -160,6 +169,6 @@ class PaperConvLSTM(nn.Module):
         self.head = nn.Sequential(*layers, MapHead(inputs, lead_times, height, width))
 
     @in_own_precision
-    def forward(self, batch):
+    def forward(self, batch: Batch) -> torch.Tensor:
         """See `make_convlstm`; only the last day is forecast."""
         return self.head(self.recurrent(input_maps(batch))[:, -1])

@@ -1,5 +1,14 @@
 """The dense layer that ends every network of the paper: made for one map size, its weights grow with (H W)^2."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from torch import nn
+
+if TYPE_CHECKING:
+    import torch
+
+    from utils.batches import Batch
 
 
 class MapHead(nn.Sequential):
@@ -10,6 +19,6 @@ class MapHead(nn.Sequential):
                          nn.Unflatten(1, (1, lead_times, height * width)))
 
 
-def input_maps(batch):
+def input_maps(batch: Batch) -> torch.Tensor:
     """The inputs of a batch of all cells as maps, Tensor [N, D, 3, H, W]."""
     return batch.inputs.unflatten(-1, batch.map_shape)

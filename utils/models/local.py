@@ -3,7 +3,10 @@
 What differs between the scripts is what a day knows of the places around it (`looks_around`, `looks_back`) and what carries
 the past: a long short-term memory, or convolutions over the days.
 """
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +16,10 @@ from data_processing.coming_weather import COMING_CHANNELS, NOT_TOLD
 from data_processing.cube import SOIL_MOISTURE, VARIABLES
 from data_processing.static_maps import CHANNELS
 from utils.precision import in_own_precision
+
+if TYPE_CHECKING:
+    from data_processing.record import Record
+    from utils.batches import Around, Batch
 
 # km: how far a day looks around, because rain travels, and how wide the areas are that it sees there the mean of
 REACHES = (80.0, 240.0, 480.0, 800.0)
@@ -39,7 +46,7 @@ class LocalForm(NamedTuple):
     remembers: bool
 
 
-def make_local(form, settings, record):
+def make_local(form: LocalForm, settings: Any, record: Record) -> nn.Module:
     """Our form of a network.
 
     Parameters
@@ -57,7 +64,7 @@ def make_local(form, settings, record):
     return LocalNetwork(form, settings.hidden[0], settings.dropout, record.lead_times, told=settings.coming_weather != NOT_TOLD)
 
 
-def around_in_cells(spacing):
+def around_in_cells(spacing: tuple[float, float]) -> list[tuple[int, int]]:
     """REACHES and WIDTHS in cells of a grid: the same weights then look equally far on every grid.
 
     Parameters
@@ -108,7 +115,7 @@ class LocalNetwork(nn.Module):
             self.coming = ComingDays(2 * width + 1)
 
     @in_own_precision
-    def forward(self, batch):
+    def forward(self, batch: Batch) -> torch.Tensor:
         """Scaled soil moisture of the batch's cells.
 
         Parameters
@@ -155,7 +162,7 @@ class ComingDays(nn.Module):
         self.change = nn.Linear(self.WIDTH, 2, bias=False)
         nn.init.zeros_(self.change.weight)
 
-    def forward(self, known, coming, lead_times):
+    def forward(self, known: torch.Tensor, coming: torch.Tensor, lead_times: Sequence[int]) -> torch.Tensor:
         """known : [d, cells, k], coming : [M, days, d, cells, CHANNELS] -> [M, d, cells, 2 L]: what to add to the head's.
 
         Nothing is added where no day up to the target has been told of.
@@ -184,7 +191,7 @@ class LookAround(nn.Module):
         self.days = days
         self.look = nn.Linear(len(REACHES) * len(NEIGHBOURS) * len(VARIABLES), days * AROUND_CHANNELS, bias=False)
 
-    def forward(self, means, around):
+    def forward(self, means: dict[int, torch.Tensor], around: Around) -> torch.Tensor:
         """means : from `areas`, around : utils.batches.Around -> [D, N, blocks, AROUND_CHANNELS].
 
         The mean of an area is that of its known values, fresh ones counting more; 0 where there is none, as beyond the map.
@@ -213,7 +220,7 @@ class LookUpstream(nn.Module):
         looks = 2 * len(DAYS_UPSTREAM) * len(UPSTREAM_WIDTHS) * len(VARIABLES)
         self.look = nn.Linear(looks + 2, UPSTREAM_CHANNELS, bias=False)
 
-    def forward(self, means, around):
+    def forward(self, means: dict[int, torch.Tensor], around: Around) -> torch.Tensor:
         """means : from `areas`, around : utils.batches.Around -> [D, N, blocks, UPSTREAM_CHANNELS]."""
         row_km, column_km = around.spacing_km
         east, north = around.motion[:, :, 0] / column_km, around.motion[:, :, 1] / row_km  # blocks a day, [N, D, blocks]
@@ -228,12 +235,12 @@ class LookUpstream(nn.Module):
         return self.look(torch.cat(near, -1)).transpose(0, 1)
 
 
-def upstream_in_cells(spacing):
+def upstream_in_cells(spacing: tuple[float, float]) -> list[int]:
     """UPSTREAM_WIDTHS in cells of a grid with the given spacing, km; odd."""
     return [1 + 2 * round(width / sum(spacing)) for width in UPSTREAM_WIDTHS]
 
 
-def at_cells(values, weight):
+def at_cells(values: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
     """Values [D, N, cells, channels] of cells from those [D, N, blocks, channels] of the blocks about them.
 
     weight : Tensor [cells, blocks], or None where blocks are cells.
@@ -245,7 +252,7 @@ def at_cells(values, weight):
     return (weight @ values).view(-1, days, windows, channels).permute(1, 2, 0, 3)
 
 
-def areas(around):
+def areas(around: Around) -> dict[int, torch.Tensor]:
     """Means of the known values over squares around each block: dict width in blocks -> Tensor [N, D, h x w + 1, 3].
 
     Fresh values count more; 0 where nothing is known, and at the last place, which stands for all that is beyond the map.
@@ -263,7 +270,7 @@ def areas(around):
     return means
 
 
-def running_sums(maps, margin):
+def running_sums(maps: torch.Tensor, margin: int) -> torch.Tensor:
     """Sums of maps [..., h, w] over all rows and columns up to each, beyond the map as well, by `margin` cells.
 
     In float64: what is left of their differences must be small against one value, however large the map.
@@ -271,7 +278,7 @@ def running_sums(maps, margin):
     return nn.functional.pad(maps, (margin + 1, margin) * 2).cumsum(-1, dtype=torch.float64).cumsum(-2)
 
 
-def square_sums(running, margin, width):
+def square_sums(running: torch.Tensor, margin: int, width: int) -> torch.Tensor:
     """Sums over squares of `width` (odd) around each cell, [..., h, w]: differences of `running_sums`, whatever the width."""
     height, columns = (size - 2 * margin - 1 for size in running.shape[-2:])
     below, above = margin - width // 2, margin + width // 2 + 1
@@ -279,7 +286,7 @@ def square_sums(running, margin, width):
     return (rows[..., above:above + columns] - rows[..., below:below + columns]).float()
 
 
-def values_at(maps, map_shape, rows, columns):
+def values_at(maps: torch.Tensor, map_shape: tuple[int, ...], rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
     """Values at whole rows and columns of maps from `areas`; 0 beyond the map.
 
     rows, columns : int Tensor of any shape, the same in all windows and days, or [N, D, cells]. Returns [N, D, ..., channels].
@@ -300,7 +307,7 @@ class Memory(nn.LSTM):
     def __init__(self, width):
         super().__init__(width, width)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Hidden state of every day; some cells at a time, since more no longer fit a processor's cache."""
         return torch.cat([super(Memory, self).forward(cells)[0] for cells in x.split(CELLS_AT_A_TIME, 1)], 1)
 
@@ -317,7 +324,7 @@ class PastDays(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(3 * width, width) for _ in self.STEPS)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x : [D, cells, width] -> the same; before the window there is nothing."""
         for layer, step in zip(self.layers, self.STEPS):
             before = torch.cat((x.new_zeros(2 * step, *x.shape[1:]), x))

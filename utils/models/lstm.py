@@ -1,4 +1,8 @@
 """LSTM: the paper's form and ours, one definition for all three experiments."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from torch import nn
 
 from data_processing.cube import VARIABLES
@@ -6,13 +10,19 @@ from utils.models.dense import MapHead
 from utils.models.local import LocalForm, make_local
 from utils.precision import in_own_precision, with_precision
 
+if TYPE_CHECKING:
+    import torch
+
+    from data_processing.record import Record
+    from utils.batches import Batch
+
 HEADS = ("local", "dense")
 PAPER_HIDDEN = None  # as many as there are cells
 OURS = LocalForm(looks_around=False, looks_back=1, remembers=True)
 
 
 @with_precision
-def make_lstm(settings, record):
+def make_lstm(settings: Any, record: Record) -> nn.Module:
     """LSTM over the whole flattened map (paper) or one small LSTM for all cells, with maps of the place (ours).
 
     Parameters
@@ -48,6 +58,6 @@ class PaperLSTM(nn.Module):
         self.head = MapHead(cells, lead_times, height, width)
 
     @in_own_precision
-    def forward(self, batch):
+    def forward(self, batch: Batch) -> torch.Tensor:
         """See `make_lstm`; only the last day is forecast."""
         return self.head(self.recurrent(batch.inputs.flatten(2))[0][:, -1])

@@ -1,5 +1,6 @@
 """What the settings that are left at None stand for, by the form of the network."""
 from dataclasses import replace
+from typing import Any
 
 from data_processing.coming_weather import NOT_TOLD
 from data_processing.errors import UserError
@@ -14,7 +15,7 @@ PAPER = {"scaling": "global", "epochs": 30, "batch_size": 32, "learning_rate": 1
 ARCHITECTURE = ("head", "hidden")  # settings that weights depend on
 
 
-def complete(settings, *, learning_rate, paper_hidden):
+def complete(settings: Any, *, learning_rate: float, paper_hidden: tuple[int, ...] | None) -> Any:
     """Fill in what is None by the head: the paper's are as published, ours has its own sequence, sizes and training.
 
     Parameters
@@ -47,7 +48,7 @@ def complete(settings, *, learning_rate, paper_hidden):
     return settings
 
 
-def refuse_idle_settings(settings, paper_hidden):
+def refuse_idle_settings(settings: Any, paper_hidden: tuple[int, ...] | None) -> None:
     """Raise a UserError for settings that would do nothing, before anyone believes that they did."""
     head, local = settings.head, settings.head == "local"
     sizes = 1 if local else len(paper_hidden or ())
@@ -68,7 +69,7 @@ def refuse_idle_settings(settings, paper_hidden):
         raise UserError(f"zero_shot trains nothing: {', '.join(of_training)} would do nothing beside it.")
 
 
-def input_days_of(settings):
+def input_days_of(settings: Any) -> int:
     """Days that a forecast looks back, as `complete` fills them in."""
     if settings.input_days is not None:
         return settings.input_days
