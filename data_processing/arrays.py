@@ -122,7 +122,7 @@ def scratch_array(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.n
         return np.memmap(file, dtype, mode="w+", shape=tuple(shape))
 
 
-def kept_arrays(key: str | None, arrays: dict[str, tuple[tuple[int, ...], DTypeLike]], fill: Callable) -> dict[str, np.ndarray]:
+def kept_arrays(key: str | None, arrays: dict[str, tuple], fill: Callable) -> dict[str, np.ndarray]:
     """Arrays that are worked out once and mapped afterwards, from a folder data/arrays/<key>/ that may be removed at any time.
 
     Parameters

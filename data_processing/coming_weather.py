@@ -308,7 +308,7 @@ def forecast_weather(record: Record, init_days: np.ndarray, cells: np.ndarray) -
     values = values.reshape(*values.shape[:-2], -1)[..., cells]
     weather = from_file(record, np.swapaxes(values, 0, 1), cells)
     speaks = (weather[:, :, :, -2:] > 0).any(axis=(2, 3))  # [M, n, cells]
-    silent = ~speaks & speaks.any(axis=0)
+    silent = np.asarray(~speaks & speaks.any(axis=0))
     return np.where(silent[:, :, None, None], np.float32(np.nan), weather)
 
 
@@ -336,7 +336,7 @@ def kept_weather(record: Record, init_days: np.ndarray, cells: np.ndarray, membe
     values = coming.kept[place][..., on_land[cells]].astype(np.float32).swapaxes(0, 1)  # [M, n, K, 2, cells]
     values[:, place < 0] = np.nan
     speaks = np.isfinite(values).any(axis=(2, 3, 4))
-    of_all = np.flatnonzero((speaks | ~speaks.any(axis=0)).all(axis=1))
+    of_all = np.flatnonzero(np.asarray(speaks | ~speaks.any(axis=0)).all(axis=1))
     values = values[random.permutation(of_all)[:members]]
     values[..., 1, :] += 273.15
     return from_file(record, values, cells)
@@ -377,7 +377,8 @@ def degraded_weather(record: Record, targets: np.ndarray, init_days: np.ndarray,
 
     truth = observed_values(record, coming_days(record, init_days), cells, targets[-1])
     common = departed(truth) if members > 1 else truth
-    return np.stack([told(record, *departed(common), share, cells) for _ in range(members)])
+    return np.stack([told(record, rain, temperature, share, cells)
+                     for rain, temperature in (departed(common) for _ in range(members))])
 
 
 def days_of_season(record: Record, targets: np.ndarray, init_days: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -423,7 +424,8 @@ def from_file(record: Record, values: np.ndarray, cells: np.ndarray) -> np.ndarr
     return told(record, padded[..., 0, :], padded[..., 1, :] * factor + offset, record.coming.trust[:, None], cells)
 
 
-def told(record: Record, rain: np.ndarray, temperature: np.ndarray, trust: np.ndarray, cells: np.ndarray) -> np.ndarray:
+def told(record: Record, rain: np.ndarray, temperature: np.ndarray, trust: np.ndarray | np.floating,
+         cells: np.ndarray) -> np.ndarray:
     """Channels [..., COMING_CHANNELS, cells] of rain, mm d-1, and temperature, K, [..., cells], and the trust in them."""
     def pair(channel):
         return (values[channel].ravel()[cells] if record.scaler.kind == "cell" else values[channel]

@@ -393,7 +393,7 @@ def check_numbers(field: xarray.DataArray, variable: str, path: Path) -> None:
     kind = np.dtype(field.encoding.get("dtype", field.dtype))
     if field.dtype.kind not in "iuf" or kind.kind not in "iuf" or (kind.metadata or {}).get("enum"):
         raise UserError(f"{path}: {field.name} ({variable}) holds no numbers but {kind}; expected float32.")
-    check_packing({name: field.encoding[name] for name in PACKING if name in field.encoding}, field.name, path)
+    check_packing({name: field.encoding[name] for name in PACKING if name in field.encoding}, str(field.name), path)
 
 
 def check_packing(attributes: dict, name: str, path: Path) -> None:
@@ -526,7 +526,7 @@ def cube_values(cube: xarray.Dataset) -> np.ndarray:
     """
     lacking = [name for name in VARIABLES if name not in cube]
     if lacking:
-        raise UserError(f"the cube lacks {', '.join(lacking)}; it holds {', '.join(cube.data_vars)}.")
+        raise UserError(f"the cube lacks {', '.join(lacking)}; it holds {', '.join(map(str, cube.data_vars))}.")
     shape = cube[VARIABLES[0]].shape
     values = np.empty((shape[0], len(VARIABLES), *shape[1:]), np.float32)
     for channel, name in enumerate(VARIABLES):
@@ -678,7 +678,7 @@ def write_cube(path: str | Path, values: np.ndarray, time: np.ndarray, lat: np.n
 
 
 @contextlib.contextmanager
-def new_cube(path: Path, time: np.ndarray, lat: np.ndarray, lon: np.ndarray, attributes: dict,
+def new_cube(path: str | Path, time: np.ndarray, lat: np.ndarray, lon: np.ndarray, attributes: dict,
              variables: Sequence[str] = VARIABLES) -> Iterator[netCDF4.Dataset]:
     """Create a daily cube to be filled day by day; the file appears under its name only when the block ends well.
 

@@ -715,7 +715,7 @@ def submit(item: _Item, request: dict, service: _Service, progress: Progress) ->
 
 def await_job(item: _Item, remote: Any, service: _Service, progress: Progress) -> None:
     """Wait until the service has made the file, for hours if need be."""
-    seconds = POLL_SECONDS[0]
+    seconds: float = POLL_SECONDS[0]
     while True:
         state = patiently(lambda: remote.status, service, WAITS, pause=progress.pause)
         if state not in ("accepted", "running"):

@@ -250,8 +250,8 @@ class Account(earthaccess.Auth):
 
 
 class _Adapter(HTTPAdapter):
-    def send(self, request: Any, timeout: Any = None, **options: Any) -> Any:
-        return super().send(request, timeout=timeout or TIMEOUT, **options)
+    def send(self, *args: Any, **options: Any) -> Any:
+        return super().send(*args, **options | {"timeout": options.get("timeout") or TIMEOUT})
 
 
 def _refuse_breakdown(response, **_):
@@ -344,7 +344,8 @@ def search(account: Account, version: str, first_day: date, last_day: date) -> l
     try:
         granules = query.temporal(first_day.isoformat(), last_day.isoformat()).get_all()
     except RuntimeError as error:  # of earthaccess; its text is the service's
-        status = error.__cause__.response.status_code
+        cause: Any = error.__cause__
+        status = cause.response.status_code
         if status in (401, 403):
             raise UserError(token_refused(status)) from None
         raise Broken(f"HTTP status {status} to a search") from None
@@ -427,7 +428,7 @@ class _Service:
                 raise failure
             self.pause(seconds)
 
-    def get(self, url: str, first: int = None, last: int | None = None, signed: bool = False) -> requests.Response:
+    def get(self, url: str, first: int | None = None, last: int | None = None, signed: bool = False) -> requests.Response:
         """Begin to transfer bytes `first` to `last` (included; None: all) of a file.
 
         `signed` says that the address is one that the service has led to. It needs no token: none is sent.
@@ -444,7 +445,7 @@ class _Service:
         """
         if not hasattr(self._sessions, "session"):
             self._sessions.session = self.account.get_session()
-        headers = {"Accept-Encoding": "identity"}  # so that lengths are those of the file
+        headers: dict = {"Accept-Encoding": "identity"}  # so that lengths are those of the file
         if first is not None:
             headers["Range"] = f"bytes={first}-{'' if last is None else last}"
         if signed:

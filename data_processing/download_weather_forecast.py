@@ -129,8 +129,8 @@ def requests_of(settings: Any, start: datetime | None) -> list[dict]:
 class _Patience(HTTPAdapter):
     """Gives up a connection on which nothing comes; the client itself would wait for ever."""
 
-    def send(self, request: Any, timeout: Any = None, **more: Any) -> Any:
-        return super().send(request, timeout=timeout or TIMEOUT, **more)
+    def send(self, *args: Any, **options: Any) -> Any:
+        return super().send(*args, **options | {"timeout": options.get("timeout") or TIMEOUT})
 
 
 def open_client(settings: Any) -> Any:

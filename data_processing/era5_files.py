@@ -348,7 +348,7 @@ def _in_parts(field, start, stop):
 
 def read_part(part: Part, stamps: slice, rows: slice, columns: slice) -> np.ndarray:
     """Values [n, h, w] in the order of the file, unpacked, NaN = missing, final before preliminary."""
-    index = [0] * part.variable.ndim
+    index: list = [0] * part.variable.ndim
     for role, wanted in (("time", stamps), ("lat", rows), ("lon", columns)):
         if role in part.axes:
             index[part.axes[role]] = wanted
@@ -362,7 +362,7 @@ def read_part(part: Part, stamps: slice, rows: slice, columns: slice) -> np.ndar
             index[part.axes["expver"]] = entry
         found = _unpack(part.variable[tuple(index)], part.variable)
         values = found if values is None else np.where(np.isnan(values), found, values)
-    order = sorted((role for role in part.axes if role != "expver"), key=part.axes.get)
+    order = sorted((role for role in part.axes if role != "expver"), key=part.axes.__getitem__)
     values = values.transpose([order.index(role) for role in ("time", "lat", "lon") if role in order])
     return values if "time" in part.axes else values[None]
 

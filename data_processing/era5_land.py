@@ -70,6 +70,7 @@ def catalogue(paths: Sequence[Path], folder: str | Path) -> tuple[dict[Path, dic
         Why each other file cannot be used.
     """
     store = Path(folder) / CATALOGUE
+    kept: dict
     try:
         kept = json.loads(store.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -134,7 +134,7 @@ def autocorrelation(carried: np.ndarray, age: np.ndarray, usual: Callable, lags:
         seen = (age[day].ravel() == 0) & np.isfinite(departure)
         departure = np.where(seen, departure, 0).astype(np.float32)
         square = departure ** 2
-        total, count = total + square.sum(dtype=np.float64), count + np.count_nonzero(seen)
+        total, count = total + square.sum(dtype=np.float64), count + int(np.count_nonzero(seen))
         lag = (day - np.arange(longest)) % longest
         lag[lag == 0] = longest  # what stands in each row is so many days old
         sums[0, lag] += values @ departure

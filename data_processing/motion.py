@@ -41,7 +41,8 @@ def motion_block(lat: np.ndarray, lon: np.ndarray) -> tuple[int, int]:
     """Rows and columns of cells that share a motion: about COARSE_KM, or the whole of a map of one row or column."""
     if min(len(lat), len(lon)) < 2:
         return len(lat), len(lon)
-    return tuple(max(1, round(COARSE_KM / km)) for km in spacing_km(lat, lon))
+    rows, columns = (max(1, round(COARSE_KM / km)) for km in spacing_km(lat, lon))
+    return rows, columns
 
 
 def rain_motion(rain: np.ndarray, land: np.ndarray, lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
@@ -63,7 +64,7 @@ def rain_motion(rain: np.ndarray, land: np.ndarray, lat: np.ndarray, lon: np.nda
     """
     days, height, width = rain.shape
     if min(height, width) < 2:
-        return np.broadcast_to(np.float32(USUAL)[:, None, None], (days, 2, 1, 1))
+        return np.broadcast_to(np.array(USUAL, np.float32)[:, None, None], (days, 2, 1, 1))
     rows, columns = motion_block(lat, lon)
     row_km, column_km = (size * km for size, km in zip((rows, columns), spacing_km(lat, lon)))
     window = max(1, round(WINDOW_KM / row_km)), max(1, round(WINDOW_KM / column_km))
@@ -73,7 +74,8 @@ def rain_motion(rain: np.ndarray, land: np.ndarray, lat: np.ndarray, lon: np.nda
     ways = np.array([(right * column_km, down * row_km) for down, right in steps], np.float32)
     expected = -((ways - USUAL) ** 2).sum(axis=1) / (2 * USUAL_SPREAD ** 2)
     motion = np.empty((days, 2, -(-height // rows), -(-width // columns)), np.float32)
-    yesterday, evidence = None, 0.0
+    yesterday: np.ndarray | None = None
+    evidence: np.ndarray | float = 0.0
     for block in progress_bar(blocks(days, 4 * (height * width + len(steps) * motion[0, 0].size)), desc="motion of the rain", unit="block",
                               leave=False, delay=WORTH_TELLING):
         today = np.log1p(np.where(land, rain[block], np.float32(np.nan)))
@@ -119,7 +121,7 @@ def around_means(maps: np.ndarray, window: tuple[int, int]) -> np.ndarray:
     return uniform_filter(maps, (1,) * (maps.ndim - 2) + window, mode="constant")
 
 
-def resemblance(before: np.ndarray, today: np.ndarray, steps: list[tuple[int, int]], window: tuple[int, int]) -> np.ndarray:
+def resemblance(before: np.ndarray, today: np.ndarray, steps: list, window: tuple[int, int]) -> np.ndarray:
     """Correlation of today's departures around each cell with those of yesterday, moved by each step (rows, columns).
 
     Returns

@@ -175,7 +175,7 @@ def counted(paths: list[Path]) -> str:
 def check_cells(settings: Any, grids: list, target: "Grid") -> list[str]:
     """A line where cells of the cube get no values; an error where none does."""
     try:
-        covered = [Placing(*grid, target, settings.min_valid_fraction).covered() for grid in grids]
+        covered = [Placing(lat, lon, target, settings.min_valid_fraction).covered() for lat, lon in grids]
     except UserError as error:
         raise UserError(f"{settings.like}: {error}") from None
     outside = ~np.all(covered, axis=0)
@@ -316,8 +316,8 @@ def make_pieces(waiting: list, work: Callable[..., str | None], settings: Any) -
                                           "is kept and not read again"]))
 
 
-def assemble(output: Path, target: "Grid", forecasts: dict[int, Forecast], pieces: Path, earlier: Earlier, origin: str,
-             settings: Any) -> None:
+def assemble(output: Path, target: "Grid", forecasts: dict[int, Forecast], pieces: dict[tuple[int, int], Path], earlier: Earlier,
+             origin: str, settings: Any) -> None:
     """Write the output from the pieces and from what stood in it."""
     remove_half_written(output.parent, output.stem)
     init_days = sorted(forecasts.keys() | earlier.forecasts.keys())

@@ -69,7 +69,7 @@ class Record:
     around_scaler: Callable | None = None  # () -> Scaler of the surroundings, worked out when first asked for
     copies: dict = field(default_factory=dict)  # what is remembered of the arrays: those on a GPU, bytes read (`utils.batches`)
 
-    def observed(self, days: int | np.ndarray = slice(None)) -> np.ndarray:
+    def observed(self, days: int | np.ndarray | slice = slice(None)) -> np.ndarray:
         """Observed soil moisture of some days of the record.
 
         Parameters
@@ -183,11 +183,12 @@ def build_arrays(key: str, source: Callable, shape: tuple[int, ...], max_gap_day
             release(*arrays.values())
 
     kept = kept_arrays(key, {"carried": (shape, np.float32), "age": (shape, np.uint8), "antecedent": (shape, np.float32)}, fill)
-    return key, *(kept[name][padding - days_before:] for name in ("carried", "age", "antecedent"))
+    carried, age, antecedent = (kept[name][padding - days_before:] for name in ("carried", "age", "antecedent"))
+    return key, carried, age, antecedent
 
 
 def cube_record(cube: xarray.Dataset, name: str, splits: Splits, max_gap_days: int, hidden: Sequence[str],
-                land_days: np.ndarray = slice(None), land: np.ndarray | None = None) -> Record:
+                land_days: np.ndarray | slice = slice(None), land: np.ndarray | None = None) -> Record:
     """Record of a cube's days, with the windows and lead times of `splits` (anything that has `input_days` and `lead_times`).
 
     land = cells with any soil moisture on `land_days`, where it is not given.

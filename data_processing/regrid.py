@@ -43,7 +43,7 @@ class Grid(NamedTuple):
 
 
 # ------------------------------------------------------------------------------------------------- projection
-def metres_north(lat: np.ndarray) -> float | np.ndarray:
+def metres_north(lat: np.ndarray | float) -> float | np.ndarray:
     """Northing of latitudes (degrees) in EPSG:6933, m."""
     lat = np.asarray(lat, np.float64)
     return TO_METRES.transform(np.zeros_like(lat), lat)[1]
@@ -293,7 +293,7 @@ def cover_window(grid: Grid, target: Grid) -> tuple[int, int, int, int]:
             raise UserError(f"the cells asked for, {_extent_text(target)}, lie outside those of the source, "
                             f"{_extent_text(grid)}.")
         windows += [int(cells[0]), int(cells[-1]) + 1]
-    return tuple(windows)
+    return windows[0], windows[1], windows[2], windows[3]
 
 
 def _shifts(source, target):

@@ -89,7 +89,7 @@ class Granule(NamedTuple):
         return self.science_id[2]
 
 
-def parse_name(path: Path, product: str) -> Granule:
+def parse_name(path: Path, product: str) -> Granule | None:
     """What the name of a granule says, in front of and behind which services put words of their own.
 
     Parameters

@@ -200,7 +200,8 @@ def _first_test_day(time, test_from, test_days):
 def parse_date(value: date | str | np.datetime64, name: str) -> np.datetime64:
     """Day of a date or its text; a text must name all of it: 2016 is not the first day of that year."""
     try:
-        date = np.datetime64(datetime.date.fromisoformat(value) if isinstance(value, str) else value, "D")
+        named: Any = datetime.date.fromisoformat(value) if isinstance(value, str) else value
+        date = np.datetime64(named, "D")
     except (ValueError, TypeError):
         raise UserError(f"{name} is {value!r}; expected a date such as 2016-04-01.") from None
     if np.isnat(date):

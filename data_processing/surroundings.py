@@ -49,7 +49,8 @@ class Surroundings(NamedTuple):
 
 def block_shape(lat: np.ndarray, lon: np.ndarray) -> tuple[int, int]:
     """Rows and columns of cells that make a block of about BLOCK_KM."""
-    return tuple(max(1, round(BLOCK_KM / km)) for km in spacing_km(lat, lon))
+    rows, columns = (max(1, round(BLOCK_KM / km)) for km in spacing_km(lat, lon))
+    return rows, columns
 
 
 def surroundings(key: str | None, carried: np.ndarray, age: np.ndarray, land: np.ndarray, lat: np.ndarray, lon: np.ndarray,

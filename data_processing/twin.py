@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -313,7 +313,7 @@ def draw_members(world: World, days: int, members: int = MEMBER_COUNT) -> Member
     rain_error = np.ones((days, members, CELLS) if world.rain_error else (days, 1, 1), np.float32)
     for member in range(members):
         random = twin_weather.random_numbers(VERSION, MEMBERS, world.number, member)
-        latent = 0
+        latent: Any = 0
         for day in range(days):
             new, wind[day, member] = twin_weather.weather_noise(random)
             latent = twin_weather.keep(latent) + twin_weather.renew(new)

@@ -38,7 +38,7 @@ GRANULE_FIELDS = {
 
 def granule_name(stamp: np.datetime64, version: int = 7) -> str:
     """File name of the granule whose three hours are centred on `stamp` (datetime64)."""
-    text = str(np.datetime64(stamp, "s")).replace("-", "").replace(":", "")
+    text = str(stamp.astype("datetime64[s]")).replace("-", "").replace(":", "")
     return f"SMAP_L4_SM_gph_{text}_{SCIENCE_IDS[version]}_001.h5"
 
 

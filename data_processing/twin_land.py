@@ -5,7 +5,7 @@ Water is counted in mm above the residual water content, so a layer's storage ru
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -158,7 +158,9 @@ def next_ground(ground: Ground, soil: Soil, rain: np.ndarray, air_temperature: n
     step = np.float32(1 / SUBSTEPS)
     per_capacity, per_deep_capacity = 1 / soil.capacity, 1 / soil.deep_capacity
     water, deep_water = ground.water, ground.deep_water
-    evaporation = runoff = drainage = 0
+    evaporation: Any = 0
+    runoff: Any = 0
+    drainage: Any = 0
     for _ in range(SUBSTEPS):
         saturation = water * per_capacity
         deep_saturation = deep_water * per_deep_capacity

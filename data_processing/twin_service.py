@@ -94,7 +94,7 @@ def make_weather(path: str | Path, world: World, members: int = MEMBER_COUNT) ->
     with (new_weather_file(path, init_times, LEAD_TIMES, members, LATITUDE, LONGITUDE, "air_temperature", attributes,
                            complevel=6) as file,
           ThreadPoolExecutor(os.cpu_count()) as pool):
-        made = _in_order(pool, lambda start: _maps(*forecast(*start, world, climate, members)), _starts(init_times))
+        made = _in_order(pool, lambda start: _maps(*forecast(start[0], start[1], world, climate, members)), _starts(init_times))
         title = "making the weather forecasts of the synthetic twin"
         for index, (rain, temperature) in enumerate(progress_bar(made, title, len(init_times), unit="day")):
             file["precipitation"][index] = rain
@@ -159,7 +159,7 @@ def predictable_share(lead_time: int) -> np.ndarray:
     return np.exp(-lead_time / days).astype(np.float32)
 
 
-SHARES = np.stack([predictable_share(lead_time) for lead_time in LEAD_TIMES])[:, None]
+SHARES = np.stack([predictable_share(int(lead_time)) for lead_time in LEAD_TIMES])[:, None]
 
 
 def forecast(init_time: np.datetime64, coming: list[twin_weather.Weather], world: World, climate: twin_weather.Climate,

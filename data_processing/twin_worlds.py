@@ -50,7 +50,7 @@ class Eyes(NamedTuple):
     air: bool
 
 
-def world_path(number: int, folder: str | Path = FOLDER) -> Path:
+def world_path(number: int, folder: Path = FOLDER) -> Path:
     """Path of the cube of a world, made when it does not exist.
 
     Parameters

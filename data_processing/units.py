@@ -116,7 +116,7 @@ def suspicion(variable: str, values: Range) -> str:
     return f"{said}, with {unit}: this looks like {guess.unit}. To have {wanted}, {guess.advice}; or put the attribute right."
 
 
-def likely_unit(variable: str, values: Range) -> Guess:
+def likely_unit(variable: str, values: Range) -> Guess | None:
     """The Guess that makes values plausible, of rain the one nearest to what is usual; None where none does."""
     found = [guess for guess in GUESSES[variable] if is_plausible(variable, values, guess.factor, guess.offset)]
     if variable == "precipitation" and found:

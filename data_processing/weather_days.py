@@ -217,7 +217,7 @@ def key_of(reading: Reading, paths: list[Path], target: Grid, min_valid_fraction
     for name in ("place", "factor", "offset"):
         digest.update(reading.fields[name].tobytes())
     for axis in target:
-        digest.update(np.ascontiguousarray(axis))
+        digest.update(np.asarray(axis).tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -247,7 +247,7 @@ def make_piece(reading: Reading, path: Path, paths: list[Path], grids: list, tar
     except UserError as error:
         return str(error)
     init_day, _ = first_whole_day(reading.start)
-    with new_weather_file(path, [np.datetime64(init_day, "D")], np.arange(reading.whole.shape[1]) + 1, 0, target.lat,
+    with new_weather_file(path, np.array([init_day], "datetime64[D]"), np.arange(reading.whole.shape[1]) + 1, 0, target.lat,
                           target.lon, VARIABLES[TEMPERATURE], {}) as piece:
         for number, name in enumerate(VARIABLES):
             missing = np.isnan(values[number])

@@ -81,7 +81,8 @@ def new_weather_file(path: str | Path, init_time: np.ndarray, lead_times: np.nda
     """
     init_time = np.asarray(init_time, "datetime64[D]")
     with replacing(path) as temporary, netCDF4.Dataset(temporary, "w", format="NETCDF4") as file:
-        axes = {"init_time": (init_time.astype(np.int32), {"units": "days since 1970-01-01", "calendar": "standard",
+        axes: dict[str, tuple] = {
+                "init_time": (init_time.astype(np.int32), {"units": "days since 1970-01-01", "calendar": "standard",
                                                            "long_name": "last day before the forecast days (UTC)"}),
                 "lead_time": (np.asarray(lead_times, np.int32), {"units": "days", "standard_name": "forecast_period",
                                                                  "long_name": "from init_time to the day that is forecast"}),
@@ -105,8 +106,8 @@ def new_weather_file(path: str | Path, init_time: np.ndarray, lead_times: np.nda
                                                 f"{temperature.replace('_', ' ')}, mean of the day"}}
         for name, of_variable in described.items():
             chunk = [1 if axis in ("init_time", "member") else len(values) for axis, (values, _) in axes.items()]
-            variable = file.createVariable(name, np.int16, tuple(axes), zlib=True, complevel=complevel, shuffle=True,
-                                           chunksizes=chunk, fill_value=PACKED_FILL)
+            packed: dict = {"zlib": True, "complevel": complevel, "shuffle": True, "chunksizes": chunk, "fill_value": PACKED_FILL}
+            variable = file.createVariable(name, np.int16, tuple(axes), **packed)
             variable.setncatts(of_variable | PACKING[name] | {"coordinates": "valid_time"})
         file.setncatts({"Conventions": "CF-1.8"} | attributes)
         yield file
@@ -146,12 +147,12 @@ def open_weather_file(path: str | Path, lat: np.ndarray, lon: np.ndarray) -> Wea
     present = set(dataset.variables)
     temperature = next((name for name in TEMPERATURES if name in dataset.data_vars), None)
     if "precipitation" not in dataset.data_vars or temperature is None:
-        raise UserError(f"{path} has the variables {', '.join(sorted(dataset.data_vars)) or 'none'}; needed are precipitation "
+        raise UserError(f"{path} has the variables {', '.join(sorted(map(str, dataset.data_vars))) or 'none'}; needed are precipitation "
                         f"and {' or '.join(TEMPERATURES)}. {PREPARE}.")
     dimensions = tuple(name for name in DIMENSIONS if name != "member" or "member" in dataset.dims)
     for name in ("precipitation", temperature):
         if set(dataset[name].dims) != set(dimensions):
-            raise UserError(f"{path}: {name} has the dimensions {', '.join(dataset[name].dims)}; needed are "
+            raise UserError(f"{path}: {name} has the dimensions {', '.join(map(str, dataset[name].dims))}; needed are "
                             f"{', '.join(dimensions)}. {PREPARE}.")
     lacking = [name for name in dimensions if name != "member" and name not in present]
     if lacking:

@@ -175,8 +175,8 @@ def look_around(record: Record, init_days: np.ndarray, device: torch.device, cel
             values[:, :, VARIABLES.index(name)] = freshness[:, :, VARIABLES.index(name)] = 0.0
     if "precipitation" in record.hidden:
         motion[:] = 0.0
-    weight = None if weight is None else to_device(weight, device)
-    return Around(values, freshness, motion, to_device(row, device), to_device(column, device), weight, around.spacing_km)
+    return Around(values, freshness, motion, to_device(row, device), to_device(column, device),
+                  None if weight is None else to_device(weight, device), around.spacing_km)
 
 
 def blocks_about(cells: np.ndarray, map_shape: tuple[int, int], around: Surroundings) -> tuple[np.ndarray, np.ndarray | None]:
@@ -257,7 +257,7 @@ def to_device(values: np.ndarray | torch.Tensor, device: torch.device) -> torch.
 
 def freshness_of(age: torch.Tensor) -> torch.Tensor:
     """1 / (1 + age in days) of a uint8 Tensor; 0 where the value is missing, which is what NO_VALUE says."""
-    return torch.nn.functional.threshold_(age.float().add_(1).reciprocal_(), 1 / (NO_VALUE + 0.5), 0.0)
+    return torch.threshold_(age.float().add_(1).reciprocal_(), 1 / (NO_VALUE + 0.5), 0.0)
 
 
 def scale_cells(scaler: Scaler, values: torch.Tensor) -> torch.Tensor:
@@ -271,7 +271,7 @@ def input_day_indices(record: Record, init_days: np.ndarray) -> np.ndarray:
 
 
 def observed_targets(record: Record, init_days: np.ndarray, target_days: np.ndarray, device: torch.device, cells: np.ndarray,
-                     shown: Sequence[int] = slice(None)) -> torch.Tensor:
+                     shown: Sequence[int] | slice = slice(None)) -> torch.Tensor:
     """Observed soil moisture of some cells, each lead time after each input day of each window.
 
     Parameters

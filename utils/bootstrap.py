@@ -1,5 +1,6 @@
 """How certain scores are: block bootstrap over the test days, whose neighbours tell the same."""
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def read_daily(path: Path) -> dict:
         return daily_series(csv.DictReader(file))
 
 
-def daily_series(rows: list[dict]) -> dict:
+def daily_series(rows: Iterable[dict]) -> dict:
     """Daily sums by forecaster and lead time, as `read_daily` gives them, from rows of `utils.evaluation.daily_scores`."""
     series = {}
     for row in rows:

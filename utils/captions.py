@@ -16,7 +16,7 @@ class Data(NamedTuple):
     last: np.datetime64
 
 
-def caption_of(shows: str, title: str, data: Data | None = None, n: int | None = None, what: str = "values") -> str:
+def caption_of(shows: str, title: str, data: Data | None = None, n: int | np.integer | None = None, what: str = "values") -> str:
     """Caption of a figure.
 
     Parameters

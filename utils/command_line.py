@@ -100,11 +100,11 @@ def run_script(main: Callable, settings_class: type, resume: str = RESUME_RUN) -
 
 def grouped_help(tyro: ModuleType, settings_class: type, description: str, script: str) -> str:
     """Text of `--help`, with the options in the groups that the comments between the settings of the script (a path) name."""
-    text = io.StringIO()
-    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(text):
+    written = io.StringIO()
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(written):
         tyro.cli(settings_class, args=["--help"], description=description)
     # what None stands for is said in words
-    text = re.sub(r"\s*\(default:\s+(None)?\)", "", text.getvalue())
+    text = re.sub(r"\s*\(default:\s+(None)?\)", "", written.getvalue())
     text = re.sub(r"\{None\}\|(\{(\[.*\])\}|\S+)", lambda found: (found[2] or found[1]).ljust(len(found[0])),
                   text).replace("{None,", "{")
     settings = Path(script).read_text().splitlines()

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -63,7 +63,7 @@ class Description(NamedTuple):
     seasons: dict
     lags: tuple
     autocorrelation: dict  # what is departed from -> [lags]
-    scores: object  # utils.predictability.Predictability, or None
+    scores: Any  # utils.predictability.Predictability, or None
 
 
 @matplotlib.rc_context(PAPER_STYLE)
@@ -86,8 +86,8 @@ def draw_description(path: Path, about: Description, data: Data) -> None:
         scores, lead_time = about.scores, shown_lead(about.scores)
         n = next(row["n"] for row in scores.rows)
         shows += (f" (i) RMSE and (j) R2 of forecasts that need no network, fitted on the days to {scores.last_history} and "
-                  f"scored from {scores.first_test} to {scores.last_test}, n = {n:,}. (k) Days until less than 1/e of a departure is left, "
-                  f"(l) RMSE and (m) R2 in time of damped persistence {lead_time} days ahead.")
+                  f"scored from {scores.first_test} to {scores.last_test}, n = {n:,}. (k) Days until less than 1/e of a departure is "
+                  f"left, (l) RMSE and (m) R2 in time of damped persistence {lead_time} days ahead.")
     save_figure(path, figure, caption_of(shows, about.title, data, int(np.count_nonzero(about.land)), "land cells"))
 
 
@@ -182,7 +182,7 @@ def lines(figure: Figure, bottom: float, about: Description) -> None:
                 axes.plot(list(values), list(values.values()), color=look.colour, linestyle=look.line, linewidth=1.3, label=called,
                           marker="." if len(values) < 4 else None)
         axes.set(xlim=(0, max(lead_times) + 1), xlabel="lead time (days)")
-        axes.set_ylim(**({"bottom": 0} if key == "rmse" else {"top": 1}))
+        axes.set_ylim(bottom=0) if key == "rmse" else axes.set_ylim(top=1)
         axes.set_title(panel_title(8 + column, label), loc="left")
         if column == 0:
             axes.legend(loc="lower right")

@@ -72,7 +72,8 @@ def forecast_figure(*, last: np.ndarray, forecast: np.ndarray, spread: np.ndarra
     change, gaps = forecast - last, np.isfinite(forecast) & ~np.isfinite(last)
     soil_moisture = Normalize(*_range(np.concatenate([last.ravel(), forecast.ravel()]), 1, 99))
     limit = _range(np.abs(change), 0, 98)[1]
-    panels = [(f"(a) last seen, {last_days}{' (grey: none)' if gaps.any() else ''}", last, SOIL_MOISTURE_COLOURS,
+    panels: list[tuple] = [
+              (f"(a) last seen, {last_days}{' (grey: none)' if gaps.any() else ''}", last, SOIL_MOISTURE_COLOURS,
                soil_moisture, "soil moisture (m³ m⁻³)"),
               (f"(b) forecast of {valid_day}", forecast, SOIL_MOISTURE_COLOURS, soil_moisture, "soil moisture (m³ m⁻³)"),
               ("(c) change, forecast − last seen", change, DIFFERENCE_COLOURS, Normalize(-limit, limit), "change (m³ m⁻³)")]

@@ -63,7 +63,7 @@ def draw_errors_against_lead(path: Path, lines: list[tuple[str, str, dict, dict]
         f"{banded}", title, data, n, "values at each lead time"))
 
 
-def apart(places: Sequence[float], heights: Sequence[float]) -> np.ndarray:
+def apart(places: np.ndarray, heights: Sequence[float]) -> np.ndarray:
     """The same places, moved until neighbours lie as far apart as their heights need."""
     order = np.argsort(places)
     moved = np.array(places, float)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -273,7 +273,8 @@ def map_figure(*, observed: np.ndarray, forecast: np.ndarray, lat: np.ndarray, l
     means = [np.mean(values[np.isfinite(difference)]) for values in (observed, forecast)]
     names = ("observed" + (" (grey: gaps)" if gaps.any() else "") + f"\nmean {means[0]:.3f}", f"forecast\nmean {means[1]:.3f}",
              f"forecast − observed\nbias {_signed(bias)}, RMSE {rmse:.3f}")
-    panels = ((observed, SOIL_MOISTURE_COLOURS, soil_moisture),
+    panels: tuple[tuple, ...] = (
+              (observed, SOIL_MOISTURE_COLOURS, soil_moisture),
               (forecast, SOIL_MOISTURE_COLOURS, soil_moisture),
               (difference, DIFFERENCE_COLOURS, change))
     meshes = []
@@ -334,13 +335,14 @@ def scatter_figure(*, observed: np.ndarray, forecast: np.ndarray, title: str) ->
 def draw_density(axes: Axes, observed: np.ndarray, forecast: np.ndarray, limits: tuple[float, float], gridsize: int,
                  norm: Normalize) -> PolyCollection:
     """Hexagons coloured by the number of their pairs of observation and forecast, counted in blocks of days."""
-    hexagons = {"gridsize": gridsize, "extent": (*limits, *limits)}
-    counts = 0
+    hexagons: dict = {"gridsize": gridsize, "extent": (*limits, *limits)}
+    counts: Any = 0
     for x, y in complete_pairs(observed, forecast):
         of_block = axes.hexbin(x, y, **hexagons)
         of_block.remove()
         counts = counts + of_block.get_array()
-    return axes.hexbin(*of_block.get_offsets().T, C=counts, reduce_C_function=np.sum, mincnt=1, norm=norm, cmap="viridis_r",
+    x, y = np.asarray(of_block.get_offsets()).T
+    return axes.hexbin(x, y, C=counts, reduce_C_function=np.sum, mincnt=1, norm=norm, cmap="viridis_r",
                        linewidths=0.1, rasterized=True, **hexagons)
 
 
@@ -422,7 +424,7 @@ def series_figure(*, observed: np.ndarray, forecast: np.ndarray, reference: np.n
         of_cell, told, usual, *ends = (np.array([values[day, row, column] for day in in_turn(values)])[order]
                                        for values in (observed, forecast, reference, *(interval or ())))
         if ends:
-            axes.fill_between(time, *ends, color=looks[1].colour, alpha=0.18, linewidth=0, label="90 % interval")
+            axes.fill_between(time, ends[0], ends[1], color=looks[1].colour, alpha=0.18, linewidth=0, label="90 % interval")
         axes.plot(time, usual, color=looks[2].colour, linestyle=looks[2].line, linewidth=1.0, marker=marker,
                   label="damped persistence")
         axes.plot(time, told, color=looks[1].colour, linewidth=1.1, marker=marker, label="forecast")

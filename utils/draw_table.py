@@ -145,7 +145,7 @@ def draw_gain(path: Path, runs: list[StudyRun], lead_times: Sequence[int], title
                 errors.append(np.zeros(forecast.shape[1:]))
                 for day in in_turn(forecast, observed):
                     errors[-1] += np.nan_to_num((forecast[day] - observed[day]) ** 2)
-            gain = 1 - np.divide(*errors, out=np.full(errors[0].shape, np.nan), where=errors[1] > 0)
+            gain = 1 - np.divide(errors[0], errors[1], out=np.full(errors[0].shape, np.nan), where=errors[1] > 0)
             axes = map_axes(figure, frame, left + column * (width + gap), bottom + (len(forms) - 1 - row) * (height + 13),
                              width, height, label_latitudes=column == 0)
             mesh = draw_cells(axes, frame, gain, SKILL_COLOURS, Normalize(-LARGEST_GAIN, LARGEST_GAIN))

@@ -58,7 +58,7 @@ def main(settings: Any) -> None:
     output = output_path(settings.output, maps, maps.days[day])
 
     title = maps.product + ("" if maps.lead_time is None else f", {lead_text((maps.lead_time,))} ahead") + f"; {maps.days[day]}"
-    about = {"lat": maps.lat, "lon": maps.lon, "title": title, "data": Data(maps.product, maps.days[day], maps.days[day])}
+    about: dict = {"lat": maps.lat, "lon": maps.lon, "title": title, "data": Data(maps.product, maps.days[day], maps.days[day])}
     if "observed" in fields and np.isfinite(fields["observed"] + fields.get("forecast", np.nan)).any():
         draw_map(output, observed=fields["observed"], forecast=fields["forecast"], **about)
     else:

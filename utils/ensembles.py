@@ -34,8 +34,8 @@ ENSEMBLE_COLUMNS = ("lead_time", "members", "n", "rmse_mean", "member_spread", "
 SPREAD_BINS = 8
 
 
-def write_validation(path: Path, forecast: np.ndarray, members: np.ndarray | None, observed: np.ndarray, valid_time: np.ndarray,
-                     lead_times: Sequence[int]) -> None:
+def write_validation(path: Path, forecast: np.ndarray, members: np.ndarray | Sequence, observed: np.ndarray,
+                     valid_time: np.ndarray, lead_times: Sequence[int]) -> None:
     """Keep the forecasts of validation days beside their observations.
 
     forecast : float32 [V, L, H, W], m3 m-3, the mean of `members` [M, V, L, H, W] where a weather forecast has several.
@@ -58,7 +58,7 @@ def members_variance(members: np.ndarray) -> np.ndarray:
     return variance
 
 
-def mean_variance(members: np.ndarray) -> np.ndarray:
+def mean_variance(members: np.ndarray | Sequence) -> np.ndarray:
     """`members_variance`, mean over the days: float32 [L, H, W], NaN at sea."""
     by_day = members.swapaxes(0, 1)
     total, count = np.zeros(members.shape[2:], np.float32), np.zeros(members.shape[2:], int)
@@ -204,7 +204,7 @@ def fair_crps(members: np.ndarray, observed: np.ndarray) -> np.ndarray:
     return skill - pairs / (2 * count * (count - 1))
 
 
-def present_members(members: np.ndarray | None) -> np.ndarray | None:
+def present_members(members: np.ndarray) -> np.ndarray | None:
     """Members [M, N, L, H, W] without those that lack throughout; None where fewer than two are left."""
     present, by_day = np.zeros(len(members), bool), members.swapaxes(0, 1)
     for days in pieces(by_day):
@@ -234,7 +234,7 @@ def rank_histogram(members: np.ndarray, observed: np.ndarray, seed: int = 0) -> 
     return counts
 
 
-def spread_skill(spread: float, error: float | np.ndarray) -> float:
+def spread_skill(spread: np.ndarray, error: np.ndarray) -> float:
     """Ratio of the root mean square of the predicted spread to that of the errors: 1 = reliable, below = too sure.
 
     Fortin et al. (2014), doi:10.1175/JHM-D-14-0008.1.

@@ -51,8 +51,8 @@ CELL_METRICS = {
 
 
 def score_forecasters(*, observed: np.ndarray, forecasts: dict[str, np.ndarray], valid_time: np.ndarray,
-                      lead_times: Sequence[int], lat: np.ndarray, lon: np.ndarray, land: np.ndarray, climatology: np.ndarray,
-                      references: Sequence[str] = REFERENCES) -> list[dict]:
+                      lead_times: Sequence[int] | np.ndarray, lat: np.ndarray, lon: np.ndarray, land: np.ndarray,
+                      climatology: np.ndarray, references: Sequence[str] = REFERENCES) -> list[dict]:
     """Score all forecasters on exactly the same values.
 
     Parameters
@@ -168,7 +168,7 @@ def describe_impossible(name: str, forecast: np.ndarray) -> str | None:
     for days in pieces(forecast):
         values = forecast[days]
         values = values[np.isfinite(values)]
-        below, above = below + np.count_nonzero(values < POSSIBLE[0]), above + np.count_nonzero(values > POSSIBLE[1])
+        below, above = below + int(np.count_nonzero(values < POSSIBLE[0])), above + int(np.count_nonzero(values > POSSIBLE[1]))
         total += values.size
         lowest, highest = values.min(initial=lowest), values.max(initial=highest)
     if not below + above:
@@ -177,8 +177,8 @@ def describe_impossible(name: str, forecast: np.ndarray) -> str | None:
             f"below, {above} above, from {lowest:.4g} to {highest:.4g}")
 
 
-def daily_scores(*, observed: np.ndarray, forecasts: dict[str, np.ndarray], valid_time: np.ndarray, lead_times: Sequence[int],
-                 land: np.ndarray) -> list[dict]:
+def daily_scores(*, observed: np.ndarray, forecasts: dict[str, np.ndarray], valid_time: np.ndarray,
+                 lead_times: Sequence[int] | np.ndarray, land: np.ndarray) -> list[dict]:
     """Sums of each target day: the scores of any days follow from them, and how uncertain these are.
 
     Parameters
@@ -217,7 +217,8 @@ def write_daily_scores(path: Path, rows: list[dict]) -> None:
     write_csv(path, DAILY_COLUMNS, rows)
 
 
-def by_init_time(values: np.ndarray, valid_time: np.ndarray, lead_times: Sequence[int]) -> tuple[np.ndarray, ByInitTime]:
+def by_init_time(values: np.ndarray, valid_time: np.ndarray,
+                 lead_times: Sequence[int] | np.ndarray) -> tuple[np.ndarray, ByInitTime]:
     """Arrange forecasts or observations of target days by the day that they are forecast on.
 
     Parameters
@@ -416,9 +417,9 @@ def format_metrics(rows: list[dict]) -> str:
 
 
 def write_forecast(path: str | Path, *, forecast: ByInitTime | np.ndarray, observed: ByInitTime | np.ndarray,
-                   init_time: np.ndarray, lead_times: Sequence[int], lat: np.ndarray, lon: np.ndarray, attributes: dict[str, str],
-                   spread: ByInitTime | np.ndarray | None = None, quantiles: dict[float, ByInitTime | np.ndarray] | None = None,
-                   further: dict | None = None) -> None:
+                   init_time: np.ndarray, lead_times: Sequence[int] | np.ndarray, lat: np.ndarray, lon: np.ndarray,
+                   attributes: dict[str, str], spread: ByInitTime | np.ndarray | None = None,
+                   quantiles: dict[float, ByInitTime | np.ndarray] | None = None, further: dict | None = None) -> None:
     """Write forecasts beside observations as CF NetCDF-4.
 
     Parameters
@@ -457,7 +458,7 @@ def write_forecast(path: str | Path, *, forecast: ByInitTime | np.ndarray, obser
     coordinates = {"init_time": ("init_time", init_day, {"standard_name": "forecast_reference_time",
                                                          "long_name": "last input day", **_DAYS}),
                    **_grid_coordinates(lat, lon, lead_times)}
-    variables = {"forecast": (dimensions, forecast, {**soil_moisture, "long_name": "forecast surface soil moisture"}),
+    variables: dict[str, tuple] = {"forecast": (dimensions, forecast, {**soil_moisture, "long_name": "forecast surface soil moisture"}),
                  "observed": (dimensions, observed, {**soil_moisture, "long_name": "observed surface soil moisture"})}
     if spread is not None:
         variables["spread"] = dimensions, spread, {"units": "m3 m-3",
@@ -507,8 +508,8 @@ def write_in_pieces(path: str | Path, dataset: xr.Dataset, variables: dict[str, 
                         variable[(number, days) if several else days] = each[days]
 
 
-def write_cell_metrics(path: Path, maps: dict[str, np.ndarray], lat: np.ndarray, lon: np.ndarray, lead_times: Sequence[int],
-                       attributes: dict[str, str]) -> None:
+def write_cell_metrics(path: Path, maps: dict[str, np.ndarray], lat: np.ndarray, lon: np.ndarray,
+                       lead_times: Sequence[int] | np.ndarray, attributes: dict[str, str]) -> None:
     """Write the maps of `cell_metrics` as CF NetCDF-4, with the coordinates of `write_forecast`."""
     variables = {}
     for name, values in maps.items():

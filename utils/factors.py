@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -50,7 +50,7 @@ class OpenedRun(NamedTuple):
     experiment: str
     model: str
     folder: Path
-    settings: object
+    settings: Any
     network: torch.nn.Module
     record: Record
     splits: Splits
@@ -175,7 +175,7 @@ def forecast_exchanged(run: OpenedRun, targets: np.ndarray, others: np.ndarray, 
             for start in range(0, len(targets), FORECAST_AT_A_TIME):
                 chosen = slice(start, start + FORECAST_AT_A_TIME)
                 batch, other = (make_batch(record, days[chosen] - lead_time, torch.device("cpu"), inputs, tell=tell,
-                                           around=run.network.looks_around)
+                                           around=bool(run.network.looks_around))
                                 for days in (targets, others))
                 scaled = run.network(exchanged(batch, other, name, turned))
                 scaled = (scaled if tell is None else scaled[1:].nanmean(0))[:, 0, lead, None, asked]
@@ -227,8 +227,8 @@ def parts_of_days(run: OpenedRun, targets: np.ndarray, cells: np.ndarray) -> dic
     month = run.record.time[targets].astype("datetime64[M]").astype(int) % 12 + 1
     every, everywhere = np.ones(len(targets), bool), np.ones(len(cells), bool)
     parts = {"all": every} | {name: np.isin(month, months) for name, months in SEASONS.items()}
-    parts = {name: (days, everywhere) for name, days in parts.items() if days.any()}
-    return parts | {"dry half": (every, ~wet), "wet half": (every, wet)}
+    known = {name: (days, everywhere) for name, days in parts.items() if days.any()}
+    return known | {"dry half": (every, ~wet), "wet half": (every, wet)}
 
 
 def errors_by_part(forecast: np.ndarray, observed: np.ndarray, parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

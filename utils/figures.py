@@ -46,7 +46,7 @@ SOIL_MOISTURE_COLOURS = ListedColormap(matplotlib.colormaps["YlGnBu"](np.linspac
                                        "soil moisture")
 DIFFERENCE_COLOURS = "BrBG"
 SKILL_COLOURS = "RdBu"
-VARIABLE_COLOURS = {"precipitation": ListedColormap(matplotlib.colormaps["Blues"](np.linspace(0.12, 1.0, 256))),
+VARIABLE_COLOURS: dict[str, Any] = {"precipitation": ListedColormap(matplotlib.colormaps["Blues"](np.linspace(0.12, 1.0, 256))),
                     "soil_moisture": SOIL_MOISTURE_COLOURS, "soil_temperature": "cividis"}
 GAP_COLOUR = "0.85"
 PAPER_STYLE: dict = {"font.family": "DejaVu Sans", "font.size": 7.5, "axes.titlesize": 8, "axes.labelsize": 7.5,
@@ -91,8 +91,8 @@ class Frame(NamedTuple):
     columns: np.ndarray      # int [W], order of the columns from west to east
     x_edges: np.ndarray      # float [W + 1]
     y_edges: np.ndarray      # float [H + 1], in the order of the rows
-    x_limits: tuple
-    y_limits: tuple
+    x_limits: tuple[float, float]
+    y_limits: tuple[float, float]
     stretch: float           # how much a degree of latitude is longer than one of longitude
 
 
@@ -154,7 +154,7 @@ def map_axes(figure: Figure, frame: Frame, left: float, bottom: float, width: fl
              label_latitudes: bool) -> Axes:
     """Empty map with coast lines and ticks in degrees; sizes in mm."""
     projection = ccrs.PlateCarree(central_longitude=frame.central_longitude)
-    axes = place_axes(figure, left, bottom, width, height, projection=projection)
+    axes: Any = place_axes(figure, left, bottom, width, height, projection=projection)
     axes.set_aspect(frame.stretch)
     axes.set_xlim(frame.x_limits)
     axes.set_ylim(frame.y_limits)
@@ -241,7 +241,8 @@ def panel_title(number: int, text: str) -> str:
 
 def wrap_title(title: str, width: float) -> list[str]:
     """Lines of a title, about equally long; a letter of 8.5 points takes about 1.8 mm."""
-    letters, whole_words = int(width / 1.8), {"break_on_hyphens": False}
+    letters = int(width / 1.8)
+    whole_words: dict = {"break_on_hyphens": False}
     lines = textwrap.wrap(title, letters, **whole_words) or [""]
     while len(lines) > 1 and len(textwrap.wrap(title, letters - 1, **whole_words)) == len(lines):
         letters -= 1

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -399,7 +399,8 @@ def make_forecasts(members: list[Member], records: Records, init_time: np.ndarra
     if errors is None:
         nothing = np.broadcast_to(np.float32(np.nan), forecast.shape)
         return Forecasts(forecast, nothing, np.stack([nothing] * 2), several, None)
-    spread, ends = predict_spread(forecast, sum(variances) if variances else None, errors, usual_variance, land)
+    variance: Any = sum(variances) if variances else None
+    spread, ends = predict_spread(forecast, variance, errors, usual_variance, land)
     for values in (spread, *ends):
         values[unknown] = np.nan
     return Forecasts(forecast, spread, ends, several, errors)

@@ -41,8 +41,8 @@ class LearningRun(NamedTuple):
 
     way: str
     train_days: int  # 0: all of them
-    settings: object
-    folder: object
+    settings: Any
+    folder: Any
 
 
 def make_learning_runs(settings: Any, name: str) -> list[LearningRun]:

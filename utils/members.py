@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ def run_members(train_and_test: Callable, settings: Any, experiment: str, model:
     ensemble = folders[0].parent
     refuse_finished(ensemble, "ensemble")
     for member, folder in zip(members, folders):
-        if not from_first(lambda folder=folder: is_finished(folder)):
+        if not from_first(partial(is_finished, folder)):
             train_and_test(member)
             continue
         differences = run_differences(folder, member, cube_file)

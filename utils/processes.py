@@ -131,7 +131,7 @@ def from_first(make: Callable[[], Any]) -> Any:
     return found[0]
 
 
-def mean_over_processes(value: float | torch.Tensor) -> float | torch.Tensor:
+def mean_over_processes(value: Any) -> Any:
     """Mean of a Tensor, or of a number, over the processes; without gradient and the same to the last bit in all of them."""
     if count() == 1:
         return value
@@ -178,7 +178,7 @@ def own_random() -> Iterator[None]:
         yield
         return
     state = torch.get_rng_state()
-    torch.manual_seed(zlib.crc32(state.numpy()) + rank())  # from the state: a resumed run draws the same
+    torch.manual_seed(zlib.crc32(state.numpy().tobytes()) + rank())  # from the state: a resumed run draws the same
     yield
     torch.set_rng_state(state)
 

@@ -135,5 +135,5 @@ def find_day(maps: DailyMaps, asked: str | None = None) -> int:
             if len(best) == DAYS_LOOKED_AT:
                 break
         if best:
-            return max(best, key=best.get)
+            return max(best, key=best.__getitem__)
     raise UserError(f"{maps.path} has no value of {', '.join(maps.names)} on any day.")

@@ -139,7 +139,7 @@ def evaluate_run(run: Run, record: Record, splits: Splits, forecasts: dict[str, 
     _, observed_by_init = by_init_time(observed, record.time[splits.test], splits.lead_times)
     spread_by_init, *ends_by_init = (by_init_time(values, record.time[splits.test], splits.lead_times)[1]
                                      for values in (spread, *ends))
-    kept = {end.removeprefix("_"): (values, "m3 m-3", long_name) for end, long_name in KEPT.items()
+    kept: dict[str, tuple] = {end.removeprefix("_"): (values, "m3 m-3", long_name) for end, long_name in KEPT.items()
             for name, values in forecasts.items() if name.endswith(end)}
     if weather_variance is not None:
         kept[VARIANCE] = weather_variance, "m6 m-6", "variance of the forecast among the members of the weather forecast"
@@ -207,7 +207,7 @@ def draw_run(run: Run, record: Record, observed: np.ndarray, forecasts: dict[str
     """Draw the four figures of a run; what is drawn over time or days is [N, H, W], `skill` is [H, W]."""
     from utils.draw_run import draw_map, draw_scatter, draw_series, draw_skill_map  # cartopy is slow to import
 
-    place = {"lat": record.lat, "lon": record.lon}
+    place: dict = {"lat": record.lat, "lon": record.lon}
     forecast = forecasts[model]
     day = best_observed_day(observed)
     draw_map(run.path("map.png"), observed=observed[day], forecast=forecast[day], **place,

@@ -182,7 +182,7 @@ def start_run(experiment: str, model: str, settings: Any, cube_file: CubeFile, c
     if started and not settings.resume:
         raise UserError(f"{folder} holds an unfinished run. Go on with --resume, give the new run another --name, or "
                         "remove the folder.")
-    wanted = {"script": f"{experiment}/{model}.py", "settings": plain(settings),
+    wanted: dict = {"script": f"{experiment}/{model}.py", "settings": plain(settings),
               "cube": {"path": str(cube_file.path), "sha256": checksum(cube_file.path),
                        "title": cube.attrs.get("title"), "source": cube.attrs.get("source")}}
     further = [find_cube(each, "era5_land").path for each in getattr(settings, "further_cubes", ()) if experiment == "ERA5test"]
@@ -279,7 +279,7 @@ def run_label(cube: xarray.Dataset, name: str, settings: Any) -> str:
     return cube_label(cube, name) + kind_of(settings.coming_weather).label
 
 
-def weather_source(settings: Any, cube: xarray.Dataset) -> str | None:
+def weather_source(settings: Any, cube: xarray.Dataset) -> Path | str | None:
     """Path of the weather forecast file that a run is told; None where it is told nothing, or what was observed."""
     if settings.coming_weather in (NOT_TOLD, OBSERVED):
         return None
@@ -340,7 +340,7 @@ def _gpus():
     return ["cuda", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))] if torch.cuda.is_available() else []
 
 
-def is_finished(folder: Path) -> bool:
+def is_finished(folder: str | Path) -> bool:
     """A run is finished when its last file, the metrics, is written."""
     return (Path(folder) / "metrics.csv").exists()
 

@@ -52,9 +52,9 @@ class StudyRun(NamedTuple):
     form: str
     training: str  # "scratch", "transferred", or transferred and told the coming weather
     lead_times: tuple[int, ...]
-    folder: object
+    folder: Any
     seeds: int
-    settings: object = None  # of the script
+    settings: Any = None  # of the script
 
 
 def make_runs(settings: Any, name: str) -> list[StudyRun]:
@@ -90,8 +90,8 @@ def make_runs(settings: Any, name: str) -> list[StudyRun]:
                 asked = run_settings(settings, name, head, training, lead_times, source_cube) if possible else None
                 planned.append((StudyRun(form, training, lead_times, None, 1 if settings.quick else settings.seeds), asked))
     check_test_days(len(test_days(EXPERIMENT["scratch"], planned[0][0].form.split("-")[0], planned[0][1])))
-    planned = [(run, runs_behind(run, asked, settings.quick)) for run, asked in planned]
-    asked_for = [runs for _, runs in planned if runs]
+    behind = [(run, runs_behind(run, asked, settings.quick)) for run, asked in planned]
+    asked_for = [runs for _, runs in behind if runs]
     made = sum(is_made(experiment, model, **asked) for experiment, model, asked in (runs[-1] for runs in asked_for))
     print(f"{len(asked_for)} runs, {made} of them are made already", flush=True)
     if settings.scheduler is not None:
@@ -182,7 +182,8 @@ def collect_rows(runs: list[StudyRun], lead_times: Sequence[int]) -> tuple[list[
         One per form, training and lead time with the keys COLUMNS; then the ensembles and the baselines.
     str
     """
-    rows, scores = [], {}
+    rows: list[dict] = []
+    scores: dict = {}
     for run in runs:
         for lead_time in run.lead_times:
             if run.folder is None:
@@ -204,12 +205,12 @@ def collect_rows(runs: list[StudyRun], lead_times: Sequence[int]) -> tuple[list[
     for row in rows:
         pair = [scores.get((row["form"], training, row["lead_time"])) for training in ("transferred", "scratch")]
         if row["training"] == "transferred" and row["form"] in {form for form, _, _ in scores} and None not in pair:
-            gain = compare(*pair, block_days(len(pair[0][0]["n"])))
+            gain = compare(pair[0], pair[1], block_days(len(pair[0][0]["n"])))
             row |= {"gain_by_transfer": gain["gain"], "gain_low": gain["gain_low"], "gain_high": gain["gain_high"],
                     "p": gain["p"]}
         pair = [scores.get((row["form"], training, row["lead_time"])) for training in (row["training"], "transferred")]
         if row["training"] not in ("scratch", "transferred") and None not in pair:
-            gain = compare(*pair, block_days(len(pair[0][0]["n"])))
+            gain = compare(pair[0], pair[1], block_days(len(pair[0][0]["n"])))
             row |= {"gain_by_weather": gain["gain"], "weather_low": gain["gain_low"], "weather_high": gain["gain_high"]}
     done = [run for run in runs if run.folder is not None]
     for name in BASELINES:
@@ -280,7 +281,7 @@ def bound_errors(run: StudyRun) -> dict[int, float]:
     return {lead_time: float(np.sqrt(mean_square(daily[name, lead_time]))) for lead_time in run.lead_times}
 
 
-def table_row(run: StudyRun, lead_time: int, members: list[dict[str, np.ndarray]], damped: list[dict[str, np.ndarray]],
+def table_row(run: StudyRun, lead_time: int, members: list[dict[str, np.ndarray]], damped: dict[str, np.ndarray],
               own: dict[str, float], chosen: np.ndarray) -> dict:
     """One row: the mean over members of the squared error, and how uncertain it is, by days and by members."""
     mean = average(members)

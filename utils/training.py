@@ -86,7 +86,7 @@ def masked_mse(forecast: torch.Tensor, observed: torch.Tensor, weight: torch.Ten
     return masked_mean((forecast - torch.where(torch.isfinite(observed), observed, 0.0)) ** 2, observed, weight)
 
 
-def cell_weight(record: Record, device: torch.device) -> torch.Tensor:
+def cell_weight(record: Record, device: str | torch.device) -> torch.Tensor:
     """Weight [H x W] that turns squared errors in scaled units into those in m3 m-3: mean 1 over land, 0 at sea."""
     one = np.ones(record.land.shape, np.float32)
     spread = record.scaler.unscale_soil_moisture(one) - record.scaler.unscale_soil_moisture(0 * one)
@@ -232,7 +232,7 @@ def damped_at(record: Record, targets: np.ndarray, history_days: np.ndarray, cel
 
 
 @by_first
-def keep_validation(network: torch.nn.Module, record: Record, splits: Splits, device: torch.device, run: Run) -> None:
+def keep_validation(network: torch.nn.Module, record: Record, splits: Splits, device: str | torch.device, run: Run) -> None:
     """Write `validation.nc`: forecasts of validation days, whose errors tell how far those of test days can be trusted."""
     days = validation_days(splits.validation)
     if record.coming is None:
@@ -271,7 +271,7 @@ def move_weights(network: torch.nn.Module, start: dict[str, torch.Tensor], share
 
 
 def choose_share(network: torch.nn.Module, start: dict[str, torch.Tensor], record: Record, splits: Splits,
-                 device: torch.device) -> float:
+                 device: str | torch.device) -> float:
     """How far fine-tuning may go: by what the validation says, and by how much of a year the record has seen.
 
     A record of one season cannot tell what its weights do to the others: of the way that the validation likes best, a
@@ -357,7 +357,7 @@ def fit(network: torch.nn.Module, sources: list[tuple[Record, np.ndarray]], sett
         target_steps = steps or settings.steps
         epoch_steps = max(SHORTEST_EPOCH, math.ceil(settings.steps / EPOCHS))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step, target_steps))
-    progress = {"epoch": 0, "step": 0, "best_loss": math.inf, "best_epoch": 0, "best_step": 0, "best": None}
+    progress: dict = {"epoch": 0, "step": 0, "best_loss": math.inf, "best_epoch": 0, "best_step": 0, "best": None}
     phases, log = {}, []
     if state:
         phases, log = state["phases"], state["log"]
@@ -409,14 +409,14 @@ def fit(network: torch.nn.Module, sources: list[tuple[Record, np.ndarray]], sett
                 bar.update()
             progress["step"] += len(losses)
             progress["epoch"] += 1
-            losses = mean_over_processes(torch.stack(losses))
-            spoilt = spoilt_step(losses, network)
+            epoch_losses = mean_over_processes(torch.stack(losses))
+            spoilt = spoilt_step(epoch_losses, network)
             validation_loss = validate(network, *validation, device) if validation and spoilt is None else math.nan
             if spoilt is not None or validation and not math.isfinite(validation_loss):
                 raise UserError(f"the network's numbers are no longer finite after {name_step(batches, sources, spoilt)} of "
                                 f"epoch {progress['epoch']} ({phase}). Look at these days of the cube, or lower learning_rate "
                                 f"(now {settings.learning_rate:g}). {run.path('checkpoint.pt')} {kept}.")
-            train_loss = float(losses.mean())
+            train_loss = float(epoch_losses.mean())
             if validation and validation_loss < progress["best_loss"]:
                 progress |= {"best_loss": validation_loss, "best_epoch": progress["epoch"],
                              "best_step": progress["step"],
@@ -437,7 +437,7 @@ def fit(network: torch.nn.Module, sources: list[tuple[Record, np.ndarray]], sett
     return phases[phase]
 
 
-def spoilt_step(losses: torch.Tensor, network: torch.nn.Module) -> None:
+def spoilt_step(losses: torch.Tensor, network: torch.nn.Module) -> int | None:
     """Number of the first step of an epoch whose loss is not finite, of the last where only a weight is not; else None.
 
     Looked at once an epoch, so that no step waits for a GPU. losses : Tensor [steps].
@@ -530,7 +530,7 @@ class Prepared(NamedTuple):
 
 
 def prepared_batches(network: torch.nn.Module, sources: list[tuple[Record, np.ndarray]], batches: list[tuple[int, np.ndarray]],
-                     weights: list, patches: list, device: torch.device) -> Iterator[Prepared]:
+                     weights: list, patches: list, device: str | torch.device) -> Iterator[Prepared]:
     """Yield a Prepared for each (number of a source, last input days): made by a thread while the one before is learned from.
 
     All random numbers are drawn here, in order, whenever the thread may be at work.
@@ -547,7 +547,7 @@ def prepared_batches(network: torch.nn.Module, sources: list[tuple[Record, np.nd
 
 
 def draw_batch(network: torch.nn.Module, source: tuple[Record, np.ndarray], init_days: np.ndarray, weight: torch.Tensor | None,
-               device: torch.device, patch: tuple[int, int] | None = None) -> Callable[[], Prepared]:
+               device: str | torch.device, patch: int | None = None) -> Callable[[], Prepared]:
     """Draw what is random about a batch of one (Record, targets); in several processes each takes its share.
 
     Returns
@@ -568,7 +568,7 @@ def draw_batch(network: torch.nn.Module, source: tuple[Record, np.ndarray], init
     if record.coming is not None:
         tell = functools.partial(random_weather, record, targets, np.random.default_rng(int(torch.randint(2 ** 31, ()))))
     if count() > 1:
-        init_days, cells, tell, idle = take_share(record, init_days, cells, shown, tell, by_cells=network.every_day)
+        init_days, cells, tell, idle = take_share(record, init_days, cells, shown, tell, by_cells=bool(network.every_day))
 
     def prepare():
         target_days = np.zeros(len(record.time), bool)
@@ -631,7 +631,7 @@ def random_weather(record: Record, targets: np.ndarray, random: np.random.Genera
         told = observed_weather(record, init_days, cells, targets[-1])[None]
     elif kind < observed + forecast:
         told = kept_weather(record, init_days, cells, members, random)
-        lacking = ~(told[..., -2:, :] > 0).any(axis=(0, 2, 3, 4)) if len(told) else np.ones(len(init_days), bool)
+        lacking: Any = ~(told[..., -2:, :] > 0).any(axis=(0, 2, 3, 4)) if len(told) else np.ones(len(init_days), bool)
         if lacking.any():  # days without a forecast
             made_up = degraded_weather(record, targets, init_days, cells, max(len(told), 1), random)
             told = np.where(lacking[:, None, None, None], made_up, told) if len(told) else made_up
@@ -655,7 +655,7 @@ def ensemble_mse(forecasts: torch.Tensor, observed: torch.Tensor, weight: torch.
     return of_few - (1 / len(forecasts) - 1 / members) * masked_mean(forecasts.var(0), observed, weight)
 
 
-def random_cells(land: np.ndarray, patch: tuple[int, int] | None = None) -> np.ndarray:
+def random_cells(land: np.ndarray, patch: int | None = None) -> np.ndarray:
     """Indices of CELLS of the land cells, int ndarray, ascending; of all where there are no more.
 
     patch : rows and columns of a square about a random land cell, to which the others then belong as well.
@@ -670,7 +670,7 @@ def random_cells(land: np.ndarray, patch: tuple[int, int] | None = None) -> np.n
     return np.sort(cells[torch.randperm(len(cells))[:CELLS].numpy()])
 
 
-def usual_patch(record: Record) -> tuple[int, int] | None:
+def usual_patch(record: Record) -> int | None:
     """The patch of a record: None, the whole map, where the map is small enough for any of its cells to be at hand."""
     return None if record.land.size <= SMALL_MAP else PATCH
 
@@ -688,7 +688,7 @@ def validation_days(targets: np.ndarray) -> np.ndarray:
     return targets[::-(-len(targets) // VALIDATION_WINDOWS)]
 
 
-def validate(network: torch.nn.Module, record: Record, targets: np.ndarray, device: torch.device) -> float:
+def validate(network: torch.nn.Module, record: Record, targets: np.ndarray, device: str | torch.device) -> float:
     """Root mean squared error, m3 m-3, over `validation_days`; where coming weather is told, of forecasts without and with it."""
     targets = validation_days(targets)
     if len(targets) >= count():  # each process has some of them
@@ -715,11 +715,11 @@ def root_mean_square(forecast: np.ndarray, record: Record, targets: np.ndarray, 
     """
     squares = (forecast - record.observed_at(np.asarray(targets), cells)[:, None]).astype(np.float64) ** 2
     known = np.isfinite(squares)
-    total, number = mean_over_processes(squares[known].sum()), mean_over_processes(np.count_nonzero(known))
+    total, number = mean_over_processes(squares[known].sum()), mean_over_processes(int(np.count_nonzero(known)))
     return math.sqrt(total / number) if number else math.nan
 
 
-def forecast_days(network: torch.nn.Module, record: Record, targets: np.ndarray, device: torch.device,
+def forecast_days(network: torch.nn.Module, record: Record, targets: np.ndarray, device: str | torch.device,
                   progress: bool = True) -> np.ndarray:
     """Forecast soil moisture of the given days, without coming weather, from the windows that end each lead time before.
 
@@ -740,7 +740,7 @@ def forecast_days(network: torch.nn.Module, record: Record, targets: np.ndarray,
     return on_maps(network, record, init_days_of(record, targets), device, progress, None)[0]
 
 
-def forecast_told(network: torch.nn.Module, record: Record, targets: np.ndarray, device: torch.device,
+def forecast_told(network: torch.nn.Module, record: Record, targets: np.ndarray, device: str | torch.device,
                   progress: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Forecast without and with the coming weather of the record, by the same weights.
 
@@ -763,7 +763,7 @@ def forecast_told(network: torch.nn.Module, record: Record, targets: np.ndarray,
     return forecasts[0], forecasts[1], forecasts[2:]
 
 
-def forecast_from(network: torch.nn.Module, record: Record, init_days: np.ndarray, device: torch.device,
+def forecast_from(network: torch.nn.Module, record: Record, init_days: np.ndarray, device: str | torch.device,
                   progress: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Forecast every lead time from the windows that end on the given days, as in real use: what is observed later is not used.
 
@@ -805,7 +805,7 @@ def bound_and_members(record: Record) -> Callable | None:
     return tell
 
 
-def told_forecast(bound: np.ndarray, members: np.ndarray) -> np.ndarray:
+def told_forecast(bound: np.ndarray, members: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     """The forecast that coming weather is there for: the mean of the members [M, N, L, ...], or without any the bound."""
     if not len(members):
         return bound
@@ -817,7 +817,7 @@ def told_forecast(bound: np.ndarray, members: np.ndarray) -> np.ndarray:
     return mean
 
 
-def on_maps(network: torch.nn.Module, record: Record, init_days: np.ndarray, device: torch.device, progress: bool,
+def on_maps(network: torch.nn.Module, record: Record, init_days: np.ndarray, device: str | torch.device, progress: bool,
             tell: Callable | None) -> np.ndarray:
     """Forecasts of all land cells on the map, float32 [M, N, L, H, W], NaN at sea, from the init days int [N, L]."""
     land = np.flatnonzero(record.land)
@@ -836,7 +836,7 @@ def on_maps(network: torch.nn.Module, record: Record, init_days: np.ndarray, dev
     return maps
 
 
-def forecast_cells(network: torch.nn.Module, record: Record, targets: np.ndarray, device: torch.device, cells: np.ndarray,
+def forecast_cells(network: torch.nn.Module, record: Record, targets: np.ndarray, device: str | torch.device, cells: np.ndarray,
                    tell: Callable | None = None) -> np.ndarray:
     """Forecasts of the given days at some cells.
 
@@ -874,7 +874,7 @@ class Piece(NamedTuple):
     cells: np.ndarray
 
 
-def forecast_pieces(network: torch.nn.Module, record: Record, wanted: np.ndarray, device: torch.device, cells: np.ndarray,
+def forecast_pieces(network: torch.nn.Module, record: Record, wanted: np.ndarray, device: str | torch.device, cells: np.ndarray,
                     tell: Callable | None, progress: bool) -> Iterator[tuple[Piece, np.ndarray]]:
     """Yield (Piece, float32 ndarray [M, windows, L, c]), m3 m-3, of the init days int [N, L].
 
@@ -890,7 +890,7 @@ def forecast_pieces(network: torch.nn.Module, record: Record, wanted: np.ndarray
             places = [np.nonzero(wanted == day) for day in days]
             for tile in tiles:
                 inputs = tile if network.every_day else np.arange(record.land.size)
-                batch = make_batch(record, days, device, inputs, tell=tell, around=network.looks_around)
+                batch = make_batch(record, days, device, inputs, tell=tell, around=bool(network.looks_around))
                 scaled = network(batch)[..., 0, :, :]
                 physical = record.scaler.of_cells(inputs).unscale_soil_moisture(scaled[..., None, :])[..., 0, :].cpu().numpy()
                 physical = physical[None] if tell is None else physical

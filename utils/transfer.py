@@ -49,8 +49,8 @@ def save_model(run: Run, network: torch.nn.Module, record: Record, settings: Any
               for name, value in record.scaler.to_state().items()}
     weights = {name: value.cpu() for name, value in network.state_dict().items()}
     asked = {name: value for name, value in plain(settings).items() if name != "resume"}  # the weights are the same
-    told = what_files_tell(record.coming)
-    told = {} if told is None else {"told": {name: torch.from_numpy(value) for name, value in told.items()}}
+    of_files = what_files_tell(record.coming)
+    told = {} if of_files is None else {"told": {name: torch.from_numpy(value) for name, value in of_files.items()}}
     save_tensors(run.path("model.pt"), {
         "format": MODEL_FORMAT, "model": run.model, "weights": weights, "scaler": scaler, "settings": asked,
         "label": run.label.removesuffix(kind_of(settings.coming_weather).label),
@@ -295,11 +295,11 @@ def source_cut(source_time: np.ndarray, splits: Splits, asked: str | None = None
     """
     last = splits.validation_from - np.timedelta64(1, "D")
     if asked is not None:
-        asked = parse_date(asked, "source_until")
-        if asked > last:
-            raise UserError(f"source_until is {asked}, but the target's validation begins {splits.validation_from}: "
+        latest = parse_date(asked, "source_until")
+        if latest > last:
+            raise UserError(f"source_until is {latest}, but the target's validation begins {splits.validation_from}: "
                             f"{last} is the last day that may be given.")
-        last = asked
+        last = latest
     if source_time[0] > last:
         raise UserError(f"the source begins {source_time[0]}, but only days until {last}, before the target's "
                         "validation, may be used. Choose an older source or later dates for the target.")
@@ -325,7 +325,7 @@ def _any_grid(settings):
     return settings.head == "local" and not (settings.scaling_from == "source" and settings.scaling == "cell")
 
 
-def same_grid(grid: dict, record: Record) -> bool:
+def same_grid(grid: dict, record: Any) -> bool:
     """Whether a grid (a dict with lat and lon) is that of a Record, or of anything that has `lat` and `lon`."""
     return all(np.shape(grid[axis]) == np.shape(getattr(record, axis))
                and np.allclose(grid[axis], getattr(record, axis), atol=1e-3) for axis in ("lat", "lon"))

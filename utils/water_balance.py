@@ -51,7 +51,7 @@ def water_balance(record: Record, targets: np.ndarray, lead_time: int, history_d
     """
     land = np.isfinite(mean)
     centre = mean[land].astype(np.float64)
-    season_known = np.count_nonzero(history_days) >= SHORTEST_SEASON_RECORD
+    season_known = bool(np.count_nonzero(history_days) >= SHORTEST_SEASON_RECORD)
     forecast = scratch_array((len(targets), *mean.shape)) if out is None else out
     for sample in in_turn(forecast):
         forecast[sample] = mean
@@ -68,7 +68,7 @@ def water_balance(record: Record, targets: np.ndarray, lead_time: int, history_d
 
 
 def balance_weights(record: Record, land: np.ndarray, centre: np.ndarray, lead_time: int, history_days: np.ndarray,
-                    season_known: bool) -> np.ndarray:
+                    season_known: bool) -> np.ndarray | None:
     """Weights of the terms of each land cell, float64 [cells, TERMS], fitted on the history days; None where no pair is known."""
     days = np.arange(lead_time, len(record.time))
     days = days[history_days[days] & history_days[days - lead_time]]

@@ -139,7 +139,7 @@ class ConvLSTMLayers(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x : [N, D, channels, H, W] -> last layer's hidden state of every day, [N, D, hidden, H, W]."""
-        states = [None] * len(self.cells)
+        states: list = [None] * len(self.cells)
         outputs = []
         for day in x.unbind(1):
             for layer, cell in enumerate(self.cells):

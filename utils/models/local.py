@@ -77,8 +77,8 @@ def around_in_cells(spacing: tuple[float, float]) -> list[tuple[int, int]]:
     list of (int, int)
         Reach, at least 1, and width, odd.
     """
-    spacing = np.mean([km for km in spacing if np.isfinite(km)] or [np.inf])
-    return [(max(1, round(reach / spacing)), 1 + 2 * round(width / spacing / 2))
+    size = np.mean([km for km in spacing if np.isfinite(km)] or [np.inf])
+    return [(max(1, round(reach / size)), 1 + 2 * round(width / size / 2))
             for reach, width in zip(REACHES, WIDTHS)]
 
 
@@ -307,7 +307,7 @@ class Memory(nn.LSTM):
     def __init__(self, width):
         super().__init__(width, width)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # no state goes in or out
         """Hidden state of every day; some cells at a time, since more no longer fit a processor's cache."""
         return torch.cat([super(Memory, self).forward(cells)[0] for cells in x.split(CELLS_AT_A_TIME, 1)], 1)
 

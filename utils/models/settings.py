@@ -6,7 +6,7 @@ from data_processing.coming_weather import NOT_TOLD
 from data_processing.errors import UserError
 from utils.runs import check_settings
 
-LOCAL = {"input_days": 30, "hidden": (48,), "scaling": "cell", "hold_back": True, "batch_size": 2,
+LOCAL: dict = {"input_days": 30, "hidden": (48,), "scaling": "cell", "hold_back": True, "batch_size": 2,
          "satellite_view": True, "worlds": 5}
 # Of pre-training: what one lead time needs, and several, or one that is told coming weather
 FEW_STEPS, MANY_STEPS = 1500, 5000
