@@ -208,9 +208,11 @@ def start_run(experiment, model, settings, cube_file, cube, splits, until=None):
 
 def format_settings(settings):
     """What a run is made with, in lines of 80 columns; settings that ask for nothing are left out."""
-    asked = {name: value for name, value in dataclasses.asdict(settings).items() if value not in (None, (), {}, False)}
-    words = ", ".join(f"{name} {' '.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in asked.items())
-    return textwrap.fill(words, WIDTH, initial_indent="settings  ", subsequent_indent=" " * 10, break_on_hyphens=False)
+    words = [f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+             for name, value in dataclasses.asdict(settings).items()
+             if value is not None and value is not False and value not in ((), {})]
+    return textwrap.fill(" ".join(words), WIDTH, initial_indent="settings  ", subsequent_indent=" " * 10, break_long_words=False,
+                         break_on_hyphens=False)
 
 
 def claim_run(folder, what="run"):
