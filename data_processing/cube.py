@@ -641,11 +641,11 @@ def describe_summary(cube: xarray.Dataset, land: np.ndarray, summaries: dict[str
     lines = [f"days      {time.size}, {time[0]} to {time[-1]}, {np.count_nonzero(empty)} of them without any value",
              f"grid      {lat.size} x {lon.size} cells, {lat[0]:.2f} to {lat[-1]:.2f} N, "
              f"{lon[0]:.2f} to {lon[-1]:.2f} E, {np.count_nonzero(land)} with {what}",
-             f"{'variable':<18}{'unit':<8}{'missing':>9}{'lowest':>11}{'mean':>11}{'highest':>11}{'first day':>12}"
-             f"{'last day':>12}"]
+             f"{'variable':<17}{'unit':<7}{'missing':>7}{'lowest':>9}{'mean':>9}{'highest':>9}{'first day':>11}"
+             f"{'last day':>11}"]
     for name, of in summaries.items():
-        lines.append(f"{name:<18}{UNITS[name]:<8}{of.missing:>8.1%} {of.lowest:>11.4g}{of.mean:>11.4g}"
-                     f"{of.highest:>11.4g}{str(of.first):>12}{str(of.last):>12}")
+        lines.append(f"{name:<17}{UNITS[name]:<7}{of.missing:>7.1%}{of.lowest:>9.3g}{of.mean:>9.3g}"
+                     f"{of.highest:>9.3g}{str(of.first):>11}{str(of.last):>11}")
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ import contextlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -34,8 +34,8 @@ ENSEMBLE_COLUMNS = ("lead_time", "members", "n", "rmse_mean", "member_spread", "
 SPREAD_BINS = 8
 
 
-def write_validation(path: Path, forecast: np.ndarray, members: np.ndarray | Sequence, observed: np.ndarray,
-                     valid_time: np.ndarray, lead_times: Sequence[int]) -> None:
+def write_validation(path: Path, forecast: np.ndarray, members: Any, observed: np.ndarray, valid_time: np.ndarray,
+                     lead_times: Sequence[int]) -> None:
     """Keep the forecasts of validation days beside their observations.
 
     forecast : float32 [V, L, H, W], m3 m-3, the mean of `members` [M, V, L, H, W] where a weather forecast has several.
@@ -58,7 +58,7 @@ def members_variance(members: np.ndarray) -> np.ndarray:
     return variance
 
 
-def mean_variance(members: np.ndarray | Sequence) -> np.ndarray:
+def mean_variance(members: np.ndarray) -> np.ndarray:
     """`members_variance`, mean over the days: float32 [L, H, W], NaN at sea."""
     by_day = members.swapaxes(0, 1)
     total, count = np.zeros(members.shape[2:], np.float32), np.zeros(members.shape[2:], int)

@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import subprocess
+import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from importlib import metadata
@@ -22,6 +23,7 @@ from data_processing.cube import cube_name, describe
 from data_processing.errors import UserError
 from data_processing.files import PROJECT, checksum, lock_folder, remove_half_written, replacing, unlock_folder
 from data_processing.splits import asked_lead_times, audit_rows, format_audit, write_audit
+from data_processing.terminal import WIDTH
 from data_processing.twin import cube_path
 from utils.captions import lead_text
 from utils.precision import BFLOAT16, choose_precision, describe_precision, has_bfloat16
@@ -205,12 +207,21 @@ def start_run(experiment: str, model: str, settings: Any, cube_file: CubeFile, c
     label = run_label(cube, cube_file.name, settings)
     days = cube["time"].values
     told = kept_text(f"{cube_file.name}-{short_key(wanted['cube']['sha256'], days[0], days[-1])}", lambda: describe(cube))
-    print(f"\n{experiment}/{model}.py: {label}, {lead_text(splits.lead_times)} ahead -> {folder}\n{told}")
+    print(f"\n{experiment}/{model}.py: {label}, {lead_text(splits.lead_times)} ahead -> {folder}\n{format_settings(settings)}\n{told}")
     rows = audit_rows(splits, settings.coming_weather)
     if is_first():
         write_audit(folder / "splits.csv", rows)
     print(f"{format_audit(rows)}\n{describe_precision(settings)}", flush=True)
     return Run(folder, resume=settings.resume, label=label)
+
+
+def format_settings(settings: Any) -> str:
+    """What a run is made with, in lines of 80 columns; settings that ask for nothing are left out."""
+    words = [f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+             for name, value in dataclasses.asdict(settings).items()
+             if value is not None and value is not False and value not in ((), {})]
+    return textwrap.fill(" ".join(words), WIDTH, initial_indent="settings  ", subsequent_indent=" " * 10, break_long_words=False,
+                         break_on_hyphens=False)
 
 
 def claim_run(folder: Path, what: str = "run") -> None:
