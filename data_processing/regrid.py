@@ -323,7 +323,8 @@ def _extent_text(grid):
 
 
 # ----------------------------------------------------------------------------------------------------- target
-def target_grid(grid: str, *, source: Grid, like: str | Path | None = None, box: tuple[int, int, int, int] | None = None) -> Grid:
+def target_grid(grid: str, *, source: Grid, like: str | Path | None = None,
+                box: tuple[float, float, float, float] | None = None) -> Grid:
     """The cells of a cube to make.
 
     Parameters
