@@ -97,7 +97,7 @@ def make_runs(settings: Any, name: str) -> list[StudyRun]:
     if settings.scheduler is not None:
         make_on_workers(settings.scheduler, [each for runs in asked_for for each in runs], settings.results)
     runs, started, done = [], clock.monotonic(), 0
-    for run, parts in planned:
+    for run, parts in behind:
         if not parts:
             runs.append(run)
             continue
