@@ -51,7 +51,7 @@ def main(settings):
     from utils.draw_learning import draw_learning_curve
     from utils.learning import make_learning_runs, score_learning_runs, write_learning_curve
     from utils.runs import find_cube
-    from utils.study import claim_study
+    from utils.study import QUICK_NOTE, claim_study
 
     name = settings.name or (find_cube(settings.cube, "smap_l4").name + ("-quick" if settings.quick else "")
                              + ("" if settings.model == "convlstm" else f"-{settings.model}"))
@@ -59,6 +59,7 @@ def main(settings):
     claim_study(folder)
     runs = make_learning_runs(settings, name)
     rows, title = score_learning_runs(settings, runs)
+    title += QUICK_NOTE if settings.quick else ""
     write_learning_curve(folder, rows, title)
     draw_learning_curve(folder / "learning_curve.png", rows, title, data_of_run(runs[0].folder))
     print(f"table and figure: {folder}", flush=True)

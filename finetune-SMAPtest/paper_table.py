@@ -55,7 +55,7 @@ def main(settings):
     from utils.draw_table import draw_gain, draw_gain_by_region, draw_scatters, draw_skill
     from utils.gain_by_region import gain_rows, write_gain_by_region
     from utils.runs import find_cube
-    from utils.study import claim_study
+    from utils.study import QUICK_NOTE, claim_study
     from utils.tables import collect_rows, lead_lines, make_runs, print_table, write_tables
 
     name = settings.name or (find_cube(settings.cube, "smap_l4").name + ("-quick" if settings.quick else "")
@@ -65,6 +65,7 @@ def main(settings):
     runs = make_runs(settings, name)
     lead_times = sorted({lead_time for run in runs for lead_time in run.lead_times})
     rows, title = collect_rows(runs, lead_times)
+    title += QUICK_NOTE if settings.quick else ""
     print_table(rows, title)
     data = data_of_run(next(run.folder for run in runs if run.folder is not None))
     draw_scatters(folder / "scatter.png", runs, lead_times, title, data)

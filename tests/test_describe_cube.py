@@ -9,6 +9,7 @@ import netCDF4
 import numpy as np
 import pytest
 from conftest import ROOT, Experiment, day_axis, known_values
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from data_processing import arrays
 from data_processing.cube import new_cube, open_cube
@@ -17,6 +18,7 @@ from data_processing.holes import autocorrelation, carried_soil_moisture, longes
 from data_processing.record import open_record
 from data_processing.splits import split_cube
 from data_processing.units import Range, file_ranges, suspicion
+from utils import draw_description
 from utils.baselines import baseline_forecasts
 from utils.describing import monthly
 from utils.evaluation import score_forecasters
@@ -214,3 +216,24 @@ def test_what_cannot_be_described_is_refused_in_one_line(small_cube, tmp_path):
         describe(cube=str(rain))
     with pytest.raises(UserError, match="lead_times are 0 to 40 days; they must be 1 to 30"):
         describe(cube=str(small_cube("good")), lead_times=(0, 40))
+
+
+# ------------------------------------------------------------------------------------------------------- the page
+@pytest.mark.parametrize(("rows", "columns"), [(6, 8), (8, 6)])
+def test_no_label_of_the_page_is_cut_off(weather_cube, tmp_path, monkeypatch, rows, columns):
+    drawn = []
+    monkeypatch.setattr(draw_description, "save_figure", lambda path, figure, caption: drawn.append(figure))
+    script = runpy.run_path(str(ROOT / "data_processing/describe_cube.py"))
+    script["main"](script["Settings"](cube=str(weather_cube(days=800, rows=rows, columns=columns)), output=str(tmp_path)))
+    canvas = FigureCanvasAgg(drawn[0])
+    canvas.draw()
+    for axes in drawn[0].axes:
+        box = axes.get_tightbbox(canvas.get_renderer())
+        assert box.y0 > 0 and box.x0 > 0 and box.x1 < drawn[0].bbox.x1
+
+
+def test_equal_lines_are_dashed_in_turn():
+    same, other = np.ones(4), np.zeros(4)
+    assert draw_description.dashes([same, other, same], 1) == "-"
+    first, second = (draw_description.dashes([same, other, same], number) for number in (0, 2))
+    assert first[1] == second[1] and first[0] != second[0]

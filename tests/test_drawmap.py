@@ -19,7 +19,7 @@ from data_processing.cube import new_cube
 from data_processing.errors import UserError
 from tests.conftest import ROOT, day_axis, known_values
 from utils import draw_run, figures
-from utils.captions import Data, caption_of
+from utils.captions import Data, caption_of, percent_text
 from utils.evaluation import write_forecast
 
 EASE_LAT = np.degrees(np.arcsin(np.linspace(0.75, 0.4, 9)))  # rows of equal area, north first
@@ -320,7 +320,12 @@ def test_a_caption_says_what_of_which_days_and_whether_it_is_real():
         "Days: 2020-01-02 to 2020-12-31.", "n = 12,345 values."]
     one_day = Data("SMAP L4 on 36 km", twin.first, twin.first)
     assert caption_of("Map.", "smap", one_day, 7, "cells").splitlines()[2:] == [
-        "Data: SMAP L4 on 36 km (not synthetic).", "Day: 2020-01-02.", "n = 7 cells."]
+        "Data: SMAP L4 on 36 km.", "Day: 2020-01-02.", "n = 7 cells."]
+
+
+@pytest.mark.parametrize(("share", "text"), [(1.0, "100 %"), (0.9985, "over 99 %"), (0.994, "99 %"), (0.001, "under 1 %"), (0.0, "0 %")])
+def test_only_all_are_100_percent(share, text):
+    assert percent_text(share) == text
 
 
 def test_a_forecaster_looks_the_same_everywhere_and_unlike_the_others():
@@ -357,6 +362,14 @@ def test_letters_are_large_enough_in_print_and_panels_have_theirs():
 def test_long_titles_are_broken_between_words_into_lines_of_about_one_length():
     lines = figures.wrap_title("convlstm, 3 days ahead, synthetic twin of smap_l4, pre-trained on synthetic twin of era5_land; valid", 120)
     assert len(lines) == 2 and abs(len(lines[0]) - len(lines[1])) < 16 and not lines[0].endswith("-")
+
+
+@pytest.mark.parametrize("width", [60, 70, 80, 90, 100, 120, 140])
+def test_a_number_and_its_unit_and_the_name_of_a_twin_stay_on_one_line(width):
+    title = "convlstm, 7 days ahead, synthetic twin of smap_l4, better in 9 % of cells"
+    lines = figures.wrap_title(title, width)
+    assert " ".join(lines) == title
+    assert all(any(whole in line for line in lines) for whole in ("7 days", "synthetic twin of smap_l4", "9 %"))
 
 
 # --------------------------------------------------------------------------------------------- from the command line

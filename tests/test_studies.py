@@ -4,16 +4,21 @@ import json
 import runpy
 from types import SimpleNamespace
 
+import netCDF4
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+from PIL import Image
 
 from data_processing.errors import UserError
 from tests.conftest import ROOT
 from utils import factors, learning, study, tables
+from utils.draw_table import draw_gain, draw_scatters
 from utils.evaluation import METRIC_COLUMNS
+from utils.models.forms import FORMS
 from utils.runs import Run
+from utils.study import QUICK_NOTE
 
 pytestmark = pytest.mark.usefixtures("coarse_figures")
 SHORT = {"steps": 4, "hidden": (4,)}
@@ -81,6 +86,9 @@ def test_paper_table_holds_every_form_and_what_transfer_is_worth(source, target,
     assert row["form"] == "lstm-local" and row["region"] == "wet third"
     assert rows["cnn-dense", "transferred", "3"]["remark"] == tables.NO_TRANSFER  # 4 x 6 cells there, 4 x 5 here
     assert "**" in (folder / "table.md").read_text() and r"\textbf{" in (folder / "table.tex").read_text()
+    said = capsys.readouterr().out
+    assert all(QUICK_NOTE in text for text in (said, *((folder / name).read_text() for name in (
+        "table.md", "table.tex", "scatter.txt", "gain.txt", "gain_by_region.txt", "skill.txt"))))
     models = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("model.pt")}
     capsys.readouterr()
     call("finetune-SMAPtest/paper_table.py", **settings)
@@ -172,6 +180,23 @@ def test_few_test_days_are_refused_before_anything_is_trained(source, target, tm
     assert not list(tmp_path.rglob("training_log.csv"))
 
 
+@pytest.mark.parametrize(("forms", "lead_times"), [(7, (3,)), (9, (3, 5, 7))])
+def test_figures_of_many_forms_are_those_of_a_page(tmp_path, forms, lead_times):
+    values = 0.1 + 0.3 * np.random.default_rng(0).random((2, 12, len(lead_times), 4, 5))
+    with netCDF4.Dataset(tmp_path / "forecast.nc", "w") as file:
+        for name, axis in (("time", range(12)), ("lead_time", lead_times), ("lat", (30, 31, 32, 33)), ("lon", (100, 101, 102, 103, 104))):
+            file.createDimension(name, len(axis))
+            file.createVariable(name, "i4", name)[:] = axis
+        for name, of_name in zip(("forecast", "observed"), values):
+            file.createVariable(name, "f4", ("time", "lead_time", "lat", "lon"))[:] = of_name
+    runs = [tables.StudyRun(form, training, lead_times, tmp_path, 1) for form in FORMS[:forms] for training in ("scratch", "transferred")]
+    for draw in (draw_scatters, draw_gain):
+        draw(tmp_path / "drawn.png", runs, lead_times, "twin")
+        picture = Image.open(tmp_path / "drawn.png")
+        width, height = (25.4 * dots / picture.info["dpi"][0] for dots in picture.size)
+        assert width < 191 and height < 241
+
+
 # ---------------------------------------------------------------------------------------------- the learning curve
 def test_learning_curve_scores_every_way_on_the_same_values(source, target, tmp_path, shortest):
     call("finetune-SMAPtest/learning_curve.py", cube=target, source_cube=source, results=str(tmp_path), quick=True,
@@ -179,6 +204,7 @@ def test_learning_curve_scores_every_way_on_the_same_values(source, target, tmp_
     folder = tmp_path / "finetune-SMAPtest/learning_curve/target-quick-lstm"
     rows = read_csv(folder / "learning_curve.csv")
     assert (folder / "learning_curve.png").exists() and "| 3 | 45 |" in (folder / "learning_curve.md").read_text()
+    assert all(QUICK_NOTE in (folder / f"learning_curve.{kind}").read_text() for kind in ("md", "txt"))
     found = {(row["forecaster"], row["train_days"], row["lead_time"]): row for row in rows}
     assert {key[0] for key in found} == {*learning.WAYS, "persistence", "damped_persistence", "climatology", "water_balance",
                                            learning.DAMPED_OF_ALL}

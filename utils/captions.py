@@ -38,9 +38,8 @@ def caption_of(shows: str, title: str, data: Data | None = None, n: int | np.int
     """
     lines = [shows, f"Title: {title}."]
     if data is not None:
-        kind = "" if "synthetic" in data.product.lower() else " (not synthetic)"
         first, last = (np.datetime_as_string(day, unit="D") for day in (data.first, data.last))
-        lines += [f"Data: {data.product}{kind}.", f"Day: {first}." if first == last else f"Days: {first} to {last}."]
+        lines += [f"Data: {data.product}.", f"Day: {first}." if first == last else f"Days: {first} to {last}."]
     if n is not None:
         lines.append(f"n = {n:,} {what}.")
     return "\n".join(lines) + "\n"
@@ -49,6 +48,13 @@ def caption_of(shows: str, title: str, data: Data | None = None, n: int | np.int
 def lead_text(lead_times: Sequence[int]) -> str:
     """Lead times in words: "3 days", "1, 3, 7 days"."""
     return ", ".join(map(str, lead_times)) + (" day" if lead_times == (1,) else " days")
+
+
+def percent_text(share: float) -> str:
+    """A share in words, "99 %": rounded, but 100 and 0 only where all or none are meant ("over 99 %", "under 1 %")."""
+    if 0.995 <= share < 1:
+        return "over 99 %"
+    return "under 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
 
 
 def data_of_run(folder: str | Path) -> Data:

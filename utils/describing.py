@@ -14,7 +14,7 @@ from data_processing.holes import autocorrelation, carried_soil_moisture, longes
 from data_processing.season import fit_season, season_terms
 from data_processing.splits import LONGEST_LEAD_TIME, asked_lead_times
 from utils.baselines import CLIMATOLOGY_RIDGE, HARMONICS, MINIMUM_CLIMATOLOGY_DAYS
-from utils.captions import Data
+from utils.captions import Data, percent_text
 from utils.draw_description import Description
 from utils.predictability import baseline_scores, difficulty
 
@@ -118,7 +118,7 @@ def say_holes(land: np.ndarray, cells: Cells, summaries: dict[str, Summary], tim
     summary = summaries["soil_moisture"]
     days, first, last = longest_spell(summary.missing_on < 1, time)
     said = [f"{np.count_nonzero(land):,} of {land.size:,} cells are land (soil moisture on some day); soil moisture is there on "
-            f"{100 * (1 - summary.missing):.0f} % of their days"
+            f"{percent_text(1 - summary.missing)} of their days"
             + (f"; the longest gap of a cell is {int(np.median(cells.longest_gap[land]))} days at the median, "
                f"{int(cells.longest_gap[land].max())} at most" if summary.missing else "")
             + (f"; no cell at all is seen on {days} days in a row, {first} to {last}" if days > 1 else "")]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 PAGE_HEIGHT = 277.0  # mm: A4 without its margins
 TEXT_LETTERS = 128  # in a line of the page's text
 NARROWEST_MAP = 30.0  # mm
-OTHER_ROWS = 4 + 45 + 38 + 49 + 15 + 13  # mm of the page besides the two rows of maps, from top to bottom as they are drawn
+OTHER_ROWS = 4 + 45 + 38 + 49 + 15 + 18  # mm of the page besides the two rows of maps, from top to bottom as they are drawn
 VARIABLE_LINES = {"precipitation": "#56B4E9", "soil_moisture": "#0072B2", "soil_temperature": "#D55E00"}
 LABELS = {"persistence": "persistence", "damped_persistence": "damped persistence", "climatology": "season", "cell_mean": "cell's mean"}
 
@@ -122,6 +123,8 @@ def description_figure(about: Description) -> Figure:
             mesh = draw_cells(axes, frame, values, colours, norm)
             axes.set_title(panel_title(first_panel + column, title), loc="left")
             colour_bar(figure, mesh, left, bottom - 8, width, label, extension(known, norm))
+            if limits == (0, 100):
+                figure.axes[-1].set_xticks(range(0, 101, 25))
 
     top -= 4 + map_height
     map_row(top, 0, (("days observed", 100 * np.where(about.land, about.observed_share, np.nan), "viridis", (0, 100), "share (%)"),
@@ -129,11 +132,15 @@ def description_figure(about: Description) -> Figure:
                      ("spread in time", about.spread, "cividis", None, "standard deviation (m³ m⁻³)")))
     top -= 19 + 26
     axes = time_axes(figure, 16, top, PAGE - 20, 22, about.time)
-    for name, share in about.observed_on.items():
-        axes.plot(about.time, 100 * share, color=VARIABLE_LINES[name], linewidth=0.7, label=name.replace("_", " "))
-    axes.set(ylim=(-3, 103), ylabel="land (%)")
+    shares = list(about.observed_on.values())
+    for number, (name, share) in enumerate(about.observed_on.items()):
+        axes.plot(about.time, 100 * share, color=VARIABLE_LINES[name], linewidth=1.0, label=name.replace("_", " "),
+                  linestyle=dashes(shares, number))
+    axes.set(ylim=(-3, 103), ylabel="land (%)", yticks=range(0, 101, 25))
     axes.set_title(panel_title(3, "share of the land that is observed on each day"), loc="left")
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=3, borderaxespad=0.1)
+    legend = axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=3, borderaxespad=0.1)
+    for handle in legend.get_lines():
+        handle.set_linestyle("-")
     top -= 14 + 24
     for column, (name, months) in enumerate(about.seasons.items()):
         axes = place_axes(figure, 16 + column * 61, top, 48, 24)
@@ -154,6 +161,15 @@ def description_figure(about: Description) -> Figure:
                           (f"RMSE, {lead_time} days", about.scores.rmse[lead_time], "cividis", None, "damped persistence (m³ m⁻³)"),
                           (f"R² in time, {lead_time} days", r2, "RdBu", (-limit, limit), "damped persistence")))
     return figure
+
+
+def dashes(series: Sequence[np.ndarray], number: int) -> Any:
+    """Line style of one of several series: solid, or dashes in turn with those that are equal to it, so that all are seen."""
+    equal = [other for other, values in enumerate(series) if np.array_equal(values, series[number], equal_nan=True)]
+    if len(equal) == 1:
+        return "-"
+    length = 12.0
+    return -length * equal.index(number), (length, length * (len(equal) - 1))
 
 
 def lines(figure: Figure, bottom: float, about: Description) -> None:

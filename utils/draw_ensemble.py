@@ -33,8 +33,8 @@ CLASSES = 100_000  # of the predicted spread, much finer than the bins that are 
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def draw_ensemble(path: Path, *, observed: np.ndarray, forecast: np.ndarray, spread: np.ndarray, counts: np.ndarray | None,
-                  title: str, data: Data | None = None) -> None:
+def draw_ensemble(path: Path, *, observed: np.ndarray, forecast: np.ndarray, spread: np.ndarray, coverage_90: float,
+                  counts: np.ndarray | None, title: str, data: Data | None = None) -> None:
     """Error against predicted spread, coverage of the intervals, rank histogram of the members.
 
     Parameters
@@ -42,6 +42,8 @@ def draw_ensemble(path: Path, *, observed: np.ndarray, forecast: np.ndarray, spr
     path : Path
     observed, forecast, spread : float32 [N, H, W]
         m3 m-3
+    coverage_90 : float
+        Share of the observations between the 5 % and 95 % quantiles of forecast.nc; NaN = not known.
     counts : int [M + 1], or None for a single member
     title : str
         Begins with the name of the forecaster.
@@ -67,6 +69,7 @@ def draw_ensemble(path: Path, *, observed: np.ndarray, forecast: np.ndarray, spr
     held = shares_held(observed, forecast, spread)
     axes.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=0.7)
     axes.plot(CHANCES, held, marker="o", markersize=2.5, color=colour)
+    axes.plot(0.9, coverage_90, marker="D", markersize=5, markerfacecolor="none", color="black", clip_on=False)
     axes.set_title(panel_title(1, "coverage of intervals"), loc="left")
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted share in the interval", ylabel="observed share")
 
@@ -78,7 +81,8 @@ def draw_ensemble(path: Path, *, observed: np.ndarray, forecast: np.ndarray, spr
         axes.set(xlabel="rank among the members", ylabel="share", xticks=range(len(counts)))
     write_title(figure, lines)
     shows = ("Reliability of the forecast's spread. (a) RMSE against predicted spread, in bins of equally many values; dashed: 1:1. "
-             "(b) Share of the observations inside the central interval of each predicted share; dashed: 1:1.")
+             "(b) Share of the observations inside the central interval of each predicted share, of a normal distribution with that "
+             "spread; diamond: inside the 90 % interval of forecast.nc, whose ends are its quantiles (coverage_90 of ensemble.csv); dashed: 1:1.")
     if counts is not None:
         shows += " (c) Rank of the observation among the members; dashed: all ranks alike."
     n = sum(len(error) for error, _ in errors_and_widths(observed, forecast, spread))

@@ -15,6 +15,7 @@ from utils.figures import (
     PAGE,
     PAPER_STYLE,
     SOIL_MOISTURE_COLOURS,
+    SPREAD_COLOURS,
     colour_bar,
     draw_cells,
     extension,
@@ -31,7 +32,6 @@ from utils.figures import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SPREAD_COLOURS = ListedColormap(matplotlib.colormaps["magma_r"](np.linspace(0.06, 0.92, 256)), "spread")
 LEFT, RIGHT, BETWEEN, BELOW, PANEL_TITLE = 11.0, 3.0, 7.0, 18.0, 6.0  # mm
 
 

@@ -64,7 +64,10 @@ def draw_events(path: Path, rows: list[dict], title: str, data: Data | None = No
     write_title(figure, lines)
     save_figure(path, figure, caption_of(
         f"How well days below the 10th and above the 90th percentile of their cell are forecast {lead_text((lead_time,))} ahead: share of "
-        "them that is forecast against share of the forecasts that is wrong; the upper left corner is perfect.", title, data,
+        "them that is forecast against share of the forecasts that is wrong; the upper left corner is perfect. The "
+        "Brier scores of events.csv do not "
+        f"compare between forecasters: {model} is scored by its probability, which follows from its spread, all others, the ceiling too, "
+        "by yes or no.", title, data,
         max(row["observed"] for row in rows), "observed events of a kind"))
 
 

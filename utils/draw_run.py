@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from data_processing.arrays import in_turn, pieces
 from data_processing.errors import UserError
-from utils.captions import caption_of
+from utils.captions import caption_of, percent_text
 from utils.figures import (
     COLUMN,
     COLUMN_AND_HALF,
@@ -29,6 +29,7 @@ from utils.figures import (
     PAPER_STYLE,
     SKILL_COLOURS,
     SOIL_MOISTURE_COLOURS,
+    SPREAD_COLOURS,
     VARIABLE_COLOURS,
     colour_bar,
     degrees_text,
@@ -62,7 +63,8 @@ if TYPE_CHECKING:
 SERIES_QUANTILES = (0.1, 0.4, 0.6, 0.9)
 
 WIDTHS = {1: COLUMN, 2: COLUMN_AND_HALF, 3: PAGE}  # of so many maps side by side, mm
-FIELD_COLOURS = VARIABLE_COLOURS | {"forecast": SOIL_MOISTURE_COLOURS, "observed": SOIL_MOISTURE_COLOURS}
+FIELD_COLOURS = VARIABLE_COLOURS | {"forecast": SOIL_MOISTURE_COLOURS, "observed": SOIL_MOISTURE_COLOURS,
+                                    "spread": SPREAD_COLOURS}
 # Of a cube's own values and holes: no forecaster's colours.
 VALUES_COLOUR, MISSING_COLOUR = "0.2", "0.6"
 
@@ -391,7 +393,7 @@ def skill_figure(*, skill: np.ndarray, lat: np.ndarray, lon: np.ndarray, title: 
     figure = new_figure(COLUMN, below + height + 6.0 + 4.0 * len(title_lines))
     axes = map_axes(figure, frame, left, below, width, height, label_latitudes=True)
     mesh = draw_cells(axes, frame, skill, SKILL_COLOURS, Normalize(-limit, limit))
-    axes.set_title(f"median {_signed(np.median(known))}; above 0 in {100 * np.mean(known > 0):.0f} % "
+    axes.set_title(f"median {_signed(np.median(known))}; above 0 in {percent_text(np.mean(known > 0))} "
                    f"of {known.size:,} cells")
     colour_bar(figure, mesh, left + 0.05 * width, below - 8.5, 0.9 * width,
                 "skill, 1 − MSE / MSE of damped persistence", "both")

@@ -11,7 +11,7 @@ import xarray as xr
 from matplotlib.colors import LogNorm, Normalize
 
 from data_processing.arrays import in_turn, pieces, scratch_array
-from utils.captions import caption_of, lead_text
+from utils.captions import caption_of, lead_text, percent_text
 from utils.draw_run import draw_density, pair_line
 from utils.figures import (
     BLUE,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 # Colour of each network and marker of each head, where networks are compared; full: ours, hollow: the paper's.
 NETWORK_COLOURS = {"convlstm": BLUE, "lstm": VERMILLION, "cnn": GREEN, "conv3d_lstm": PURPLE}
 HEAD_MARKERS = {"local": "o", "dense": "s", "conv": "D"}
+HIGHEST = 240.0  # mm, of a figure on a journal's page
 LARGEST_GAIN = 0.3  # of the colour scale
 LOWEST_SKILL = -0.5  # of the axis: where a form is worse, its number stands at the edge
 
@@ -62,51 +63,52 @@ def read_values(run: StudyRun, lead_time: int) -> tuple[np.ndarray, ...]:
         return *found, dataset["lat"].values, dataset["lon"].values
 
 
+def columns_of(forms: int, lead_times: int) -> int:
+    """Panels side by side: a row for each of a few forms at several lead times, else four to a row."""
+    return lead_times if 3 <= lead_times <= 4 and forms <= 6 else 4
+
+
 @matplotlib.rc_context(PAPER_STYLE)
 def draw_scatters(path: Path, runs: list[StudyRun], lead_times: Sequence[int], title: str, data: Data | None = None) -> None:
     """Density scatter of every form at every lead time, transferred where it can be, with the 1:1 line."""
     shown = best_trained(runs)
-    width = (COLUMN, COLUMN_AND_HALF, PAGE)[min(len(lead_times), 3) - 1]
-    gap, left, right, bottom = 7.0, 24.0, 21.0, 12.0
-    side = min(40.0, (width - left - right + gap) / len(lead_times) - gap)
+    panels = [(form, lead_time, of_lead[lead_time]) for form, of_lead in shown.items() for lead_time in lead_times if lead_time in of_lead]
+    columns = min(columns_of(len(shown), len(lead_times)), len(panels))
+    rows = -(-len(panels) // columns)
+    width = (COLUMN, COLUMN_AND_HALF, PAGE, PAGE)[columns - 1]
     lines = wrap_title(f"Forecast against observed soil moisture, {title}", width)
-    figure = new_figure(width, bottom + len(shown) * (side + gap) + 6 + 4 * len(lines))
+    left, right, bottom, above, top = 14.0, 19.0, 12.0, 9.0, 1.0 + 4.0 * len(lines)
+    across = (width - left - right + 5.0) / columns  # from panel to panel
+    side = min(40.0, across - 5.0, (HIGHEST - bottom - top) / rows - above)
+    figure = new_figure(width, bottom + rows * (side + above) + top)
     norm, densities, drawn = LogNorm(vmin=1), [], 0
-    top = bottom + len(shown) * (side + gap)
-    first = next(iter(next(iter(shown.values())).values()))
+    first = panels[0][2]
     observed = read_values(first, first.lead_times[0])[1]
     limits = 0.0, np.ceil(10 * max(np.nanmax(observed[days], initial=0.0) for days in pieces(observed))) / 10
-    for row, (form, of_lead) in enumerate(shown.items()):
-        for column, lead_time in enumerate(lead_times):
-            if lead_time not in of_lead:
-                continue
-            run = of_lead[lead_time]
-            forecast, observed, *_ = read_values(run, lead_time)
-            axes = place_axes(figure, left + column * (side + gap), top - (row + 1) * (side + gap) + gap, side, side)
-            densities.append(draw_density(axes, observed, forecast, limits, 45, norm))
-            axes.plot(limits, limits, color="black", linestyle="--", linewidth=0.7)
-            line = pair_line(observed, forecast)
-            drawn = max(drawn, line.n)
-            axes.text(0.04, 0.96, f"RMSE {line.rmse:.4f}\nR² {line.r2:.3f}", transform=axes.transAxes, va="top")
-            ticks = np.arange(0, limits[1] + 0.01, 0.1 if limits[1] < 0.5 else 0.2)
-            axes.set(xlim=limits, ylim=limits, xticks=ticks, yticks=ticks)
-            leftmost, lowest = lead_time == min(of_lead), not any(lead_time in each for each in list(shown.values())[row + 1:])
-            axes.tick_params(labelleft=leftmost, labelbottom=lowest)
-            axes.set_title(panel_title(len(densities) - 1, f"{lead_text((lead_time,))} ahead"), loc="left")
-            if leftmost:
-                axes.set_ylabel(f"{form}\n{run.training}\nforecast (m³ m⁻³)")
-            if lowest:
-                axes.set_xlabel("observed (m³ m⁻³)")
+    for panel, (form, lead_time, run) in enumerate(panels):
+        row, column = divmod(panel, columns)
+        forecast, observed, *_ = read_values(run, lead_time)
+        axes = place_axes(figure, left + column * across, bottom + (rows - 1 - row) * (side + above), side, side)
+        densities.append(draw_density(axes, observed, forecast, limits, 45, norm))
+        axes.plot(limits, limits, color="black", linestyle="--", linewidth=0.7)
+        line = pair_line(observed, forecast)
+        drawn = max(drawn, line.n)
+        axes.text(0.04, 0.96, f"RMSE {line.rmse:.4f}\nR² {line.r2:.3f}", transform=axes.transAxes, va="top", fontsize=7)
+        ticks = np.arange(0, limits[1] + 0.01, 0.1 if limits[1] < 0.5 else 0.2)
+        axes.set(xlim=limits, ylim=limits, xticks=ticks, yticks=ticks)
+        lowest = panel + columns >= len(panels)
+        axes.tick_params(labelleft=column == 0, labelbottom=lowest)
+        axes.set_title(f"{panel_title(panel, form)}\n{run.training}, {lead_text((lead_time,))}", loc="left", fontsize=7.5)
+        axes.set(xlabel="observed (m³ m⁻³)" if lowest else "", ylabel="forecast (m³ m⁻³)" if column == 0 else "")
     norm.vmax = max(density.get_array().max() for density in densities)  # one range for all panels
-    bar = figure.colorbar(densities[0], cax=place_axes(figure, left + len(lead_times) * (side + gap) - gap + 2, bottom + gap, 2.5,
-                                                       top - bottom - gap))
+    bar = figure.colorbar(densities[0], cax=place_axes(figure, left + (columns - 1) * across + side + 3, bottom, 2.5,
+                                                       rows * (side + above) - above))
     bar.set_label("values per hexagon")
     bar.ax.yaxis.set_major_formatter("{x:,.0f}")  # exponents would be too small to read
     write_title(figure, lines)
     save_figure(path, figure, caption_of(
-        "Forecast against observed surface soil moisture of all land cells and test days, a row for each network, a column for each "
-        "lead time; colour: number of values in a hexagon, one range for all panels; dashed: 1:1.", title, data, drawn,
-        "values in a panel"))
+        "Forecast against observed surface soil moisture of all land cells and test days, a panel for each network and lead time; "
+        "colour: number of values in a hexagon, one range for all panels; dashed: 1:1.", title, data, drawn, "values in a panel"))
 
 
 def best_trained(runs: list[StudyRun]) -> dict[str, dict[int, StudyRun]]:
@@ -130,36 +132,37 @@ def draw_gain(path: Path, runs: list[StudyRun], lead_times: Sequence[int], title
     first = next(run for run in runs if run.folder is not None)
     _, _, lat, lon = read_values(first, first.lead_times[0])
     frame = map_frame(lat, lon)
-    left, gap, bottom = 20.0, 4.0, 19.0
-    width = (PAGE - left - 4) / len(lead_times) - gap
-    height = width / panel_ratio(frame)
+    panels = [(form, lead_time) for form in forms for lead_time in lead_times if (form, "transferred", lead_time) in folders]
+    columns = min(columns_of(len(forms), len(lead_times)), max(2, len(panels)))
+    rows = -(-len(panels) // columns)
     lines = wrap_title(f"Gain by transfer, {title}", PAGE)
-    figure = new_figure(PAGE, bottom + len(forms) * (height + 13) + 1 + 4 * len(lines))
-    for row, form in enumerate(forms):
-        for column, lead_time in enumerate(lead_times):
-            if (form, "transferred", lead_time) not in folders:
-                continue
-            errors = []
-            for training in ("transferred", "scratch"):
-                forecast, observed, *_ = read_values(folders[form, training, lead_time], lead_time)
-                errors.append(np.zeros(forecast.shape[1:]))
-                for day in in_turn(forecast, observed):
-                    errors[-1] += np.nan_to_num((forecast[day] - observed[day]) ** 2)
-            gain = 1 - np.divide(errors[0], errors[1], out=np.full(errors[0].shape, np.nan), where=errors[1] > 0)
-            axes = map_axes(figure, frame, left + column * (width + gap), bottom + (len(forms) - 1 - row) * (height + 13),
-                             width, height, label_latitudes=column == 0)
-            mesh = draw_cells(axes, frame, gain, SKILL_COLOURS, Normalize(-LARGEST_GAIN, LARGEST_GAIN))
-            better = 100 * np.mean(gain[np.isfinite(gain)] > 0)
-            axes.set_title(panel_title(row * len(lead_times) + column, f"{lead_text((lead_time,))}: gain "
-                                       f"{100 * (1 - errors[0].sum() / errors[1].sum()):+.1f} %\nbetter in {better:.0f} % of cells"))
-            if column == 0:
-                figure.text(3.0 / PAGE, axes.get_position().y0 + axes.get_position().height / 2, form,
-                            rotation="vertical", ha="center", va="center")
+    left, gap, bottom, above, top = 14.0, 6.0, 19.0, 13.0, 4.0 * len(lines) - 3.0
+    across = (PAGE - left - 4 + gap) / columns
+    height = min((across - gap) / panel_ratio(frame), (HIGHEST - bottom - top) / rows - above)
+    width = height * panel_ratio(frame)
+    figure = new_figure(PAGE, bottom + rows * (height + above) + top)
+    for panel, (form, lead_time) in enumerate(panels):
+        row, column = divmod(panel, columns)
+        errors = []
+        for training in ("transferred", "scratch"):
+            forecast, observed, *_ = read_values(folders[form, training, lead_time], lead_time)
+            errors.append(np.zeros(forecast.shape[1:]))
+            for day in in_turn(forecast, observed):
+                errors[-1] += np.nan_to_num((forecast[day] - observed[day]) ** 2)
+        gain = 1 - np.divide(errors[0], errors[1], out=np.full(errors[0].shape, np.nan), where=errors[1] > 0)
+        axes = map_axes(figure, frame, left + column * across, bottom + (rows - 1 - row) * (height + above), width, height,
+                        label_latitudes=column == 0)
+        mesh = draw_cells(axes, frame, gain, SKILL_COLOURS, Normalize(-LARGEST_GAIN, LARGEST_GAIN))
+        whole = f"{100 * (1 - errors[0].sum() / errors[1].sum()):+.1f}".replace("-", "−")
+        better = percent_text(np.mean(gain[np.isfinite(gain)] > 0))
+        axes.set_title(f"{panel_title(panel, form)}, {lead_text((lead_time,))}\n"
+                       f"gain {whole} %, better in {better}", loc="left", fontsize=7)
     colour_bar(figure, mesh, left + 20, 9.0, PAGE - left - 44, "1 − MSE transferred / MSE from scratch", "both")
     write_title(figure, lines)
     save_figure(path, figure, caption_of(
         "What transfer gains in each cell over the test days, 1 − MSE transferred / MSE from scratch: blue where the pre-trained network "
-        "is better, red where it is worse, one range for all panels.", title, data, int(np.isfinite(gain).sum()), "cells"))
+        "is better, red where it is worse, one range for all panels; above each panel the "
+        "gain in the whole and the share of cells that gain.", title, data, int(np.isfinite(gain).sum()), "cells"))
 
 
 @matplotlib.rc_context(PAPER_STYLE)
@@ -202,12 +205,14 @@ def draw_skill(path: Path, rows: list[dict], title: str, data: Data | None = Non
     forms = list(dict.fromkeys(row["form"] for row in rows if row["training"]))
     trainings = list(dict.fromkeys(row["training"] for row in rows if row["training"]))
     left, gap, bottom = 34.0, 5.0, 16.0
-    width, height = (PAGE - left - 4) / len(lead_times) - gap, 6.5 * len(forms)
+    width = (PAGE - left - 4) / len(lead_times) - gap
+    height = min(3.6 * len(trainings) + 2, 200 / len(forms)) * len(forms)
+    shifts = np.linspace(0.25, -0.25, len(trainings)) if len(trainings) > 1 else [0.0]
     lines = wrap_title(f"Skill against damped persistence, {title}", PAGE)
     figure = new_figure(PAGE, bottom + height + 7 + 4 * len(lines))
     for column, lead_time in enumerate(lead_times):
         axes = place_axes(figure, left + column * (width + gap), bottom, width, height)
-        for training, shift in zip(trainings, (0.15, -0.15, -0.3)):
+        for training, shift in zip(trainings, shifts):
             look = LOOKS.get(training, TOLD)
             chosen = [row for row in rows if row["training"] == training and row["lead_time"] == lead_time and "rmse" in row]
             places = np.array([len(forms) - 1 - forms.index(row["form"]) for row in chosen]) + shift
@@ -217,8 +222,8 @@ def draw_skill(path: Path, rows: list[dict], title: str, data: Data | None = Non
                           label="from scratch" if training == "scratch" else training)
             for place, value in zip(places, skill):
                 if value < LOWEST_SKILL:
-                    axes.annotate(f"◂ {value:.1f}", (0.02, place), xycoords=("axes fraction", "data"), color=look.colour,
-                                  va="center")
+                    axes.annotate(f"◂ {value:.1f}".replace("-", "−"), (0.02, place), xycoords=("axes fraction", "data"),
+                                  color=look.colour, va="center", fontsize=7)
         for row in rows:
             if row["form"] == "ceiling" and row["lead_time"] == lead_time:
                 axes.axvline(row["skill_damped_persistence"], color="black", linestyle=":", linewidth=0.9, label="ceiling")

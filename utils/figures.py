@@ -49,6 +49,9 @@ SKILL_COLOURS = "RdBu"
 VARIABLE_COLOURS: dict[str, Any] = {"precipitation": ListedColormap(matplotlib.colormaps["Blues"](np.linspace(0.12, 1.0, 256))),
                     "soil_moisture": SOIL_MOISTURE_COLOURS, "soil_temperature": "cividis"}
 GAP_COLOUR = "0.85"
+SPREAD_COLOURS = ListedColormap(matplotlib.colormaps["magma_r"](np.linspace(0.06, 0.92, 256)), "spread")
+# Spaces at which no line of a title ends.
+TOGETHER = re.compile(r"(?<=\d) (?=days?\b|%)|(?<=\bsynthetic) (?=twin\b)|(?<=\btwin) (?=of )|(?<=\btwin of) (?=\S)")
 PAPER_STYLE: dict = {"font.family": "DejaVu Sans", "font.size": 7.5, "axes.titlesize": 8, "axes.labelsize": 7.5,
                      "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7, "axes.linewidth": 0.6,
                      "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2.5,
@@ -240,14 +243,19 @@ def panel_title(number: int, text: str) -> str:
 
 
 def wrap_title(title: str, width: float) -> list[str]:
-    """Lines of a title, about equally long; a letter of 8.5 points takes about 1.8 mm."""
+    """Lines of a title, about equally long; a number and its unit, a twin and its name stay together.
+
+    A letter of 8.5 points takes about 1.8 mm.
+    """
     letters = int(width / 1.8)
+    title = TOGETHER.sub("\N{NO-BREAK SPACE}", title)
     whole_words: dict = {"break_on_hyphens": False}
     lines = textwrap.wrap(title, letters, **whole_words) or [""]
-    while len(lines) > 1 and len(textwrap.wrap(title, letters - 1, **whole_words)) == len(lines):
+    longest = max(map(len, title.split(" ")))
+    while len(lines) > 1 and letters > longest and len(textwrap.wrap(title, letters - 1, **whole_words)) == len(lines):
         letters -= 1
         lines = textwrap.wrap(title, letters, **whole_words)
-    return lines
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 def _inner_ticks(low, high, count):

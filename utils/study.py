@@ -17,6 +17,7 @@ from utils.runs import OTHER_NAME, find_cube, is_finished, read_json, run_differ
 if TYPE_CHECKING:
     import numpy as np
 
+QUICK_NOTE = "; quick form: short trainings, for trying only"  # behind the title of all that a quick study writes
 DOMAIN_OF = {"ERA5test": "era5_land", "SMAPtest": "smap_l4", "finetune-SMAPtest": "smap_l4"}
 
 
