@@ -82,7 +82,8 @@ def draw_ensemble(path: Path, *, observed: np.ndarray, forecast: np.ndarray, spr
     write_title(figure, lines)
     shows = ("Reliability of the forecast's spread. (a) RMSE against predicted spread, in bins of equally many values; dashed: 1:1. "
              "(b) Share of the observations inside the central interval of each predicted share, of a normal distribution with that "
-             "spread; diamond: inside the 90 % interval of forecast.nc, whose ends are its quantiles (coverage_90 of ensemble.csv); dashed: 1:1.")
+             "spread; diamond: inside the 90 % interval of forecast.nc, whose ends are its quantiles (coverage_90 of ensemble.csv); "
+             "dashed: 1:1.")
     if counts is not None:
         shows += " (c) Rank of the observation among the members; dashed: all ranks alike."
     n = sum(len(error) for error, _ in errors_and_widths(observed, forecast, spread))

@@ -101,8 +101,8 @@ def draw_scatters(path: Path, runs: list[StudyRun], lead_times: Sequence[int], t
         axes.set_title(f"{panel_title(panel, form)}\n{run.training}, {lead_text((lead_time,))}", loc="left", fontsize=7.5)
         axes.set(xlabel="observed (m³ m⁻³)" if lowest else "", ylabel="forecast (m³ m⁻³)" if column == 0 else "")
     norm.vmax = max(density.get_array().max() for density in densities)  # one range for all panels
-    bar = figure.colorbar(densities[0], cax=place_axes(figure, left + (columns - 1) * across + side + 3, bottom, 2.5,
-                                                       rows * (side + above) - above))
+    place_of_bar = left + (columns - 1) * across + max(side, min(36.0, across - 5.0)) + 3  # beside the last panel and its title
+    bar = figure.colorbar(densities[0], cax=place_axes(figure, place_of_bar, bottom, 2.5, rows * (side + above) - above))
     bar.set_label("values per hexagon")
     bar.ax.yaxis.set_major_formatter("{x:,.0f}")  # exponents would be too small to read
     write_title(figure, lines)
