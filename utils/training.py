@@ -299,7 +299,7 @@ def choose_share(network: torch.nn.Module, start: dict[str, torch.Tensor], recor
         move_weights(network, start, share)
         errors.append(validate(network, record, splits.validation, device))
     network.load_state_dict(tuned)
-    print("validation RMSE by the share of the way from the pre-trained to the fine-tuned weights: "
+    print("validation RMSE by the share of the way from the pre-trained to the\nfine-tuned weights: "
           + ", ".join(f"{share:.2f} {error:.4f}" for share, error in zip(SHARES, errors)), flush=True)
     return SHARES[int(np.nanargmin(errors))] * min(1.0, int(np.count_nonzero(splits.history_days)) / YEAR) ** 2
 
