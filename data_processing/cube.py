@@ -640,7 +640,8 @@ def describe_summary(cube: xarray.Dataset, land: np.ndarray, summaries: dict[str
     what = "soil moisture" if "soil_moisture" in summaries else "values"
     lines = [f"days      {time.size}, {time[0]} to {time[-1]}, {np.count_nonzero(empty)} of them without any value",
              f"grid      {lat.size} x {lon.size} cells, {lat[0]:.2f} to {lat[-1]:.2f} N, "
-             f"{lon[0]:.2f} to {lon[-1]:.2f} E, {np.count_nonzero(land)} with {what}",
+             f"{lon[0]:.2f} to {lon[-1]:.2f} E",
+             f"          {np.count_nonzero(land)} with {what}",
              f"{'variable':<17}{'unit':<7}{'missing':>7}{'lowest':>9}{'mean':>9}{'highest':>9}{'first day':>11}"
              f"{'last day':>11}"]
     for name, of in summaries.items():

@@ -172,7 +172,7 @@ def build_arrays(key: str, source: Callable, shape: tuple[int, ...], max_gap_day
         arrays["carried"][:padding] = arrays["antecedent"][:padding] = np.nan
         arrays["age"][:padding] = NO_VALUE
         last, sums = None, None
-        for block in progress_bar(blocks(days, 4 * len(VARIABLES) * height * width), desc=f"reading {key.rsplit('-', 2)[0]}",
+        for block in progress_bar(blocks(days, 4 * len(VARIABLES) * height * width), desc=f"reading {key.split('-')[0][:30]}",
                                   unit="block", leave=False):
             rows = slice(padding + block.start, padding + block.stop)
             values = source(block)

@@ -409,7 +409,7 @@ def _make_ceiling(name, init_times, lead_time, folder):
     days, place = np.unique(init_times, return_inverse=True)
     forecast = np.empty((len(days), CELLS), np.float32)
     states = true_states(name, days, folder)
-    title = f"ceiling of the synthetic twin, {name}, lead {lead_time}"
+    title = f"ceiling of the twin, lead {lead_time}"
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         means = pool.map(lambda day, state: _mean_forecast(*state, soil, climate, members, day), days, states)

@@ -67,9 +67,10 @@ def real_cube():
 
 @pytest.fixture
 def coarse_figures(monkeypatch):
-    """Figures at a quarter of their resolution, for tests that run whole scripts in this process."""
+    """Figures at a quarter of their resolution and without their PDF, for tests that run whole scripts in this process."""
     from utils import figures
     monkeypatch.setattr(figures, "DOTS_PER_INCH", figures.DOTS_PER_INCH // 4)
+    monkeypatch.setattr(figures, "FORMATS", {"png": figures.FORMATS["png"]})
 
 
 @dataclass(frozen=True)

@@ -207,7 +207,23 @@ def test_forecast_in_tiles_is_that_of_the_whole_map(weather_cube, monkeypatch):
     monkeypatch.setattr(training, "TILE", 3)
     tiles = forecast_days(network, record, targets, "cpu", progress=False)
     np.testing.assert_allclose(tiles, whole, rtol=1e-5, atol=1e-6)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)  # side by side, each on one core as before
+    np.testing.assert_array_equal(forecast_days(network, record, targets, "cpu", progress=False), tiles)
+    torch.set_num_threads(1)
     assert np.isfinite(whole).all() and whole.std() > 0.01
+
+
+def test_results_of_threads_come_in_order_and_few_wait():
+    begun = []
+
+    def square(number):
+        begun.append(number)
+        return number ** 2
+
+    found = training.in_threads(square, [(number,) for number in range(20)], threads=2)
+    assert next(found) == 0 and len(begun) <= 3
+    assert list(found) == [number ** 2 for number in range(1, 20)]
+    torch.set_num_threads(1)
 
 
 def test_areas_of_a_large_map_are_as_exact_as_those_of_a_small_one():

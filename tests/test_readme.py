@@ -35,8 +35,8 @@ DONE_ELSEWHERE = {
     "python finetune-SMAPtest/paper_table.py --lead-times 1 3 5 7 --scheduler": "tests/test_fan_out.py",
     "python finetune-SMAPtest/learning_curve.py --scheduler": "tests/test_fan_out.py",
     "python -m pytest": ".ci/run",
-    "ruff": "tests/test_tidy.py",
-    "mypy": "tests/test_tidy.py",
+    "python -m ruff": "tests/test_tidy.py",
+    "python -m mypy": "tests/test_tidy.py",
     "OMP_NUM_THREADS=1 python tests/benchmarks/run.py": "tests/test_benchmarks.py",
 }
 

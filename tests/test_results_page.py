@@ -1,7 +1,9 @@
 """The page of results: what is packed comes back, files stay small, and a real browser shows the values of forecast.nc."""
 import json
+import os
 import shutil
 import time
+from datetime import UTC, datetime
 
 import netCDF4
 import numpy as np
@@ -24,7 +26,7 @@ LONGEST_LOAD, FEWEST_FRAMES = 2.0, 20.0  # s, days a second
 
 
 def make_run(results, experiment="SMAPtest", model="lstm", name="twin", lead_times=(3,), *, seed=0, shape=(4, 5), days=40,
-             error=0.03, first="2020-01-01", title="Synthetic twin of smap_l4 (not real data)", gaps=0.1):
+             error=0.03, first="2020-01-01", north=0.0, title="Synthetic twin of smap_l4 (not real data)", gaps=0.1):
     """A finished run folder as the scripts leave it, without training; the cell in the north-west corner is sea."""
     random = np.random.default_rng(seed)
     lead_times = tuple(lead_times)
@@ -41,7 +43,7 @@ def make_run(results, experiment="SMAPtest", model="lstm", name="twin", lead_tim
                  for each, size in ((model, error), ("persistence", 0.05), ("damped_persistence", 0.04), ("climatology", 0.06))}
     observed = np.where(random.random(observed.shape) < gaps, np.nan, observed).astype(np.float32)
     time_axis = day_axis(first, days)
-    place = {"lat": 30.0 + np.arange(shape[0]), "lon": 100.0 + np.arange(shape[1])}
+    place = {"lat": 30.0 + north + np.arange(shape[0]), "lon": 100.0 + np.arange(shape[1])}
     folder = results / experiment / model / name / ("lead" + "_".join(map(str, lead_times)))
     init_time, forecast = by_init_time(forecasts[model], time_axis, lead_times)
     ends = {level: by_init_time(forecasts[model] + np.float32(shift), time_axis, lead_times)[1]
@@ -53,13 +55,15 @@ def make_run(results, experiment="SMAPtest", model="lstm", name="twin", lead_tim
     write_cell_metrics(folder / "cell_metrics.nc", maps, **place, lead_times=lead_times, attributes={})
     write_csv(folder / "splits.csv", ("split", "first_target"), [{"split": "test", "first_target": first}])
     write_csv(folder / "training_log.csv", ("epoch", "train_loss", "validation_loss"),
-              [{"epoch": number, "train_loss": 1 / number, "validation_loss": 0.04 / number} for number in (1, 2, 3)])
+              [{"epoch": number, "train_loss": 1 / number, "validation_loss": validation_loss}
+               for number, validation_loss in enumerate((0.08447, 0.08446, 0.08445, np.nan, np.nan), start=1)])  # a refit of two
     write_json(folder / "settings.json", {"settings": {"lead_time": 3, "name": name}, "cube": {"title": title},
-                                          "host": {"started": f"2026-01-{seed + 1:02}T00:00:00+00:00"}})
+                                          "host": {"started": f"2026-01-{30 - seed:02}T00:00:00+00:00"}})
     (folder / "map.png").write_bytes(b"")
     write_metrics(folder / "metrics.csv", score_forecasters(
         observed=observed, forecasts=forecasts, valid_time=np.repeat(time_axis[:, None], len(lead_times), axis=1),
         lead_times=np.array(lead_times), **place, land=land, climatology=forecasts["climatology"]))
+    os.utime(folder / "metrics.csv", 2 * (datetime(2026, 1, seed + 1, 12, tzinfo=UTC).timestamp(),))
     return folder
 
 
@@ -303,8 +307,37 @@ def test_browser_shows_sorts_and_filters_the_runs(page, tmp_path):
     assert page.texts(".runs td.name") == ["best", "middle", "worst"]
     colours = page.run("return [...document.querySelectorAll('.skill i')].map(each => each.style.background)")
     assert ["better" in colour for colour in colours] == [True, True, False]
+    assert page.texts(".runs .chip") == ["synthetic"] * 2  # of other data nothing is known
     page.key("#filter", "synthetic mid")
     assert page.texts(".runs td.name") == ["middle"] and page.text("#count") == "1 of 3 runs"
+
+
+def test_browser_keeps_the_marks_of_good_runs_apart_beside_a_bad_one(page, tmp_path):
+    make_run(tmp_path, name="good")
+    make_run(tmp_path, name="bad", error=5.0)
+    page.open(make_page(tmp_path))
+    for left, right in page.run("""return [...document.querySelectorAll('.strip')].map(strip => {
+            const boxes = [...strip.querySelectorAll('circle, path')].map(mark => mark.getBBox());
+            const middles = boxes.map(box => box.x + box.width / 2);
+            return [Math.min(...middles), Math.max(...middles)];
+        })"""):
+        assert (left, right) == pytest.approx((8, 202), abs=0.1)
+
+
+@pytest.mark.parametrize("width", [1280, 1000, 850])
+def test_table_of_long_names_fits_into_the_window(page, width, tmp_path):
+    make_run(tmp_path, experiment="finetune-SMAPtest", model="conv3d_lstm", name="twin-quick-dense-and-longer", error=5.0)
+    page.width(width)
+    page.open(make_page(tmp_path))
+    assert page.run("return document.documentElement.scrollWidth - window.innerWidth") == 0
+
+
+def test_learning_curves_show_their_numbers_whole_and_where_the_refit_begins(page, tmp_path):
+    folder = make_run(tmp_path)
+    page.open(make_page(tmp_path), address(folder, tmp_path, 3))
+    assert page.run(
+        "return [...document.querySelectorAll('.curves .refit')].map(each => each.firstChild.data)") == ["refit from epoch 4"] * 2
+    assert page.run("return Math.min(...[...document.querySelectorAll('.curves text')].map(text => text.getBBox().x))") >= 0
 
 
 def test_browser_reads_the_values_of_a_script_whatever_its_name(page, tmp_path, monkeypatch):
@@ -387,6 +420,20 @@ def test_browser_compares_two_runs_on_the_same_day(page, tmp_path):
     page.key("#slider", "HOME")
     page.wait("document.querySelector('#day').textContent === '2020-01-01'")
     assert page.text("#other-value") == "–"  # the other begins later
+
+
+def test_browser_compares_only_cells_that_both_runs_have(page, tmp_path):
+    one = make_run(tmp_path, name="one", shape=(8, 5), seed=1)
+    two = make_run(tmp_path, name="two", north=4.4, error=0.09)  # cells of 1 degree from 33.9 to 37.9 degrees north
+    path, other = make_page(tmp_path), {"with": f"3,{results_page.address(tmp_path, two)}"}
+    line = "return document.querySelector('#series path[stroke*=worse]').getAttribute('d')"
+    page.open(path, address(one, tmp_path, 3, cell="33,102", **other))
+    assert "the other run has no cell here" in page.text("#readout") and page.run(line) == ""
+    page.open(path, address(one, tmp_path, 3, cell="34,102", **other))
+    assert "the other run has no cell here" not in page.text("#readout") and page.run(line).startswith("M")
+    rmse = float(results_page.csv_rows(two / "metrics.csv")[0]["rmse_pooled"])
+    scores = page.texts("[aria-label=Scores] tr.own td:nth-child(-n+2)")
+    assert scores[2:] == ["The other run: SMAPtest / lstm / two, 3 days", f"{rmse:.4f}"]
 
 
 @pytest.mark.parametrize("view", ["table", "run", "comparison"])

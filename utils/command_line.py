@@ -55,7 +55,7 @@ def run_script(main: Callable, settings_class: type, resume: str = RESUME_RUN) -
     """
     script = sys.modules[main.__module__]
     name = "/".join(Path(script.__file__).parts[-2:])
-    words, recorded, description = [word for word in sys.argv[1:] if word != QUIET], None, script.__doc__ + QUIET_HELP
+    words, recorded, description = [word for word in sys.argv[1:] if word != QUIET], None, (script.__doc__ or "") + QUIET_HELP
     trains = hasattr(script, "train_and_test")
 
     def read_settings():

@@ -20,6 +20,7 @@ from scipy.special import ndtr
 
 from data_processing.arrays import blocks, in_turn, pieces, release, scratch_array
 from data_processing.files import write_csv
+from data_processing.terminal import print_result
 from utils.captions import lead_text
 from utils.evaluation import MINIMUM_VALUES, write_in_pieces
 
@@ -312,7 +313,7 @@ def write_ensemble_scores(run: Run, *, observed: np.ndarray, forecast: np.ndarra
                   [{"lead_time": lead_time, "rank": rank, "count": int(count)}
                    for lead_time, of_lead in zip(lead_times, counts) for rank, count in enumerate(of_lead)])
     for row in rows:
-        print(f"{lead_text((row['lead_time'],))}: 90 % intervals hold {100 * row['coverage_90']:.0f} %, spread / error "
-              f"{row['predicted_spread_skill']:.2f}, CRPS {row['predicted_crps']:.4f} m3 m-3", flush=True)
+        print_result(f"{lead_text((row['lead_time'],))}: 90 % intervals hold {100 * row['coverage_90']:.0f} %, spread / error "
+                     f"{row['predicted_spread_skill']:.2f}, CRPS {row['predicted_crps']:.4f} m3 m-3")
     draw_ensemble(run.path("ensemble.png"), observed=observed[:, -1], forecast=forecast[:, -1], spread=spread[:, -1],
                   coverage_90=rows[-1]["coverage_90"], counts=None if counts is None else counts[-1], title=title, data=data)

@@ -397,12 +397,12 @@ def format_metrics(rows: list[dict]) -> str:
 
     The best forecast of each column is marked by a star; a bound and the ceiling know more than a forecast can, and are not.
     """
-    columns = {"rmse_pooled": ("RMSE", "7.4f", min), "r2_pooled": ("R2", "6.3f", max), "r2_cell_median": ("R2", "6.3f", max),
+    columns = {"rmse_pooled": ("RMSE", "7.4f", min), "r2_pooled": ("R2", "7.3f", max), "r2_cell_median": ("R2", "7.3f", max),
                "skill_persistence": ("persis.", "7.3f", max), "skill_damped_persistence": ("damped", "7.3f", max),
                "skill_climatology": ("climat.", "7.3f", max)}
     names = [row["forecaster"] for row in rows]
     width = max(len("forecaster"), *map(len, names))
-    lines = [f"{'':{width}} m3 m-3          cells  skill over",
+    lines = [f"{'* = best forecast':{width}} m3 m-3           cells   skill over",
              f"{'forecaster':{width}}" + "".join(f"{title:>{style.split('.')[0]}} " for title, style, _ in columns.values()).rstrip()]
     for lead_time in sorted({row["lead_time"] for row in rows}):
         of_lead = [row for row in rows if row["lead_time"] == lead_time]
@@ -411,7 +411,7 @@ def format_metrics(rows: list[dict]) -> str:
                 for name, (_, _, which) in columns.items()}
         lines.append(f"{lead_time} day{'s' if lead_time > 1 else ''} ahead, {of_lead[0]['n']:,} values")
         lines += [f"{row['forecaster']:{width}}" + "".join(
-            f"{row[name]:{style}}{'*' if row in fair and row[name] == best[name] else ' '}"
+            f"{round(row[name], int(style[2])) + 0.0:{style}}{'*' if row in fair and row[name] == best[name] else ' '}"
             for name, (_, style, _) in columns.items()).rstrip() for row in of_lead]
     return "\n".join(lines)
 

@@ -39,6 +39,8 @@ WIDE_BOX = 60.0
 COLUMN, COLUMN_AND_HALF, PAGE = 90.0, 140.0, 190.0
 MILLIMETRES_PER_INCH = 25.4
 DOTS_PER_INCH = 300
+# Of a figure's files, and what they would tell of the day and the program, emptied: equal figures give equal files
+FORMATS = {"pdf": dict.fromkeys(("CreationDate", "Producer", "Creator")), "png": {"Software": None}}
 # Width to height of a map panel; a box outside it gets blank margins.
 NARROWEST, WIDEST = 0.6, 3.0
 # Yellow (dry) to blue (wet), without the palest yellow, which would pass for blank.
@@ -229,11 +231,9 @@ def save_figure(path: str | Path, figure: Figure, caption: str) -> None:
     path = Path(path)
     with replacing(path.with_suffix(".txt")) as temporary:
         temporary.write_text(caption, encoding="utf-8")
-    with replacing(path.with_suffix(".pdf")) as temporary, matplotlib.rc_context(PAPER_STYLE):
-        figure.savefig(temporary, format="pdf", dpi=DOTS_PER_INCH,
-                       metadata={"CreationDate": None, "Producer": None, "Creator": None})
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    for kind, metadata in FORMATS.items():
+        with replacing(path.with_suffix(f".{kind}")) as temporary, matplotlib.rc_context(PAPER_STYLE):
+            figure.savefig(temporary, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
 
 
 def panel_title(number: int, text: str) -> str:

@@ -148,7 +148,7 @@ def rows_of_run(results: Path, folder: Path) -> list[dict]:
                      "member": parts[4] if len(parts) > 4 else member_text(settings), "lead": lead,
                      "first": row["first_valid_time"], "last": row["last_valid_time"],
                      **{name: number(row[column]) for name, column in SCORES.items()}, "others": others,
-                     "synthetic": is_synthetic(settings), "date": made_on(settings, folder),
+                     "synthetic": is_synthetic(settings), "date": made_on(folder),
                      "packed": data_path(results, folder, lead).exists()})
     return rows
 
@@ -163,11 +163,9 @@ def is_synthetic(settings: dict) -> bool:
     return "synthetic" in str(settings["cube"].get("title")).lower()
 
 
-def made_on(settings: dict, folder: Path) -> str:
-    """When a run was started, or else was finished, ISO text, UTC."""
-    started = settings.get("host", {}).get("started")
-    finished = datetime.fromtimestamp((folder / "metrics.csv").stat().st_mtime, UTC).isoformat()
-    return started or finished
+def made_on(folder: Path) -> str:
+    """When a run was finished, ISO text, UTC."""
+    return datetime.fromtimestamp((folder / "metrics.csv").stat().st_mtime, UTC).isoformat(timespec="milliseconds")
 
 
 def write_run_data(results: Path, folder: Path) -> None:

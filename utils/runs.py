@@ -200,6 +200,8 @@ def start_run(experiment: str, model: str, settings: Any, cube_file: CubeFile, c
         if differences:
             raise UserError(f"{folder} was started otherwise: {'; '.join(differences)}. Resume with the same settings, "
                             "or give the new run another --name.")
+    if settings.resume and not started:
+        print(f"nothing to go on with in {folder}: the run starts from the beginning")
     if is_first():
         remove_half_written(folder)
     if is_first() and not started:

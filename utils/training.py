@@ -6,8 +6,9 @@ import functools
 import math
 import time as clock
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -299,7 +300,7 @@ def choose_share(network: torch.nn.Module, start: dict[str, torch.Tensor], recor
         move_weights(network, start, share)
         errors.append(validate(network, record, splits.validation, device))
     network.load_state_dict(tuned)
-    print("validation RMSE by the share of the way from the pre-trained to the fine-tuned weights: "
+    print("validation RMSE by the share of the way from the pre-trained to the\nfine-tuned weights: "
           + ", ".join(f"{share:.2f} {error:.4f}" for share, error in zip(SHARES, errors)), flush=True)
     return SHARES[int(np.nanargmin(errors))] * min(1.0, int(np.count_nonzero(splits.history_days)) / YEAR) ** 2
 
@@ -884,18 +885,54 @@ def forecast_pieces(network: torch.nn.Module, record: Record, wanted: np.ndarray
     network.to(device).eval()
     init_days = np.unique(wanted)
     tiles = tiles_of(cells, record.land.shape[1]) if network.every_day else [cells]  # the paper's forecast whole maps
-    with torch.no_grad(), progress_bar(total=len(init_days) * len(tiles), desc="forecast", unit="window", disable=not progress) as bar:
-        for start in range(0, len(init_days), FORECAST_WINDOWS):
-            days = init_days[start:start + FORECAST_WINDOWS]
-            places = [np.nonzero(wanted == day) for day in days]
-            for tile in tiles:
-                inputs = tile if network.every_day else np.arange(record.land.size)
-                batch = make_batch(record, days, device, inputs, tell=tell, around=bool(network.looks_around))
-                scaled = network(batch)[..., 0, :, :]
-                physical = record.scaler.of_cells(inputs).unscale_soil_moisture(scaled[..., None, :])[..., 0, :].cpu().numpy()
-                physical = physical[None] if tell is None else physical
-                yield Piece(places, tile), physical if network.every_day else physical[..., tile]
-                bar.update(len(days))
+    work = [(init_days[start:start + FORECAST_WINDOWS], tile) for start in range(0, len(init_days), FORECAST_WINDOWS) for tile in tiles]
+    # small tensors gain little from several cores, tiles side by side all; weather files are read by one thread
+    side_by_side = device.type == "cpu" and network.every_day and tell is None
+    if network.looks_around:
+        record.around(), record.motion()  # worked out once, by this thread
+
+    @torch.no_grad()
+    def forecast_piece(days, tile):
+        inputs = tile if network.every_day else np.arange(record.land.size)
+        batch = make_batch(record, days, device, inputs, tell=tell, around=bool(network.looks_around))
+        scaled = network(batch)[..., 0, :, :]
+        physical = record.scaler.of_cells(inputs).unscale_soil_moisture(scaled[..., None, :])[..., 0, :].cpu().numpy()
+        physical = physical[None] if tell is None else physical
+        piece = Piece([np.nonzero(wanted == day) for day in days], tile)
+        return piece, physical if network.every_day else physical[..., tile]
+
+    with progress_bar(total=len(init_days) * len(tiles), desc="forecast", unit="window", disable=not progress) as bar:
+        for piece, forecast in in_threads(forecast_piece, work, torch.get_num_threads() if side_by_side else 1):
+            yield piece, forecast
+            bar.update(len(piece.places))
+
+
+def in_threads(function: Callable, work: list[tuple], threads: int) -> Iterator[Any]:
+    """Results of a function for each of some tuples of arguments, in their order.
+
+    Parameters
+    ----------
+    function : function
+        Of torch's operations, which leave other threads free to compute.
+    work : list of tuple
+    threads : int
+        So many at a time, each on one core; no more results than that wait to be taken.
+    """
+    if threads == 1:
+        yield from (function(*each) for each in work)
+        return
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        running: deque[Future] = deque()
+        try:
+            for each in work:
+                running.append(pool.submit(function, *each))
+                if len(running) > threads:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)  # what threads that are started later find
 
 
 def tiles_of(cells: np.ndarray, columns: int) -> list[np.ndarray]:

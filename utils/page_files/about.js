@@ -6,12 +6,18 @@ const SCORES = [['rmse_pooled', 'RMSE', 4], ['r2_pooled', 'R²', 3], ['bias_pool
   ['skill_persistence', 'Skill / persistence', 3], ['skill_damped_persistence', 'Skill / damped', 3],
   ['skill_climatology', 'Skill / climatology', 3]]; // column of metrics.csv, title, digits
 
-function scores(data) {
-  const row = (about, number) => make('tr', {class: number ? '' : 'own'}, make('td', {}, words(about.forecaster)),
+function scores(data, other) {
+  const row = (about, name, own) => make('tr', {class: own ? 'own' : ''}, make('td', {}, name),
     ...SCORES.map(([name, , digits]) => make('td', {class: 'number'}, fixed(about[name], digits))));
-  return make('div', {class: 'card'}, make('h3', {}, 'Scores, all on the same values'), wideTable('Scores',
+  const [own, ...baselines] = data.metrics;
+  const rows = [row(own, (other ? 'This run: ' : '') + words(own.forecaster), true),
+    other ? row(other.run.data.metrics[0], `The other run: ${titleOf(other.row)}, ${leadText(other.row.lead)}`, true) : '',
+    ...baselines.map(about => row(about, words(about.forecaster), false))];
+  const title = other ? 'Scores: the other run on its own values, all else on those of this run'
+    : 'Scores, all on the same values';
+  return make('div', {class: 'card'}, make('h3', {}, title), wideTable('Scores',
     [make('th', {scope: 'col'}, 'Forecaster'), ...SCORES.map(([, title]) => make('th', {scope: 'col', class: 'number'}, title))],
-    data.metrics.map(row)));
+    rows));
 }
 
 function wideTable(name, head, rows) { // scrolls sideways where the screen is narrow
@@ -35,26 +41,38 @@ function splits(data) {
       ...data.splits.map(row => make('td', {class: 'number day'}, row[name]))))));
 }
 
+function refitStart(log) { // first epoch of the training that begins anew with the validation days, or null
+  const first = log.findIndex((row, number) => number && row.validation_loss == null && log[number - 1].validation_loss != null);
+  return first < 0 ? null : log[first].epoch;
+}
+
 function curve(title, log, name) {
   const points = log.map(row => [row.epoch, row[name]]).filter(([, value]) => Number.isFinite(value));
   if (!points.length) return '';
-  const box = {left: 52, right: 548, top: 22, bottom: 108};
   const values = points.map(([, value]) => value);
   const margin = values.every(value => value === values[0]) ? Math.abs(values[0]) / 10 || 1 : 0;
   const low = Math.min(...values) - margin, high = Math.max(...values) + margin;
-  const last = Math.max(2, points.at(-1)[0]);
+  const scale = ticks(low, high, 3);
+  const labels = scale.values.map(value => value.toFixed(scale.digits));
+  const box = {left: Math.max(66, 14 + 7.5 * Math.max(...labels.map(label => label.length))), right: 548, top: 22, bottom: 108};
+  const last = Math.max(2, log.at(-1).epoch); // one axis for all curves
   const x = epoch => box.left + (epoch - 1) / (last - 1) * (box.right - box.left);
   const y = value => box.bottom - (value - low) / (high - low) * (box.bottom - box.top);
   const best = points.reduce((least, each) => each[1] < least[1] ? each : least);
   const text = `${title}: least ${best[1].toPrecision(4)} in epoch ${best[0]}`;
-  const scale = ticks(low, high, 3);
+  const refit = refitStart(log), start = refit && x(refit - 0.5);
+  const line = part => draw('path', {d: linePath(part.map(([epoch]) => epoch), part.map(([, value]) => value), x, y),
+    stroke: 'var(--better)', 'stroke-width': 2, fill: 'none'});
   return draw('svg', {viewBox: '0 0 560 130', role: 'img', 'aria-label': text}, draw('text', {x: box.left, y: 12}, text),
-    ...scale.values.flatMap(value => [draw('line', {class: 'grid', x1: box.left, x2: box.right, y1: y(value), y2: y(value)}),
-      draw('text', {x: box.left - 6, y: y(value) + 4, 'text-anchor': 'end'}, value.toFixed(scale.digits))]),
+    ...refit ? [draw('rect', {x: start, y: box.top - 4, width: box.right + 4 - start, height: box.bottom - box.top + 8,
+      fill: 'var(--sea)'}), draw('text', {class: 'refit', x: box.right, y: 12, 'text-anchor': 'end'},
+    `refit from epoch ${refit}`, draw('title', {}, 'Trained once more, on training and validation days'))] : [],
+    ...scale.values.flatMap((value, number) => [
+      draw('line', {class: 'grid', x1: box.left, x2: box.right, y1: y(value), y2: y(value)}),
+      draw('text', {x: box.left - 6, y: y(value) + 4, 'text-anchor': 'end'}, labels[number])]),
     ...ticks(1, last, 8).values.filter(Number.isInteger).map(epoch =>
       draw('text', {x: x(epoch), y: 124, 'text-anchor': 'middle'}, epoch)),
-    draw('path', {d: linePath(points.map(([epoch]) => epoch), values, x, y), stroke: 'var(--better)', 'stroke-width': 2,
-      fill: 'none'}),
+    line(points.filter(([epoch]) => !refit || epoch < refit)), refit ? line(points.filter(([epoch]) => epoch >= refit)) : '',
     draw('circle', {cx: x(best[0]), cy: y(best[1]), r: 4, fill: 'var(--worse)'}));
 }
 

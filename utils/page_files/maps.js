@@ -177,10 +177,13 @@ function markCell(panel) {
   }
 }
 
-function cellOn(panel) { // the chosen cell on a map, which may have another grid
+function cellOn(panel) { // on a map, which may have another grid, the cell that holds the centre of the chosen one, or -1
   if (panel.run === view.run) return view.cell;
-  const row = between(panel.latEdges, latOf(view.run, view.cell)), column = between(panel.lonEdges, lonOf(view.run, view.cell));
-  return panel.run.cellAt[row * panel.run.columns + column];
+  const {latEdges, lonEdges, run} = panel;
+  const lat = latOf(view.run, view.cell);
+  const east = (((lonOf(view.run, view.cell) - lonEdges[0]) % 360) + 360) % 360; // degrees from the western edge
+  if (lat > latEdges[0] || lat < latEdges.at(-1) || east > lonEdges.at(-1) - lonEdges[0]) return -1;
+  return run.cellAt[between(latEdges, lat) * run.columns + between(lonEdges, lonEdges[0] + east)];
 }
 
 function setCellAt(panel, event) {

@@ -26,7 +26,7 @@ let addressTimer = 0;
 
 function takeRuns(given) {
   table = given;
-  for (const row of table.runs) row.data = row.synthetic ? 'synthetic' : 'real';
+  for (const row of table.runs) row.data = row.synthetic ? 'synthetic' : 'other'; // of others nothing is known
 }
 
 function takeRun(data) {

@@ -126,11 +126,11 @@ function usualCell(run) { // in the middle of the map
 }
 
 function buildRun() {
-  const {run, row} = view;
+  const {run, row, other} = view;
   return [
     make('div', {class: 'run-head'}, make('a', {href: '#'}, '← all runs'), make('h2', {}, titleOf(row)), dataChip(row),
       make('span', {class: 'soft'}, `${leadText(row.lead)} ahead`)),
-    tiles(row, run), viewer(), scores(run.data),
+    tiles(row, run), viewer(), scores(run.data, other),
     make('div', {class: 'columns'}, learning(run.data), splits(run.data)),
     figures(run.data), settings(run.data), made(run.data), files(run.data),
   ];
@@ -332,8 +332,10 @@ function writeReadout() {
   const parts = [placeText(latOf(run, cell), lonOf(run, cell)), other ? ' · this run ' : ' · forecast ',
     make('b', {id: 'forecast-value'}, fixed(forecast, 3))];
   if (other) {
-    const value = valueOf(other.run, other.run.forecast, other.run.dayOf.get(run.days[day]), sameCellOf(other.run));
-    parts.push(' · the other run ', make('b', {id: 'other-value'}, fixed(value, 3)));
+    const place = sameCellOf(other.run);
+    const value = valueOf(other.run, other.run.forecast, other.run.dayOf.get(run.days[day]), place);
+    parts.push(...place < 0 ? [' · the other run has no cell here'] // as its grid ends, or has water
+      : [' · the other run ', make('b', {id: 'other-value'}, fixed(value, 3))]);
   }
   if (Number.isFinite(observed)) parts.push(' · observed ', make('b', {id: 'observed-value'}, fixed(observed, 3)), ` ${UNIT}`);
   else parts.push(` ${UNIT} · not observed`);

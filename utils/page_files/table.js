@@ -47,7 +47,7 @@ function buildTable(section) {
         ...sorts.map(([key, title]) => make('option', {value: key, selected: key === sorting.key}, title))))),
     make('p', {class: 'legend'}, ...Object.keys(MARKS).map(name => make('span', {},
       draw('svg', {width: 14, height: 14, 'aria-hidden': 'true'}, mark(name, 7, 7)), MARKS[name][0])),
-    make('span', {}, `RMSE in ${UNIT}; skill = 1 − MSE / MSE of damped persistence`)),
+    make('span', {}, `RMSE in ${UNIT}, each row from its least to its largest; skill = 1 − MSE / MSE of damped persistence`)),
     make('table', {class: 'runs'}, make('thead', {}, make('tr', {}, ...COLUMNS.map(([key, title, name, down]) =>
       make('th', {scope: 'col', 'data-key': key, class: name}, down === null ? make('button', {disabled: true}, title)
         : make('button', {type: 'button', onclick: () => sortBy(key)}, title))))),
@@ -80,11 +80,9 @@ function chosenRows() {
 
 function fillTable() {
   const rows = chosenRows();
-  const errors = table.runs.flatMap(row => [row.rmse, ...Object.values(row.others)]).filter(Number.isFinite);
-  const range = [Math.min(...errors), Math.max(...errors)];
   const skills = table.runs.map(row => row.skill).filter(Number.isFinite);
   const ends = [Math.max(-1, Math.min(0, ...skills)), Math.max(0.1, ...skills)];
-  one('.runs tbody').replaceChildren(...rows.map(row => tableRow(row, range, ends)));
+  one('.runs tbody').replaceChildren(...rows.map(row => tableRow(row, ends)));
   for (const head of document.querySelectorAll('.runs th')) {
     if (head.dataset.key === sorting.key) head.setAttribute('aria-sort', sorting.down ? 'descending' : 'ascending');
     else head.removeAttribute('aria-sort');
@@ -98,21 +96,28 @@ function fillTable() {
     : 'No run is finished yet: a training script adds its run here when it ends.';
 }
 
-function tableRow(row, range, ends) {
+function tableRow(row, ends) {
   const address = '#' + new URLSearchParams({run: row.id, lead: row.lead});
   return make('tr', {}, make('td', {class: 'experiment'}, row.experiment), make('td', {}, row.model),
     make('td', {class: 'name'}, make('a', {href: address}, row.name),
       row.member ? make('span', {class: 'soft'}, ` ${row.member}`) : ''),
     make('td', {class: 'lead'}, leadText(row.lead)),
     make('td', {class: 'number', 'data-label': 'RMSE'}, fixed(row.rmse, 4)),
-    make('td', {class: 'number wide-only', 'data-label': 'R²'}, fixed(row.r2, 3)),
+    make('td', {class: 'number wide-only', 'data-label': 'R²'}, short(row.r2)),
     make('td', {class: 'skill-cell', 'data-label': 'Skill'}, skillBar(row.skill, ends)),
-    make('td', {class: 'strip-cell'}, strip(row, range)),
+    make('td', {class: 'strip-cell'}, strip(row)),
     make('td', {class: 'number wide-only', 'data-label': 'Values'}, counted(row.n)),
-    make('td', {}, dataChip(row)), make('td', {class: 'date wide-only'}, row.date.slice(0, 10)));
+    make('td', {}, dataChip(row)), make('td', {class: 'date wide-only'}, ...timeText(row.date)));
 }
 
-const dataChip = row => make('span', {class: row.synthetic ? 'chip' : 'chip real'}, row.data);
+function timeText(iso) { // day and, below it, time of the reader's clock
+  const [day, time] = new Date(iso).toLocaleString('sv').split(' ');
+  return [day, make('span', {class: 'soft'}, time.slice(0, 5))];
+}
+
+const dataChip = row => row.synthetic ? make('span', {class: 'chip'}, row.data) : '';
+
+const short = value => fixed(value, Math.abs(value) < 10 ? 3 : 1); // of a share: what is far below 0 is bad, however much
 
 function skillBar(skill, [low, high]) {
   const place = value => 100 * (Math.min(high, Math.max(low, value)) - low) / (high - low);
@@ -122,13 +127,15 @@ function skillBar(skill, [low, high]) {
     bar.append(make('i', {style: `left:${from}%;width:${to - from}%;background:var(--${skill < 0 ? 'worse' : 'better'})`}));
   }
   bar.append(make('b', {style: `left:${place(0)}%`}));
-  return make('span', {class: 'skill'}, bar, make('span', {class: 'number'}, fixed(skill, 3)));
+  return make('span', {class: 'skill'}, bar, make('span', {class: 'number'}, short(skill)));
 }
 
-function strip(row, [low, high]) {
-  const x = value => 8 + 194 * (value - low) / (high - low || 1);
+function strip(row) { // on a scale of its own: one bad run leaves the others apart
   const errors = {...row.others, own: row.rmse};
   const names = Object.keys(MARKS).filter(name => Number.isFinite(errors[name])).reverse();
+  const shown = names.map(name => errors[name]);
+  const low = Math.min(...shown), high = Math.max(...shown);
+  const x = value => 8 + 194 * (value - low) / (high - low || 1);
   const text = names.map(name => `${MARKS[name][0]} ${fixed(errors[name], 4)}`).reverse().join(', ');
   return draw('svg', {class: 'strip', viewBox: '0 0 210 22', role: 'img', 'aria-label': `RMSE: ${text}`},
     draw('title', {}, `RMSE: ${text}`), draw('line', {class: 'grid', x1: 4, x2: 206, y1: 11, y2: 11}),
