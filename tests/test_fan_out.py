@@ -40,6 +40,7 @@ def text_of(results, name):
     return path.read_text()
 
 
+@pytest.mark.slow
 def test_run_of_a_worker_is_that_of_this_process(target, tmp_path, monkeypatch, cluster):
     monkeypatch.chdir(tmp_path)  # paths in settings may be relative to where the study is started
     asked = {"cube": "target.nc", "test_days": 60, **SHORT}

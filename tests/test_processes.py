@@ -79,6 +79,7 @@ def test_three_processes_have_the_losses_of_one(weather_cube, tmp_path):
     check_resumed(one, several)
 
 
+@pytest.mark.slow
 def test_two_processes_leave_one_run_folder(weather_cube, tmp_path):
     settings = {"cube": str(weather_cube(days=400)), "steps": 20, "hidden": (4,), "precision": "float32"}
     done = torchrun(2, *command("ERA5test/convlstm.py", **settings, results=str(tmp_path / "two"))[1:])

@@ -56,6 +56,7 @@ def folder_of(results, script, name="run", lead="lead3"):
 
 
 # ------------------------------------------------------------------------------------------------- same numbers
+@pytest.mark.slow
 def test_same_numbers_in_two_processes(target, tmp_path):
     script, settings = "SMAPtest/lstm.py", {"cube": target, "name": "run", "seed": 3, **QUICK}
     done = run(script, tmp_path, results=tmp_path / "one", **settings)

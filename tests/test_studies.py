@@ -143,6 +143,7 @@ def test_study_refuses_to_reuse_a_run_that_was_made_otherwise(source, target, tm
         call("finetune-SMAPtest/paper_table.py", **settings)
 
 
+@pytest.mark.slow
 def test_study_refuses_to_reuse_a_run_that_was_pretrained_on_another_cube(source, target, weather_cube, tmp_path, shortest):
     other = str(weather_cube(name="other", first="2012-01-01", days=900, seed=5, columns=6))
     shared = {"cube": target, "results": str(tmp_path), "name": "same", "worlds": 0, "test_days": 100, **SHORT}
@@ -156,6 +157,7 @@ def test_study_refuses_to_reuse_a_run_that_was_pretrained_on_another_cube(source
         study.run_or_reuse("finetune-SMAPtest", "lstm", source_cube=source, **shared | {"test_days": None})
 
 
+@pytest.mark.slow
 def test_study_goes_on_where_a_pretraining_was_interrupted(source, target, tmp_path, monkeypatch):
     asked = {"cube": target, "source_cube": source, "results": str(tmp_path), "worlds": 0, "test_days": 100, "seeds": 2, **SHORT}
     save = Run.save_checkpoint
@@ -217,6 +219,7 @@ def test_learning_curve_scores_every_way_on_the_same_values(source, target, tmp_
     assert float(found["fine-tuned", "45", "3"]["rmse"]) == pytest.approx(float(one["rmse"]), rel=0.005)
 
 
+@pytest.mark.slow
 def test_learning_curve_takes_coming_weather_as_one_more_way(source, target, tmp_path, shortest):
     call("finetune-SMAPtest/learning_curve.py", cube=target, source_cube=source, results=str(tmp_path), quick=True,
          model="lstm", lead_times=(3,), coming_weather="observed")
