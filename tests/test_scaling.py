@@ -180,3 +180,14 @@ def test_mistakes_are_refused(values):
     with pytest.raises(UserError, match="small has no soil_temperature over land from 2015-04-01 to "
                                         "2015-05-20"):
         fit(values)
+
+
+@pytest.mark.parametrize("kind", scaling.KINDS)
+def test_scaler_of_some_cells_is_that_of_the_map_there(kind):
+    values = np.random.default_rng(0).uniform(0.1, 0.4, (40, len(VARIABLES), 3, 4)).astype(np.float32)
+    scaler = fit_scaler(values, np.ones((3, 4), bool), np.arange(40), day_axis("2015-04-01", 40), kind=kind, source="small")
+    cells = np.array([0, 5, 11])
+    of_map = scaler.scale(values).reshape(40, len(VARIABLES), 1, -1)[..., cells]
+    of_cells = scaler.of_cells(cells).scale(values.reshape(40, len(VARIABLES), 1, -1)[..., cells])
+    np.testing.assert_array_equal(of_cells, of_map)
+    assert (scaler.of_cells(cells) is scaler) == (kind == "global")
