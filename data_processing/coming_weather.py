@@ -190,8 +190,7 @@ def judge(path: Path, kept: np.ndarray, wanted: np.ndarray, record: Record, last
 
     kept : float16 [n, M, K, 2, cells], made on the days `wanted` (int [n]); days after `last` are not looked at.
     """
-    trust, temperature = usual_trust(record), np.stack([np.ones(record.land.shape, np.float32),
-                                                        np.zeros(record.land.shape, np.float32)])
+    trust, temperature = usual_judgement(record)
     trust[kept.shape[2]:] = 0.0
     spoken = np.isfinite(kept[:, :, 0, 0]).any(axis=(1, 2)) if len(kept) else np.zeros(0, bool)
     kept, wanted = kept[spoken], wanted[spoken]
@@ -214,9 +213,10 @@ def judge(path: Path, kept: np.ndarray, wanted: np.ndarray, record: Record, last
     return trust.astype(np.float32), temperature
 
 
-def usual_trust(record: Record) -> np.ndarray:
-    """Trust in forecast rain where no archive tells, float64 [L]."""
-    return FIRST_TRUST * (LAST_TRUST / FIRST_TRUST) ** (np.arange(record.lead_times[-1]) / (TRUST_DAYS - 1))
+def usual_judgement(record: Record) -> tuple[np.ndarray, np.ndarray]:
+    """What `judge` says where no archive tells: the usual trust, float64 [L], and the temperature as it is, float32 [2, H, W]."""
+    trust = FIRST_TRUST * (LAST_TRUST / FIRST_TRUST) ** (np.arange(record.lead_times[-1]) / (TRUST_DAYS - 1))
+    return trust, np.stack([np.ones(record.land.shape, np.float32), np.zeros(record.land.shape, np.float32)])
 
 
 def what_files_tell(coming: ComingWeather | None) -> dict[str, np.ndarray] | None:
@@ -244,10 +244,8 @@ def newest_weather(path: Path, record: Record, known: dict[str, np.ndarray] | No
     ComingWeather
     """
     file = open_weather_file(path, record.lat, record.lon)
-    if known is None:
-        known = {"trust": usual_trust(record), "temperature": np.stack([np.ones(record.land.shape), np.zeros(record.land.shape)])}
-    trust, temperature = (np.asarray(known[name], np.float32) for name in ("trust", "temperature"))
-    return ComingWeather(max(file.members, 1), file, trust, temperature)
+    trust, temperature = usual_judgement(record) if known is None else (known["trust"], known["temperature"])
+    return ComingWeather(max(file.members, 1), file, np.asarray(trust, np.float32), np.asarray(temperature, np.float32))
 
 
 def matched(values: np.ndarray, others: np.ndarray) -> np.ndarray:

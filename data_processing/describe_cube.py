@@ -41,10 +41,11 @@ class Settings:
 def main(settings: Any) -> None:
     from data_processing.cube import cube_variables, open_cube
     from data_processing.errors import UserError
+    from data_processing.files import write_csv
     from data_processing.terminal import WIDTH, print_result
     from data_processing.twin import cube_path
     from data_processing.units import file_ranges, suspicion
-    from utils.describing import describe_data, write_description
+    from utils.describing import COLUMNS, describe_data
     from utils.draw_description import draw_description, wrap_sentence
 
     path = cube_path("smap_l4") if settings.cube == "twin" else Path(settings.cube).expanduser().absolute()
@@ -59,7 +60,7 @@ def main(settings: Any) -> None:
         raise UserError(" ".join([str(error), *doubts])) from None
     table, about, rows, data = describe_data(cube, doubts, settings)
     print_result(f"\n{path}\n{table}\n" + "\n".join(line for sentence in about.said for line in wrap_sentence(sentence, WIDTH)))
-    write_description(folder / f"{path.stem}_description.csv", rows)
+    write_csv(folder / f"{path.stem}_description.csv", COLUMNS, rows)
     draw_description(folder / f"{path.stem}_description.png", about, data)
     print_result(f"-> {folder / path.stem}_description.png, .pdf, .txt (caption) and .csv (table)")
 

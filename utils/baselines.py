@@ -147,7 +147,12 @@ def damped_persistence(carried: np.ndarray, observed: Observed, history_days: np
     float32 [N, H, W]
         m3 m-3, NaN only where `mean` is NaN.
     """
-    factor = damping_factor(carried, observed, history_days, lead_time, mean)
+    return damped_by(damping_factor(carried, observed, history_days, lead_time, mean), carried, targets, lead_time, mean, out)
+
+
+def damped_by(factor: np.ndarray, carried: np.ndarray, targets: np.ndarray, lead_time: int, mean: np.ndarray,
+              out: np.ndarray | None = None) -> np.ndarray:
+    """`damped_persistence` with a `damping_factor` that is known already."""
     forecast = persistence(carried, targets, lead_time, mean, out)
     for sample in in_turn(forecast):
         forecast[sample] = mean + factor * (forecast[sample] - mean)

@@ -45,6 +45,11 @@ def caption_of(shows: str, title: str, data: Data | None = None, n: int | np.int
     return "\n".join(lines) + "\n"
 
 
+def is_synthetic(title: str | None) -> bool:
+    """Whether a cube says of itself, in its title, that it is synthetic."""
+    return "synthetic" in str(title).lower()
+
+
 def lead_text(lead_times: Sequence[int]) -> str:
     """Lead times in words: "3 days", "1, 3, 7 days"."""
     return ", ".join(map(str, lead_times)) + (" day" if lead_times == (1,) else " days")

@@ -1,15 +1,13 @@
 """What a cube holds and how hard it is to forecast, in numbers: for the page, the table and the terminal."""
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data_processing.arrays import Observed
-from data_processing.cube import UNITS, cube_days, describe_summary, land_mask, summarize
+from data_processing.cube import UNITS, cube_days, cube_name, describe_summary, land_mask, summarize
 from data_processing.errors import UserError
-from data_processing.files import write_csv
 from data_processing.holes import autocorrelation, carried_soil_moisture, longest_spell, survey_cells
 from data_processing.season import fit_season, season_terms
 from data_processing.splits import LONGEST_LEAD_TIME, asked_lead_times
@@ -55,7 +53,7 @@ def describe_data(cube: xarray.Dataset, doubts: list[str], settings: Any) -> tup
     if not 1 <= lead_times[0] <= lead_times[-1] <= LONGEST_LEAD_TIME:
         raise UserError(f"lead_times are {lead_times[0]} to {lead_times[-1]} days; they must be 1 to {LONGEST_LEAD_TIME}.")
     time = cube_days(cube)
-    land, summaries = summarize(cube)
+    _, summaries = summarize(cube)
     carried, age = carried_soil_moisture(cube, settings.max_gap_days)
     cells = survey_cells(carried, age)
     land = land_mask(age, slice(None))
@@ -68,18 +66,13 @@ def describe_data(cube: xarray.Dataset, doubts: list[str], settings: Any) -> tup
         said.append(f"the season explains {100 * share_of_season:.0f} % of the variance in time of soil moisture")
     said += difficulty(scores.rows) if scores else [f"{len(time)} days are too few to learn from and to test: nothing is said of how hard "
                                                     "the task is"]
-    name = str(cube.attrs.get("title") or "")
-    about = Description(f"{settings_name(settings, cube)}: {name}".rstrip(": "), said, time, cube["lat"].values, cube["lon"].values, land,
+    name, title = "twin" if settings.cube == "twin" else cube_name(settings.cube), str(cube.attrs.get("title") or "")
+    about = Description(f"{name}: {title}".rstrip(": "), said, time, cube["lat"].values, cube["lon"].values, land,
                         cells.observed_days / len(time), cells.mean, cells.spread,
                         {name: 1 - summary.missing_on for name, summary in summaries.items()}, seasons, lags, memory, scores)
     rows = [*hole_rows(land, cells, summaries, time), *season_rows(seasons), *memory_rows(memory, lags), *score_rows(scores),
             *({"topic": "units", "variable": "", "of": "values", "statistic": "doubt", "value": doubt, "unit": ""} for doubt in doubts)]
-    return describe_summary(cube, land, summaries), about, rows, Data(name or settings_name(settings, cube), time[0], time[-1])
-
-
-def settings_name(settings: Any, cube: xarray.Dataset) -> str:
-    """What to call the cube: "twin", or its file's name."""
-    return "twin" if settings.cube == "twin" else Path(cube.encoding["source"]).stem
+    return describe_summary(cube, land, summaries), about, rows, Data(title or name, time[0], time[-1])
 
 
 def memories(carried: np.ndarray, age: np.ndarray, time: np.ndarray, mean: np.ndarray,
@@ -176,8 +169,3 @@ def score_rows(scores: Predictability) -> list[dict]:
     return [{"topic": "predictability", "variable": "soil_moisture", "of": f"lead {row['lead_time']}",
              "statistic": f"{row['forecaster']}_{name}", "value": row[name], "unit": unit}
             for row in scores.rows for name, unit in units.items()]
-
-
-def write_description(path: Path, rows: list[dict]) -> None:
-    """Write the table as CSV."""
-    write_csv(path, COLUMNS, rows)

@@ -13,10 +13,13 @@ from matplotlib.colors import Normalize
 from data_processing.cube import UNITS
 from utils.captions import caption_of
 from utils.figures import (
+    BLUE,
     LOOKS,
     PAGE,
     PAPER_STYLE,
+    SKY_BLUE,
     SOIL_MOISTURE_COLOURS,
+    VERMILLION,
     colour_bar,
     draw_cells,
     extension,
@@ -44,7 +47,7 @@ PAGE_HEIGHT = 277.0  # mm: A4 without its margins
 TEXT_LETTERS = 128  # in a line of the page's text
 NARROWEST_MAP = 30.0  # mm
 OTHER_ROWS = 4 + 45 + 38 + 49 + 15 + 18  # mm of the page besides the two rows of maps, from top to bottom as they are drawn
-VARIABLE_LINES = {"precipitation": "#56B4E9", "soil_moisture": "#0072B2", "soil_temperature": "#D55E00"}
+VARIABLE_LINES = {"precipitation": SKY_BLUE, "soil_moisture": BLUE, "soil_temperature": VERMILLION}
 LABELS = {"persistence": "persistence", "damped_persistence": "damped persistence", "climatology": "season", "cell_mean": "cell's mean"}
 
 

@@ -14,6 +14,7 @@ import netCDF4
 import numpy as np
 
 from data_processing.arrays import blocks
+from data_processing.surroundings import block_sums
 from utils.evaluation import unwrap_longitudes
 
 STEP = 0.001
@@ -76,7 +77,7 @@ def _pack(folder, lead_time, most_values):
     difference = values["forecast"] - values["observed"]
     packed = {"lead": int(lead_time), "step": STEP, "days": days.tolist(), "block": block, "stride": stride,
               "lat": means(lat, block).round(4).tolist(), "lon": means(lon, block).round(4).tolist(),
-              "land": deflate((sums(land, block) > 0).astype(np.uint8)),
+              "land": deflate((block_sums(land, block, block) > 0).astype(np.uint8)),
               "range": usual_range(values["forecast"], values["observed"]),
               "largest_difference": usual_size(difference, 0.02), "largest_skill": min(1.0, usual_size(skill, 0.1))}
     return packed | {name: encode(each) for name, each in (values | {"skill": skill[None]}).items()}
@@ -112,7 +113,7 @@ def read_maps(variable: netCDF4.Variable, place: MapPlace, *level: Any) -> np.nd
 def choose_thinning(land: np.ndarray, days: int, most_values: int) -> Thinning:
     """The mildest Thinning that leaves `most_values`; all days are kept while the map has more than FEWEST_CELLS land cells."""
     def cells(block):
-        return np.count_nonzero(sums(land, block))
+        return np.count_nonzero(block_sums(land, block, block))
 
     block = 1
     while cells(block) * days > most_values and cells(block + 1) >= FEWEST_CELLS:
@@ -161,11 +162,12 @@ def mean_of_blocks(forecast: np.ndarray, observed: np.ndarray, land: np.ndarray,
     half observed counts as not observed; its forecast is the mean of all its land cells.
     """
     known = np.isfinite(observed) & land
-    on_land, counted = sums(land, block), sums(known, block)
+    on_land, counted = block_sums(land, block, block), block_sums(known, block, block)
     enough = 2 * counted >= np.maximum(on_land, 1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        of_known = [np.where(enough, sums(np.where(known, each, 0.0), block) / counted, np.nan) for each in (forecast, observed)]
-        of_all = sums(np.where(land, forecast, 0.0), block) / on_land
+        of_known = [np.where(enough, block_sums(np.where(known, each, 0.0), block, block) / counted, np.nan)
+                    for each in (forecast, observed)]
+        of_all = block_sums(np.where(land, forecast, 0.0), block, block) / on_land
     cells = on_land > 0
     return {"forecast": np.where(enough, of_known[0], of_all)[:, cells].astype(np.float32),
             "observed": of_known[1][:, cells].astype(np.float32)}
@@ -182,14 +184,8 @@ def read_skill(path: Path, place: MapPlace, land: np.ndarray, block: int) -> np.
     with np.errstate(invalid="ignore", divide="ignore"):
         reference = error / (1 - skill)
         known = np.isfinite(reference) & land
-        together = 1 - sums(np.where(known, error, 0.0), block) / sums(np.where(known, reference, 0.0), block)
-    return together[sums(land, block) > 0].astype(np.float32)
-
-
-def sums(maps: np.ndarray, block: int) -> np.ndarray:
-    """Sums over blocks of `block` rows and columns: [..., H, W] -> [..., H / block, W / block], rounded up."""
-    rows, columns = (np.arange(0, length, block) for length in maps.shape[-2:])
-    return np.add.reduceat(np.add.reduceat(maps.astype(float), rows, axis=-2), columns, axis=-1)
+        together = 1 - block_sums(np.where(known, error, 0.0), block, block) / block_sums(np.where(known, reference, 0.0), block, block)
+    return together[block_sums(land, block, block) > 0].astype(np.float32)
 
 
 def means(centres: np.ndarray, block: int) -> np.ndarray:

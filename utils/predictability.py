@@ -10,7 +10,7 @@ from data_processing.cube import land_mask
 from data_processing.errors import UserError
 from data_processing.splits import split_days
 from data_processing.terminal import progress_bar
-from utils.baselines import cell_mean, climatology, damped_persistence, damping_factor, persistence
+from utils.baselines import cell_mean, climatology, damped_by, damping_factor, persistence
 from utils.evaluation import MINIMUM_CELL_VALUES, cell_moments, pooled_scores
 from utils.where_it_helps import cell_r2
 
@@ -85,8 +85,9 @@ def baseline_scores(carried: np.ndarray, age: np.ndarray, time: np.ndarray, lead
         history = split.history_days
         land = land_mask(age, history)
         mean = cell_mean(observed, history)
+        factor = damping_factor(carried, observed, history, lead_time, mean)
         forecasts = {"persistence": persistence(carried, split.test, lead_time, mean),
-                     "damped_persistence": damped_persistence(carried, observed, history, split.test, lead_time, mean),
+                     "damped_persistence": damped_by(factor, carried, split.test, lead_time, mean),
                      "cell_mean": np.broadcast_to(mean, targets.shape)}
         if not rmse:  # it does not depend on the lead time but for the end of the history
             forecasts["climatology"] = climatology(observed, time, history, time[split.test], mean)
@@ -99,7 +100,6 @@ def baseline_scores(carried: np.ndarray, age: np.ndarray, time: np.ndarray, lead
                 n = int(moments["n"].sum())
                 rmse[lead_time] = np.sqrt(np.divide(moments["squared_error"], moments["n"], out=np.full(land.shape, np.nan), where=enough))
                 r2[lead_time] = np.where(enough, cell_r2(moments, slice(None)), np.nan)
-        factor = damping_factor(carried, observed, history, lead_time, mean)
         memory = np.where(np.isinf(memory) & (factor < KEPT_SHARE), lead_time, memory)
         memory[~land] = np.nan
         rows += [{"forecaster": name, "lead_time": lead_time, "n": n, "rmse": scores[name]["rmse"], "mse": scores[name]["mse"],

@@ -131,6 +131,7 @@ def table_rows(results: Path) -> list[dict]:
 
 def rows_of_run(results: Path, folder: Path) -> list[dict]:
     """Rows of the table of one run."""
+    from utils.captions import is_synthetic
     from utils.runs import read_json
 
     settings = read_json(folder / "settings.json")
@@ -148,7 +149,7 @@ def rows_of_run(results: Path, folder: Path) -> list[dict]:
                      "member": parts[4] if len(parts) > 4 else member_text(settings), "lead": lead,
                      "first": row["first_valid_time"], "last": row["last_valid_time"],
                      **{name: number(row[column]) for name, column in SCORES.items()}, "others": others,
-                     "synthetic": is_synthetic(settings), "date": made_on(folder),
+                     "synthetic": is_synthetic(settings["cube"].get("title")), "date": made_on(folder),
                      "packed": data_path(results, folder, lead).exists()})
     return rows
 
@@ -156,11 +157,6 @@ def rows_of_run(results: Path, folder: Path) -> list[dict]:
 def member_text(settings: dict) -> str:
     """What to call a run that is an ensemble; "" for one network."""
     return f"mean of {len(settings['members'])}" if "members" in settings else ""
-
-
-def is_synthetic(settings: dict) -> bool:
-    """Whether a run's cube says of itself that it is synthetic; see `utils.runs.cube_label`."""
-    return "synthetic" in str(settings["cube"].get("title")).lower()
 
 
 def made_on(folder: Path) -> str:

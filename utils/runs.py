@@ -25,7 +25,7 @@ from data_processing.files import PROJECT, checksum, lock_folder, remove_half_wr
 from data_processing.splits import asked_lead_times, audit_rows, format_audit, write_audit
 from data_processing.terminal import WIDTH
 from data_processing.twin import cube_path
-from utils.captions import lead_text
+from utils.captions import is_synthetic, lead_text
 from utils.precision import BFLOAT16, choose_precision, describe_precision, has_bfloat16
 from utils.processes import all_processes, by_first, first_before_others, from_first, is_first
 from utils.tensor_files import load_tensors
@@ -284,7 +284,7 @@ def run_differences(folder: Path, settings: Any, cube_file: CubeFile) -> list[st
 def cube_label(cube: xarray.Dataset, name: str) -> str:
     """What to call a cube in figures and tables: its name, and its title where that says that it is synthetic."""
     title = str(cube.attrs.get("title", "")).split(" (")[0]
-    return title[:1].lower() + title[1:] if "synthetic" in title.lower() else name
+    return title[:1].lower() + title[1:] if is_synthetic(title) else name
 
 
 def run_label(cube: xarray.Dataset, name: str, settings: Any) -> str:
