@@ -17,7 +17,6 @@ import numpy as np
 from data_processing.cube import PRECIPITATION, SOIL_MOISTURE, SOIL_TEMPERATURE
 from data_processing.errors import UserError
 from data_processing.terminal import progress_bar
-from data_processing.twin_service import weather_path
 from data_processing.weather_file import WeatherFile, open_weather_file, read_weather
 
 if TYPE_CHECKING:
@@ -129,6 +128,7 @@ def weather_file_path(setting: str, twin_domain: str | None) -> Path:
     if not twin_domain:
         raise UserError("coming_weather is twin, but the cube is not the synthetic twin: give the path of a weather forecast "
                         "file, or observed.")
+    from data_processing.twin_service import weather_path  # slow to import, as all that makes the twin
     return weather_path(twin_domain)
 
 

@@ -7,7 +7,6 @@ earlier days count as well.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import uniform_filter
 
 from data_processing.arrays import WORTH_TELLING, blocks, release
 from data_processing.satellite import KM_PER_DEGREE
@@ -118,6 +117,7 @@ def departures(maps: np.ndarray, window: tuple[int, int]) -> np.ndarray:
 
 def around_means(maps: np.ndarray, window: tuple[int, int]) -> np.ndarray:
     """Means [..., h, w] over a window (rows, columns) around each cell; beyond the map is 0."""
+    from scipy.ndimage import uniform_filter  # slow to import, and the motion of a cube is kept
     return uniform_filter(maps, (1,) * (maps.ndim - 2) + window, mode="constant")
 
 

@@ -67,7 +67,7 @@ class Record:
     hidden: tuple[str, ...] = ()  # inputs that networks are not shown
     coming: ComingWeather | None = None  # what networks are told of the days after the last input day; None: nothing
     around_scaler: Callable | None = None  # () -> Scaler of the surroundings, worked out when first asked for
-    copies: dict = field(default_factory=dict)  # what is remembered of the arrays: those on a GPU, bytes read (`utils.batches`)
+    copies: dict = field(default_factory=dict)  # of the arrays, on a GPU (`utils.batches`)
 
     def observed(self, days: int | np.ndarray | slice = slice(None)) -> np.ndarray:
         """Observed soil moisture of some days of the record.

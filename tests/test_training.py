@@ -1,5 +1,7 @@
 """The training loop: its loss, what it keeps, what it refuses, and how it resumes."""
 import math
+import subprocess
+import sys
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,12 +14,13 @@ from data_processing.record import open_record, scale_record
 from data_processing.satellite_view import satellite_view
 from data_processing.splits import split_cube
 from data_processing.windows import window_view
-from tests.conftest import Experiment
+from tests.conftest import ROOT, Experiment
 from utils.batches import make_batch, observed_targets
 from utils.models.convlstm import HEADS, PAPER_HIDDEN, make_convlstm
 from utils.models.settings import complete
 from utils.runs import Run
 from utils.training import (
+    AdamW,
     cell_weight,
     check_frozen,
     epoch_batches,
@@ -323,3 +326,37 @@ def test_satellite_view_has_gaps_of_days_and_noise_of_its_size(prepared):
     assert noise.std() == pytest.approx(0.035, rel=0.1) and abs(noise.mean()) < 0.003
     np.testing.assert_array_equal(view.carried[before:, 0], record.carried[before:, 0])
     assert view.scaler is None
+
+
+def test_optimizer_takes_the_steps_of_the_one_of_torch():
+    networks = []
+    for kind in (AdamW, torch.optim.AdamW):
+        torch.manual_seed(0)
+        network = torch.nn.Linear(5, 3)
+        optimizer = kind(network.parameters(), lr=0.1, weight_decay=0.01)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+        for _ in range(5):
+            optimizer.zero_grad()
+            network(torch.randn(7, 5)).square().sum().backward()
+            optimizer.step()
+            schedule.step()
+            optimizer.load_state_dict(optimizer.state_dict())
+        networks.append(network)
+    assert torch.equal(networks[0].weight, networks[1].weight)
+
+
+def test_training_imports_neither_the_compiler_of_torch_nor_scipy():
+    """Together they took 150 MB and seconds of every run."""
+    code = """
+import sys, torch, utils.training
+network = torch.nn.Linear(2, 1)
+optimizer = utils.training.AdamW(network.parameters())
+network(torch.ones(2)).sum().backward()
+torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+optimizer.step()
+optimizer.zero_grad()
+optimizer.load_state_dict(optimizer.state_dict())
+print(sorted({"torch._dynamo", "scipy", "matplotlib", "sklearn"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "[]\n", done.stdout + done.stderr

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from data_processing.scaling import Scaler
     from data_processing.surroundings import Surroundings
 
-RELEASE_BYTES = 32_000_000  # of mapped arrays that batches may have touched, before the memory is given back
 GPU_SHARE = 0.5  # of the free memory of a GPU that one array may take
-TOUCHED = "bytes touched"
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ def make_batch(record: Record, init_days: np.ndarray, device: torch.device, cell
     Batch
     """
     cells = np.flatnonzero(record.land) if cells is None else cells
-    _release_some(record, len(init_days))
+    record.release()  # of the batch before: memory does not grow with what has been looked at
     on_device = to_device(cells, device)
 
     def of_cells(name):
@@ -141,16 +139,6 @@ def make_batch(record: Record, init_days: np.ndarray, device: torch.device, cell
         coming = to_device(tell(days.ravel(), cells), device).unflatten(1, days.shape)
     return Batch(values, freshness, antecedent, to_device(season, device), to_device(static, device), record.land.shape,
                  shown=tuple(shown), around=look_around(record, init_days, device, cells) if around else None, coming=coming)
-
-
-def _release_some(record, windows):
-    """Give back the memory of a record's arrays now and then: too often would cost more time than it saves memory."""
-    touched = windows * record.input_days * sum(array[0].nbytes for array in (record.carried, record.age, record.antecedent))
-    touched += record.copies.get(TOUCHED, 0)
-    if touched > RELEASE_BYTES:
-        record.release()
-        touched = 0
-    record.copies[TOUCHED] = touched
 
 
 def look_around(record: Record, init_days: np.ndarray, device: torch.device, cells: np.ndarray) -> Around:

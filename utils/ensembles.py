@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from scipy.special import ndtr
 
 from data_processing.arrays import blocks, in_turn, pieces, release, scratch_array
 from data_processing.files import write_csv
@@ -189,6 +188,7 @@ def gaussian_crps(forecast: np.ndarray, spread: np.ndarray, observed: np.ndarray
 
     Gneiting et al. (2005), doi:10.1175/MWR2904.1, eq. 5.
     """
+    from scipy.special import ndtr  # slow to import, and of no use before there are forecasts
     z = (observed - forecast) / spread
     density = np.exp(-z ** 2 / 2) / np.sqrt(2 * np.pi)
     return spread * (z * (2 * ndtr(z) - 1) + 2 * density - 1 / np.sqrt(np.pi))

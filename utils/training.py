@@ -1,8 +1,10 @@
 """Fit a network: one loop for pre-training, training from scratch and fine-tuning."""
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
+import inspect
 import math
 import time as clock
 import warnings
@@ -44,7 +46,7 @@ SMALL_MAP, PATCH = 2 ** 14, 64
 VALIDATION_WINDOWS = 73  # every fifth day of a year: neighbouring days tell the same
 VALIDATION_CELLS = 512  # evenly spread: neighbouring cells tell the same, too
 REFIT_BELOW = 2 * 365  # days: a shorter record cannot spare its validation days
-FORECAST_WINDOWS, TILE = 2, 64  # at a time: more no longer fit a processor's cache
+TILE = 64  # rows and columns forecast at a time: more no longer fit a processor's cache
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way from the pre-trained to the fine-tuned weights, to choose from
 YEAR = 365  # days
 SHOWN_DAYS = 8  # of a batch that is named
@@ -93,6 +95,17 @@ def cell_weight(record: Record, device: str | torch.device) -> torch.Tensor:
     spread = record.scaler.unscale_soil_moisture(one) - record.scaler.unscale_soil_moisture(0 * one)
     weight = np.where(record.land, spread.astype(np.float64) ** 2, 0.0)
     return torch.as_tensor(weight / weight[record.land].mean(), dtype=torch.float32, device=device).flatten()
+
+
+# ------------------------------------------------------------------------------------------------------- optimizer
+class AdamW(torch.optim.AdamW):
+    """torch's AdamW without the wrappers that import torch's compiler: 130 MB and seconds, for nothing that is used here."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
 
 
 # ----------------------------------------------------------------------------------------------------------- parts
@@ -348,7 +361,7 @@ def fit(network: torch.nn.Module, sources: list[tuple[Record, np.ndarray]], sett
     pull = getattr(settings, "pull", 0.0)
     start = [(value, value.detach().clone()) for value in network.parameters() if pull and value.requires_grad]
     torch.manual_seed(settings.seed)
-    optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+    optimizer = AdamW(groups, weight_decay=settings.weight_decay)
     record, targets = sources[0]
     stride = max(1, record.input_days // 2) if network.every_day else 1
     if settings.epochs:  # passes over the training days of the first record, also where windows are drawn from several
@@ -478,6 +491,12 @@ def keep_freed_memory() -> None:
     mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK)
     mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
     mallopt(M_TOP_PAD, TAKEN_BYTES)
+
+
+def give_back_memory() -> None:
+    """Give the system back what `keep_freed_memory` keeps: what a step of training needs is in the way of a forecast."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def epoch_windows(targets: np.ndarray, stride: int) -> int:
@@ -695,11 +714,13 @@ def validate(network: torch.nn.Module, record: Record, targets: np.ndarray, devi
     if len(targets) >= count():  # each process has some of them
         targets = targets[rank()::count()]
     cells = spread_cells(record.land)
+    give_back_memory()
     if record.coming is None:
         forecasts = forecast_cells(network, record, targets, device, cells)
     else:
         blind, bound, *members = forecast_cells(network, record, targets, device, cells, bound_and_members(record))
         forecasts = blind, told_forecast(bound, members)
+    give_back_memory()
     return math.sqrt(np.mean([root_mean_square(forecast, record, targets, cells) ** 2 for forecast in forecasts]))
 
 
@@ -831,8 +852,7 @@ def on_maps(network: torch.nn.Module, record: Record, init_days: np.ndarray, dev
             for rows in pieces(flat):
                 flat[rows] = np.nan
         place = maps.reshape(*maps.shape[:3], -1)
-        for number, (rows, leads) in enumerate(piece.places):
-            place[:, rows[:, None], leads[:, None], piece.cells] = forecast[:, number, leads]
+        place[:, piece.targets[:, None], piece.leads[:, None], piece.cells] = forecast[:, piece.leads]
         release(maps)
     return maps
 
@@ -859,25 +879,21 @@ def forecast_cells(network: torch.nn.Module, record: Record, targets: np.ndarray
         if forecasts is None:
             forecasts = np.empty((len(forecast), len(targets), len(record.lead_times), len(cells)), np.float32)
         columns = np.searchsorted(cells, piece.cells)
-        for number, (rows, leads) in enumerate(piece.places):
-            forecasts[:, rows[:, None], leads[:, None], columns] = forecast[:, number, leads]
+        forecasts[:, piece.targets[:, None], piece.leads[:, None], columns] = forecast[:, piece.leads]
     return forecasts
 
 
 class Piece(NamedTuple):
-    """What a piece of a forecast is of: some windows, some cells.
+    """What a piece of a forecast is of: the targets and lead times that one window serves, int ndarrays, and cells, int [c]."""
 
-    places : for each window the targets and lead times that it serves, two int ndarrays.
-    cells : int ndarray [c].
-    """
-
-    places: list
+    targets: np.ndarray
+    leads: np.ndarray
     cells: np.ndarray
 
 
 def forecast_pieces(network: torch.nn.Module, record: Record, wanted: np.ndarray, device: str | torch.device, cells: np.ndarray,
                     tell: Callable | None, progress: bool) -> Iterator[tuple[Piece, np.ndarray]]:
-    """Yield (Piece, float32 ndarray [M, windows, L, c]), m3 m-3, of the init days int [N, L].
+    """Yield (Piece, float32 ndarray [M, L, c]), m3 m-3, of the init days int [N, L].
 
     Memory does not grow with the days or the map.
     """
@@ -885,26 +901,25 @@ def forecast_pieces(network: torch.nn.Module, record: Record, wanted: np.ndarray
     network.to(device).eval()
     init_days = np.unique(wanted)
     tiles = tiles_of(cells, record.land.shape[1]) if network.every_day else [cells]  # the paper's forecast whole maps
-    work = [(init_days[start:start + FORECAST_WINDOWS], tile) for start in range(0, len(init_days), FORECAST_WINDOWS) for tile in tiles]
+    work = [(day, tile) for day in init_days for tile in tiles]
     # small tensors gain little from several cores, tiles side by side all; weather files are read by one thread
     side_by_side = device.type == "cpu" and network.every_day and tell is None
     if network.looks_around:
         record.around(), record.motion()  # worked out once, by this thread
 
     @torch.no_grad()
-    def forecast_piece(days, tile):
+    def forecast_piece(day, tile):
         inputs = tile if network.every_day else np.arange(record.land.size)
-        batch = make_batch(record, days, device, inputs, tell=tell, around=bool(network.looks_around))
+        batch = make_batch(record, np.array([day]), device, inputs, tell=tell, around=bool(network.looks_around))
         scaled = network(batch)[..., 0, :, :]
         physical = record.scaler.of_cells(inputs).unscale_soil_moisture(scaled[..., None, :])[..., 0, :].cpu().numpy()
-        physical = physical[None] if tell is None else physical
-        piece = Piece([np.nonzero(wanted == day) for day in days], tile)
-        return piece, physical if network.every_day else physical[..., tile]
+        physical = physical if tell is None else physical[:, 0]
+        return Piece(*np.nonzero(wanted == day), tile), physical if network.every_day else physical[..., tile]
 
     with progress_bar(total=len(init_days) * len(tiles), desc="forecast", unit="window", disable=not progress) as bar:
         for piece, forecast in in_threads(forecast_piece, work, torch.get_num_threads() if side_by_side else 1):
             yield piece, forecast
-            bar.update(len(piece.places))
+            bar.update()
 
 
 def in_threads(function: Callable, work: list[tuple], threads: int) -> Iterator[Any]:

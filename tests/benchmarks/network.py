@@ -13,7 +13,7 @@ from data_processing.cube import write_cube
 from tests.benchmarks.measure import fresh_process, number_rows, time_rows
 
 FORMS = {"paper's dense head": "dense", "our local head": "local"}
-STEPS, WARM_UP, ROUNDS = 30, 5, 3
+STEPS, WARM_UP, ROUNDS = 55, 5, 3
 
 
 def rows(short):
@@ -70,7 +70,8 @@ def train_some(head, cube, steps):
     stamps, waiting = [time.perf_counter()], [0.0]
     watch(training, stamps, waiting)
     with tempfile.TemporaryDirectory() as folder:
-        training.fit(network, [(record, splits.train)], settings, Run(folder, resume=False), steps=steps)
+        training.fit(network, [(record, splits.train)], settings, Run(folder, resume=False), steps=steps,
+                     validation=(record, splits.validation))
     return {"weights": sum(value.numel() for value in network.parameters()), "step": np.diff(stamps)[WARM_UP:].tolist(),
             "waiting": waiting[WARM_UP:-1]}
 

@@ -30,6 +30,7 @@ UPSTREAM_WIDTHS = (0.0, 300.0)  # km, of the areas that it sees the mean of
 UPSTREAM_CHANNELS = 16
 USUAL_MOTION = 300.0  # km d-1
 CELLS_AT_A_TIME = 512
+MAPS_AT_A_TIME = 8  # their running sums take six times the memory of the maps
 NEIGHBOURS = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if (row, column) != (0, 0)]
 
 
@@ -128,26 +129,29 @@ class LocalNetwork(nn.Module):
             From the d days that are shown. With M members of coming weather [1 + M, N, d, L, C]: first what is forecast
             without it.
         """
-        windows, _, _, cells = batch.inputs.shape
-        season = batch.season.transpose(0, 1)[:, :, None].expand(-1, -1, cells, -1)
-        day = [values.permute(1, 0, 3, 2) for values in (batch.inputs, batch.freshness, batch.antecedent)] + [season]
-        if self.looks_around:
-            means = areas(batch.around)
-            seen = torch.cat([self.encoder[look](means, batch.around) for look in ("around", "upstream")], -1)
-            day.append(at_cells(seen, batch.around.weight))
-        place = self.encoder["place"](batch.static.T)
-        x = torch.relu(self.encoder["day"](torch.cat(day, -1)) + place).flatten(1, 2)  # [D, N x cells, width]
+        x = self.encoded_days(batch)
         past = self.recurrent(x) if "recurrent" in self._modules else self.encoder["past"](x)
         shown = list(batch.shown)
-        last = day[0][shown, ..., SOIL_MOISTURE:SOIL_MOISTURE + 1].flatten(1, 2)
+        last = batch.inputs[:, shown, SOIL_MOISTURE].transpose(0, 1).flatten(1)[..., None]
         known = torch.cat((past[shown], x[shown], last), -1)
         terms = self.head(known).float()  # [d, N x cells, 2 L]; float32: what is added to `last` must not blur it
         if batch.coming is not None:
             coming = batch.coming.permute(0, 3, 2, 1, 5, 4).flatten(3, 4)  # [M, leads, d, N x cells, channels]
             terms = torch.cat((terms[None], terms + self.coming(known, coming, self.lead_times)))
         keep, change = terms.chunk(2, -1)
-        forecast = (torch.sigmoid(keep) * last + change).unflatten(-2, (windows, -1))  # [(1 + M,) d, N, cells, L]
+        forecast = (torch.sigmoid(keep) * last + change).unflatten(-2, (len(batch.inputs), -1))  # [(1 + M,) d, N, cells, L]
         return forecast.movedim(-4, -3).transpose(-1, -2)
+
+    def encoded_days(self, batch: Batch) -> torch.Tensor:
+        """What is known of each day by itself, and of its surroundings: Tensor [D, N x cells, width]."""
+        season = batch.season.transpose(0, 1)[:, :, None].expand(-1, -1, batch.inputs.shape[-1], -1)
+        day = [values.permute(1, 0, 3, 2) for values in (batch.inputs, batch.freshness, batch.antecedent)] + [season]
+        if self.looks_around:
+            means = areas(batch.around)
+            seen = torch.cat([self.encoder[look](means, batch.around) for look in ("around", "upstream")], -1)
+            day.append(at_cells(seen, batch.around.weight))
+        place = self.encoder["place"](batch.static.T)
+        return torch.relu(self.encoder["day"](torch.cat(day, -1)) + place).flatten(1, 2)
 
 
 class ComingDays(nn.Module):
@@ -259,15 +263,18 @@ def areas(around: Around) -> dict[int, torch.Tensor]:
     """
     widths = {width for _, width in around_in_cells(around.spacing_km)} | set(upstream_in_cells(around.spacing_km))
     margin = max(widths) // 2
-    weighted, weight = (running_sums(values, margin) for values in (around.inputs * around.freshness, around.freshness))
-    means = {}
-    for width in widths:
-        if width == 1:
-            mean = around.inputs
-        else:
-            mean = square_sums(weighted, margin, width) / square_sums(weight, margin, width).clamp_min(1e-2)
-        means[width] = nn.functional.pad(mean.flatten(3), (0, 1)).transpose(2, 3).contiguous()
-    return means
+    inputs, freshness = around.inputs.flatten(0, 1), around.freshness.flatten(0, 1)
+    means = {width: inputs.new_zeros(len(inputs), inputs[0, 0].numel() + 1, inputs.shape[1]) for width in widths}
+    for first in range(0, len(inputs), MAPS_AT_A_TIME):
+        some = slice(first, first + MAPS_AT_A_TIME)
+        weighted, weight = (running_sums(values, margin) for values in (inputs[some] * freshness[some], freshness[some]))
+        for width in widths:
+            if width == 1:
+                mean = inputs[some]
+            else:
+                mean = square_sums(weighted, margin, width) / square_sums(weight, margin, width).clamp_min(1e-2)
+            means[width][some, :-1] = mean.flatten(2).transpose(1, 2)
+    return {width: mean.unflatten(0, around.inputs.shape[:2]) for width, mean in means.items()}
 
 
 def running_sums(maps: torch.Tensor, margin: int) -> torch.Tensor:
@@ -275,7 +282,7 @@ def running_sums(maps: torch.Tensor, margin: int) -> torch.Tensor:
 
     In float64: what is left of their differences must be small against one value, however large the map.
     """
-    return nn.functional.pad(maps, (margin + 1, margin) * 2).cumsum(-1, dtype=torch.float64).cumsum(-2)
+    return nn.functional.pad(maps, (margin + 1, margin) * 2).cumsum(-1, dtype=torch.float64).cumsum_(-2)
 
 
 def square_sums(running: torch.Tensor, margin: int, width: int) -> torch.Tensor:
