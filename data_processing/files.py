@@ -358,8 +358,11 @@ def _check_netcdf(path, called, size, changed):
 def _check_hdf5(path, called):
     """Look at every attribute, and at the types of those that the NetCDF library takes for granted."""
     import h5py  # slow to import
+    datasets = []
 
     def look(name, item):
+        if isinstance(item, h5py.Dataset):
+            datasets.append(item)
         if isinstance(item, h5py.Dataset) and item.dtype.kind == "f" and item.dtype.itemsize not in (4, 8):
             raise ValueError(f"{name} is {item.dtype}, which NetCDF does not know")
         for key in item.attrs:
@@ -374,8 +377,22 @@ def _check_hdf5(path, called):
         with h5py.File(path) as file:
             look("/", file)
             file.visititems(look)
+            _check_dimensions(file, datasets)
     except Exception as error:  # of many kinds where what the file says of itself does not agree
         raise unreadable(called, error) from None
+
+
+def _check_dimensions(file, datasets):
+    """Raise ValueError where dimensions are numbered as NetCDF does not, or a variable stands on what is no dimension."""
+    numbers = [item.attrs["_Netcdf4Dimid"] for item in datasets if "_Netcdf4Dimid" in item.attrs]
+    numbers += [number for item in datasets for number in item.attrs.get("_Netcdf4Coordinates", ())]
+    for number in numbers:
+        if np.ndim(number) or not 0 <= number < len(datasets):
+            raise ValueError(f"a dimension has the number {number}, which NetCDF does not give")
+    for item in datasets:
+        scales = [file[scale] for axis in item.attrs.get("DIMENSION_LIST", ()) for scale in axis]
+        if any(scale.attrs.get("CLASS") not in ("DIMENSION_SCALE", b"DIMENSION_SCALE") for scale in scales):
+            raise ValueError(f"{item.name} stands on what is no dimension")
 
 
 def _first_words(raw):

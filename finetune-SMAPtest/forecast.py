@@ -1,9 +1,9 @@
 """Forecast soil moisture from the last days of a cube with trained runs: maps, a NetCDF file and a table of places.
 
 Reads   one or more run folders of any of the three experiments (model.pt, validation.nc); several, or the folder of an ensemble,
-        forecast together
+        forecast together;
         a daily cube on the cells of the runs, of which only the last days are read; its last days may have gaps, and nothing that
-        is forecast needs to be observed. Scaling, land and maps of the place are those of the run: nothing is fitted anew
+        is forecast needs to be observed. Scaling, land and maps of the place are those of the run: nothing is fitted anew;
         --coming-weather: a weather forecast, where the runs were trained with coming weather
 
 Writes  results/finetune-SMAPtest/forecast/<name>/<last input day>/

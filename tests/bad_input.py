@@ -783,6 +783,11 @@ CUBE_CHANGES = [
       for key in ("DIMENSION_LIST", "_Netcdf4Coordinates", "_Netcdf4Dimid")),
     *(of_hdf5("attribute of another type", f"{key} of a dimension is a number", set_attribute("lat", key, 5.0), R)
       for key in ("REFERENCE_LIST", "CLASS", "NAME", "_Netcdf4Dimid")),
+    of_hdf5("attribute of another type", "_Netcdf4Dimid that no file has", set_attribute("lat", "_Netcdf4Dimid", 10 ** 9), R),
+    of_hdf5("attribute of another type", "_Netcdf4Dimid is two numbers", set_attribute("lat", "_Netcdf4Dimid", [0, 1]), R),
+    of_hdf5("attribute of another type", "_Netcdf4Coordinates of dimensions that no file has",
+            set_attribute("soil_moisture", "_Netcdf4Coordinates", [7, 70, 700]), R),
+    of_hdf5("attribute gone", "CLASS of a dimension", set_attribute("lat", "CLASS", None), R),
     of_hdf5("attribute gone", "DIMENSION_LIST", set_attribute("soil_moisture", "DIMENSION_LIST", None), E),
     of_hdf5("values", "never written", replaced("soil_moisture", lambda file, name, values: file.create_dataset(
         name, values.shape, "f4", chunks=(10, 3, 4), fillvalue=np.nan)), R),

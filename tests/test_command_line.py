@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.conftest import ROOT
-from utils.command_line import run_script
+from utils.command_line import run_script, wrapped
 
 SLOW_TO_IMPORT = {"torch", "xarray", "pandas", "matplotlib", "cartopy", "sklearn", "dask"}
 SCRIPTS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("*/*.py")
@@ -33,6 +33,21 @@ def test_help_imports_nothing_that_takes_seconds():
         assert f"\n{script} 0\n" in done.stdout, f"{script}: {done.stdout[-300:]}"
 
 
+def test_help_fits_80_columns_but_for_commands_and_addresses():
+    done = subprocess.run([sys.executable, "-c", HELP_OF_ALL], cwd=ROOT, capture_output=True, text=True, timeout=120,
+                          env=os.environ | {"COLUMNS": "80"})
+    long = [line for line in done.stdout.splitlines() if len(line) > 80]
+    assert len(done.stdout.splitlines()) > 1000
+    assert [line for line in long if "python " not in line and "://" not in line and "<" not in line
+            and not line.startswith("usage")] == []
+
+
+def test_paragraphs_of_a_description_keep_their_column():
+    text = "Reads   one two three four\n        five six\n        key: seven eight nine\n\nRun     python a.py --of many words here\nend"
+    assert wrapped(text, 22) == ("Reads   one two three\n        four five six\n        key: seven\n             eight\n"
+                                 "             nine\n\nRun     python a.py --of many words here\nend")
+
+
 def test_script_says_that_it_starts_before_its_work(monkeypatch, capsys):
     @dataclass
     class Settings:
@@ -54,7 +69,7 @@ import sys
 sys.path.insert(0, {str(ROOT)!r})
 from dataclasses import dataclass
 from data_processing.terminal import print_result, progress_bar
-from utils.command_line import run_script
+from utils.command_line import run_script, wrapped
 
 @dataclass
 class Settings:
@@ -103,4 +118,4 @@ def test_quiet_script_says_its_result_alone(tmp_path):
 
 def test_misspelt_option_is_answered_with_the_nearest(tmp_path):
     done = run_small(tmp_path, "--test-day", "3")
-    assert done.returncode == 2 and "--test-days" in done.stderr + done.stdout
+    assert done.returncode == 2 and "--test-days" in done.stderr and "None" not in done.stderr

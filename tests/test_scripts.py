@@ -17,6 +17,7 @@ import torch
 import xarray as xr
 
 from data_processing.cube import write_cube
+from data_processing.errors import UserError
 from tests.conftest import ROOT, day_axis, weather_values
 from utils import study
 from utils.evaluation import METRIC_COLUMNS
@@ -247,9 +248,22 @@ def test_source_scaling_by_cell_needs_the_same_cells(source, target, tmp_path):
     assert model["scaler"]["source"] == "source" and model["scaler"]["last_day"] < "2014-08"
 
 
-def test_part_that_matches_nothing_is_refused_before_pretraining(source, target, tmp_path):
-    with pytest.raises(ValueError, match="freeze names backbone"):
-        call("finetune-SMAPtest/convlstm.py", cube=str(target), source_cube=str(source), freeze=("backbone",),
+@pytest.mark.parametrize("wrong, said", [
+    ({"freeze": ("backbone",)}, "freeze names backbone; it takes encoder, recurrent, head, coming"),
+    ({"learning_rate_scale": {"tail": 0.1}}, "learning_rate_scale names tail"),
+    ({"drop_inputs": ("rain",)}, "drop_inputs names rain; it takes precipitation, soil_moisture"),
+    ({"source_cube": "absent.nc"}, "source_cube is absent.nc: no such file"),
+    ({"source_cube": None, "pretrained": "absent"}, "pretrained is absent: no such file")])
+def test_what_is_named_and_does_not_exist_is_refused_before_anything_is_read_or_made(source, target, tmp_path, wrong, said):
+    with pytest.raises(UserError, match=said):
+        call("finetune-SMAPtest/convlstm.py", **{"cube": str(target), "source_cube": str(source),
+                                                 "results": str(tmp_path / "results")} | QUICK | wrong)
+    assert not (tmp_path / "results").exists()
+
+
+def test_part_that_this_network_lacks_is_refused_before_pretraining(source, target, tmp_path):
+    with pytest.raises(UserError, match="freeze names coming, which this network lacks"):
+        call("finetune-SMAPtest/convlstm.py", cube=str(target), source_cube=str(source), freeze=("coming",),
              results=str(tmp_path / "results"), **QUICK)
     assert not list(tmp_path.glob("results/ERA5test/**/*"))
 

@@ -7,8 +7,10 @@ import errno
 import io
 import os
 import re
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +32,7 @@ NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory", "can't start new thread", "bad_alloc",
              "memory allocation (malloc) failure", "resource temporarily unavailable", "failed to map segment",
              "could not create a primitive")  # oneDNN, for want of memory for its code
+DESCRIPTION = "DESCRIPTION"  # stands for it until all else is laid out
 QUIET = "--quiet"
 QUIET_HELP = """
 --quiet  say nothing but results and what is wrong: for batch jobs"""
@@ -71,7 +74,13 @@ def run_script(main: Callable, settings_class: type, resume: str = RESUME_RUN) -
         if {"-h", "--help"} & set(words):
             print(grouped_help(tyro, settings_class, description, script.__file__))
             sys.exit(0)
-        settings = tyro.cli(settings_class, args=words, description=description, **defaults)
+        written = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(written):
+                settings = tyro.cli(settings_class, args=words, description=description, **defaults)
+        except SystemExit:
+            sys.stderr.write(without_none(written.getvalue()))
+            raise
         print(name, "starts", flush=True)  # before its main imports what takes seconds
         return settings
 
@@ -98,21 +107,47 @@ def run_script(main: Callable, settings_class: type, resume: str = RESUME_RUN) -
         unlock_folders()
 
 
+def without_none(text: str) -> str:
+    """What tyro writes of options, without None: what it stands for is said in words."""
+    text = re.sub(r"\s*\(default:\s+None\)", lambda found: "" if "\n" in found[0] else " " * len(found[0]), text)
+    return re.sub(r"\{None\}\|(\{(\[.*\])\}|\S+)", lambda found: (found[2] or found[1]).ljust(len(found[0])),
+                  text).replace("{None,", "{")
+
+
+def wrapped(text: str, columns: int) -> str:
+    """A script's docstring in lines of at most some columns; commands and addresses are not broken.
+
+    A paragraph is what begins in one column, in its first line after a label: a word and spaces ("Reads   ") or a colon ("key: ").
+    """
+    paragraphs: list[tuple[str, list[str]]] = []
+    before = None
+    for line in text.splitlines():
+        found = re.fullmatch(r"( *(?:\S+ {2,}|[\w-]+: )?)(.*)", line)
+        label, words = found[1], found[2]
+        alone = not words or words.startswith("python ")
+        if alone or before != len(label) or label.strip():
+            paragraphs.append((label, []))
+        paragraphs[-1][1].append(words)
+        before = None if alone else len(label)
+    return "\n".join(label + words[0] if words[0].startswith("python ") else textwrap.fill(
+        " ".join(words), columns, initial_indent=label, subsequent_indent=" " * len(label), break_long_words=False,
+        break_on_hyphens=False) for label, words in paragraphs)
+
+
 def grouped_help(tyro: ModuleType, settings_class: type, description: str, script: str) -> str:
     """Text of `--help`, with the options in the groups that the comments between the settings of the script (a path) name."""
     written = io.StringIO()
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(written):
-        tyro.cli(settings_class, args=["--help"], description=description)
-    # what None stands for is said in words
-    text = re.sub(r"\s*\(default:\s+(None)?\)", "", written.getvalue())
-    text = re.sub(r"\{None\}\|(\{(\[.*\])\}|\S+)", lambda found: (found[2] or found[1]).ljust(len(found[0])),
-                  text).replace("{None,", "{")
+        tyro.cli(settings_class, args=["--help"], description=DESCRIPTION)
+    text = without_none(re.sub(r"\s*\(default:\s+\)", "", written.getvalue()))
     settings = Path(script).read_text().splitlines()
     groups = {}
     for above, line in zip(settings, settings[1:]):
         title, name = re.fullmatch(r"    # ([a-z ]+)", above), re.match(r"    (\w+): ", line)
         if title and name:
             groups["--" + name[1].replace("_", "-")] = title[1]
+    description = wrapped(description.strip(), shutil.get_terminal_size().columns)  # tyro would join some of its lines
+    text = text.replace(DESCRIPTION, description, 1)
     lines = []
     for line in text.splitlines():
         option = re.match(r"\s+(--[\w-]+)", line)

@@ -1,9 +1,11 @@
 """What the settings that are left at None stand for, by the form of the network."""
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from data_processing.coming_weather import NOT_TOLD
+from data_processing.coming_weather import NOT_TOLD, TWIN
 from data_processing.errors import UserError
+from data_processing.record import INPUTS
 from utils.runs import check_settings
 
 LOCAL: dict = {"input_days": 30, "hidden": (48,), "scaling": "cell", "hold_back": True, "batch_size": 2,
@@ -12,6 +14,7 @@ LOCAL: dict = {"input_days": 30, "hidden": (48,), "scaling": "cell", "hold_back"
 FEW_STEPS, MANY_STEPS = 1500, 5000
 PAPER = {"scaling": "global", "epochs": 30, "batch_size": 32, "learning_rate": 1e-3,
          "satellite_view": False, "worlds": 0, "hold_back": False}
+PARTS = ("encoder", "recurrent", "head", "coming")  # of the networks; which of them one has, it says itself
 ARCHITECTURE = ("head", "hidden")  # settings that weights depend on
 
 
@@ -44,8 +47,22 @@ def complete(settings: Any, *, learning_rate: float, paper_hidden: tuple[int, ..
     settings = replace(settings, **{name: value for name, value in defaults.items()
                                     if getattr(settings, name, value) is None})
     check_settings(settings)
+    refuse_unknown_names(settings)
     refuse_idle_settings(settings, paper_hidden)
     return settings
+
+
+def refuse_unknown_names(settings: Any) -> None:
+    """Raise a UserError for what is named and exists nowhere, before any data are read."""
+    known = {"drop_inputs": INPUTS, "freeze": PARTS, "learning_rate_scale": PARTS}
+    for setting, names in known.items():
+        unknown = [name for name in getattr(settings, setting, ()) if name not in names]
+        if unknown:
+            raise UserError(f"{setting} names {', '.join(unknown)}; it takes {', '.join(names)}.")
+    for setting in ("cube", "source_cube", "pretrained"):
+        path = getattr(settings, setting, None)
+        if path not in (None, TWIN) and not Path(path).expanduser().exists():
+            raise UserError(f"{setting} is {path}: no such file here ({Path.cwd()}).")
 
 
 def refuse_idle_settings(settings: Any, paper_hidden: tuple[int, ...] | None) -> None:
