@@ -199,7 +199,9 @@ def test_soil_moisture_alone_is_described_and_a_wrong_unit_is_told(tmp_path, cap
                   ["soil_moisture"]) as file:
         file["soil_moisture"][:] = 100 * known_values(100, 3, 4)[:, 1]
     describe(cube=str(path), lead_times=(1,), output=str(tmp_path / "out"))
-    assert re.search("UNIT\\? soil_moisture .* looks like per cent", " ".join(capsys.readouterr().out.split()))
+    said = " ".join(capsys.readouterr().out.split())
+    assert re.search("UNIT\\? soil_moisture .* looks like per cent", said)
+    assert "the cube holds no precipitation and no soil temperature: the training scripts need all three variables" in said
     assert (tmp_path / "out" / "wet_description.png").exists()
 
 

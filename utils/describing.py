@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_processing.arrays import Observed
-from data_processing.cube import UNITS, cube_days, cube_name, describe_summary, land_mask, summarize
+from data_processing.cube import UNITS, VARIABLES, cube_days, cube_name, describe_summary, land_mask, summarize
 from data_processing.errors import UserError
 from data_processing.holes import autocorrelation, carried_soil_moisture, longest_spell, survey_cells
 from data_processing.season import fit_season, season_terms
@@ -126,6 +126,9 @@ def say_holes(land: np.ndarray, cells: Cells, summaries: dict[str, Summary], tim
         absent = np.count_nonzero(np.isnan(of.mean_map) & land)
         if absent:
             said.append(f"{name.replace('_', ' ')} is never there in {absent:,} of the land cells")
+    lacking = [name.replace("_", " ") for name in VARIABLES if name not in summaries]
+    if lacking:
+        said.append(f"the cube holds no {' and no '.join(lacking)}: the training scripts need all three variables")
     return said
 
 

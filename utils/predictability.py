@@ -125,13 +125,13 @@ def difficulty(rows: list[dict]) -> list[str]:
     first = lead_times[0]
     row = found["persistence", first]
     hard = "hard to beat" if row["variance_left"] < 0.15 else "a fair start" if row["variance_left"] < 0.6 else "a poor forecast"
-    said = [f"persistence is {hard} at {_days(first)}: R2 {row['r2']:.2f}, RMSE {row['rmse']:.4f} m3 m-3; it leaves "
+    said = [f"persistence is {hard} at {_days(first)}: R2 {row['r2']:z.2f}, RMSE {row['rmse']:.4f} m3 m-3; it leaves "
             f"{100 * row['variance_left']:.0f} % of the variance in time"]
     damped = [found["damped_persistence", each] for each in TOLD_LEAD_TIMES if each in lead_times and each != first]
     if damped:
         said.append("damped persistence leaves "
                     + ", ".join(f"{100 * row['variance_left']:.0f} % at {_days(row['lead_time'])}" for row in damped)
-                    + f" (R2 {', '.join(format(row['r2'], '.2f') for row in damped)})")
+                    + f" (R2 {', '.join(format(row['r2'], 'z.2f') for row in damped)})")
     worse = [each for each in lead_times if found["persistence", each]["variance_left"] > 1]
     season = found["climatology", first]["variance_left"]
     said.append((f"from {_days(worse[0])} on plain persistence is worse than the mean of each cell; " if worse else "")
