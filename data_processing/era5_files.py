@@ -314,6 +314,9 @@ def _stamps(file, variable, path):
 def _expver(file, axes, stamps, path):
     """Version of the data: int per entry of the dimension `expver`, or per stamp [stamps], or None."""
     if "expver" not in file.variables:
+        if "expver" in axes:
+            raise UserError(f"{path}: its values have a dimension expver, and nothing says which of its entries are final. Download "
+                            "it again.")
         return None
     values = np.asarray(file["expver"][:])  # a text without dimension comes as str
     if values.dtype.kind == "S" and values.dtype.itemsize == 1 and values.ndim:

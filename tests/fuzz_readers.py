@@ -36,6 +36,7 @@ from data_processing.errors import UserError
 from data_processing.files import unlock_folders
 
 EXAMPLES = 400  # of a child process: one that dies of a library takes no more than these along
+LONGEST_CHILD = 300  # s
 HDF5 = ("cube", "granules", "flat granules", "granules in degrees", "ERA5", "weather file", "packed weather file", "forecast NetCDF",
         "regions")
 LIMITS = QUANTITIES | {"air_temperature": QUANTITIES["soil_temperature"]}
@@ -253,7 +254,11 @@ def main():
     total, seen, end, number = collections.Counter(), set(), time.monotonic() + 60 * given_settings.minutes, given_settings.first_seed
     with tempfile.TemporaryDirectory() as work:
         while time.monotonic() < end:
-            done = subprocess.run([sys.executable, __file__, "--child", str(number), work], capture_output=True, text=True)
+            try:
+                done = subprocess.run([sys.executable, __file__, "--child", str(number), work], capture_output=True, text=True,
+                                      timeout=LONGEST_CHILD)
+            except subprocess.TimeoutExpired:  # a library whose memory is spoilt may turn in a circle
+                done = subprocess.CompletedProcess([], f"none within {LONGEST_CHILD} s", "", "")
             if done.returncode:  # a library has ended the process
                 seen.add(f"{number}")
                 case = Path(work, "case.txt")

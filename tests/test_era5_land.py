@@ -457,6 +457,15 @@ def test_expver_dimension_is_combined_and_counted(tmp_path):
     assert attributes["preliminary_days"] == 3 and "2020-01-03 to 2020-01-05" in attributes["preliminary"]
 
 
+def test_expver_dimension_whose_entries_are_not_named_is_refused(tmp_path):
+    stamps = hours("2020-01-01", 8, 6)
+    path = write_old(tmp_path / "old.nc", soil_values(stamps), stamps, preliminary_from=stamps[4])
+    with netCDF4.Dataset(path, "a") as file:
+        file.renameVariable("expver", "extver")
+    with pytest.raises(UserError, match="old.nc: its values have a dimension expver, and nothing says"):
+        prepared(tmp_path, [path], variables=SOIL)
+
+
 @pytest.mark.parametrize("names", [["data_0.nc"], ["data_stream-oper_stepType-instant.nc",
                                                    "data_stream-oper_stepType-accum.nc"]])
 def test_zip_named_nc(tmp_path, names):
