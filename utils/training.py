@@ -414,13 +414,14 @@ def fit(network: torch.nn.Module, sources: list[tuple[Record, np.ndarray]], sett
             else:
                 batches = random_batches(sources, epoch_steps, settings.batch_size)
             batches = batches[:target_steps - progress["step"]]
-            for prepared in prepared_batches(shared, sources, batches, weights, patches, device):
-                loss = training_loss(shared, prepared)
-                penalty = sum(((value - before) ** 2).sum() for value, before in start)
-                losses.append(loss.detach())
-                update(network, optimizer, loss + 0.5 * pull * penalty)
-                schedule.step()
-                bar.update()
+            with one_thread(network.every_day):
+                for prepared in prepared_batches(shared, sources, batches, weights, patches, device):
+                    loss = training_loss(shared, prepared)
+                    penalty = sum(((value - before) ** 2).sum() for value, before in start)
+                    losses.append(loss.detach())
+                    update(network, optimizer, loss + 0.5 * pull * penalty)
+                    schedule.step()
+                    bar.update()
             progress["step"] += len(losses)
             progress["epoch"] += 1
             epoch_losses = mean_over_processes(torch.stack(losses))
@@ -920,6 +921,17 @@ def forecast_pieces(network: torch.nn.Module, record: Record, wanted: np.ndarray
         for piece, forecast in in_threads(forecast_piece, work, torch.get_num_threads() if side_by_side else 1):
             yield piece, forecast
             bar.update()
+
+
+@contextlib.contextmanager
+def one_thread(wanted: bool) -> Iterator[None]:
+    """Compute on one core in this block, where wanted: a step of a few cells takes a third longer on two."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if wanted else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def in_threads(function: Callable, work: list[tuple], threads: int) -> Iterator[Any]:
