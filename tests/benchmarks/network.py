@@ -35,7 +35,7 @@ def rows(short):
             *number_rows("network", case + f"peak memory of {steps} steps", peaks, reference, "peak_mb")]
 
 
-def train_some(head, cube, steps):
+def train_some(head, cube, steps, batch_size=None):
     """Train a ConvLSTM from scratch for some steps, as SMAPtest/convlstm.py does.
 
     Parameters
@@ -44,6 +44,8 @@ def train_some(head, cube, steps):
     cube : str
         Path, or "twin".
     steps : int
+    batch_size : int, optional
+        Windows; default that of the head.
 
     Returns
     -------
@@ -59,7 +61,7 @@ def train_some(head, cube, steps):
     from utils.runs import Run, find_cube
     from utils.study import script_settings
 
-    _, settings = script_settings("SMAPtest", "convlstm", head=head, cube=cube)
+    _, settings = script_settings("SMAPtest", "convlstm", head=head, cube=cube, batch_size=batch_size)
     if cube != "twin":
         arrays.FOLDER = Path(cube).with_suffix(".arrays")  # to be removed with it
     file = find_cube(settings.cube, "smap_l4")
