@@ -4,7 +4,7 @@ import pytest
 import xarray as xr
 
 from data_processing.errors import UserError
-from utils.where_it_helps import event_limits, event_rows, parts_of_the_record, power_spectrum, read_regions, region_rows
+from utils.where_it_helps import event_limits, event_rows, part_coverage, parts_of_the_record, power_spectrum, read_regions, region_rows
 
 LAND = np.array([[True, True], [True, False]])
 
@@ -54,6 +54,19 @@ def test_region_scores_and_shares_of_cells():
     r2, of_reference = 1 - np.array([1e-4, 3.61e-4, 9e-4]) / variance, 1 - 4e-4 / variance
     assert net["cells_r2_up_20_percent"] == np.mean(r2 > 1.2 * of_reference) == pytest.approx(1 / 3)
     assert net["cells_explaining_more"] == pytest.approx(1 / 3)  # a quarter of the error only in the first
+
+
+def test_coverage_is_counted_in_each_part():
+    observed = np.full((40, 1, 2, 2), 0.3, np.float32)
+    observed[0, 0, 0, 0] = np.nan
+    ends = np.stack([observed - 0.1, observed + 0.1])
+    ends[0, :20] = 0.31  # the first half lies below its interval
+    first = (np.arange(40) < 20)[:, None, None, None]
+    coverage = part_coverage(observed, ends, {"all": np.ones((1, 1, 1, 1), bool), "first": first, "last": ~first,
+                                              "cell": np.array([[1, 0], [0, 0]], bool)[None, None]}, LAND)
+    assert {name: float(share[0]) for name, share in coverage.items() if name != "cell"} == {
+        "all": pytest.approx(60 / 119), "first": 0.0, "last": 1.0}
+    assert coverage["cell"][0] == pytest.approx(20 / 39)
 
 
 def test_hits_misses_and_false_alarms():

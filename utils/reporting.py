@@ -159,7 +159,7 @@ def evaluate_run(run: Run, record: Record, splits: Splits, forecasts: dict[str, 
                                 cell_mean(record.observed_maps, splits.history_days), record.land, regions)
     write_where_it_helps(run, observed=observed, forecasts=forecasts, parts=parts, lead_times=splits.lead_times,
                          limits=event_limits(record.observed_maps, splits.history_days, record.land), land=record.land,
-                         title=title, spread=spread, data=data)
+                         title=title, spread=spread, ends=ends, data=data)
     if len(lead_times) > 1:
         draw_lead(run.path("lead.png"), model, rows, f"Error against lead time, {model}, {label}", data)
     draw_run(run, record, observed[:, -1], {name: values[:, -1] for name, values in forecasts.items()},

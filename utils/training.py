@@ -414,7 +414,7 @@ def fit(network: torch.nn.Module, sources: list[tuple[Record, np.ndarray]], sett
             else:
                 batches = random_batches(sources, epoch_steps, settings.batch_size)
             batches = batches[:target_steps - progress["step"]]
-            with one_thread(network.every_day):
+            with one_thread(bool(network.every_day)):
                 for prepared in prepared_batches(shared, sources, batches, weights, patches, device):
                     loss = training_loss(shared, prepared)
                     penalty = sum(((value - before) ** 2).sum() for value, before in start)

@@ -31,7 +31,7 @@ EVENTS = {"dry": 10, "wet": 90}  # percentile of the cell's own history
 NARROWEST_SPECTRUM = 4  # cells
 FEWEST_HISTORY_VALUES = 20  # for a percentile of its own
 REGION_COLUMNS = ("forecaster", "lead_time", "region", "n", "mse", "rmse", "r2", "skill_damped_persistence", "cells",
-                  "cells_improved", "cells_explaining_more", "cells_r2_up_20_percent")
+                  "cells_improved", "cells_explaining_more", "cells_r2_up_20_percent", "coverage_90")
 EVENT_COLUMNS = ("forecaster", "lead_time", "event", "observed", "forecast", "hits", "misses", "false_alarms", "hit_rate",
                  "false_alarm_ratio", "brier_score", "brier_skill")
 
@@ -201,6 +201,34 @@ def _region_rows(moments, part, lead_time, reference):
     return rows
 
 
+def part_coverage(observed: np.ndarray, ends: np.ndarray, parts: dict[str, np.ndarray], land: np.ndarray) -> dict[str, np.ndarray]:
+    """Share of the observations of each part that lie in their interval.
+
+    Parameters
+    ----------
+    observed : float32 [N, L, H, W]
+    ends : float32 [2, N, L, H, W]
+        Of the interval, m3 m-3.
+    parts : dict name -> bool
+        From `parts_of_the_record`.
+    land : bool [H, W]
+
+    Returns
+    -------
+    dict name -> float [L]
+        0..1; NaN = of fewer than MINIMUM_VALUES values.
+    """
+    lower, upper = ends
+    counts = {name: np.zeros((2, observed.shape[1]), int) for name in parts}
+    for day in in_turn(observed, lower, upper):
+        known = np.isfinite(observed[day]) & land
+        held = known & (lower[day] <= observed[day]) & (observed[day] <= upper[day])
+        for name, part in parts.items():
+            inside = part[day if len(part) > 1 else 0]
+            counts[name] += np.count_nonzero(held & inside, axis=(1, 2)), np.count_nonzero(known & inside, axis=(1, 2))
+    return {name: np.array([_ratio_of(held, known) for held, known in count.T]) for name, count in counts.items()}
+
+
 def event_limits(history: Observed, days: np.ndarray, land: np.ndarray) -> dict[str, np.ndarray]:
     """Soil moisture below or above which an event begins: the percentiles EVENTS of each cell's own history.
 
@@ -350,13 +378,19 @@ def _departures(observed, values, land):
 
 def write_where_it_helps(run: Run, *, observed: np.ndarray, forecasts: dict[str, np.ndarray], parts: dict[str, np.ndarray],
                          limits: dict[str, np.ndarray], lead_times: Sequence[int], land: np.ndarray, title: str,
-                         spread: np.ndarray | None = None, data: Data | None = None) -> None:
-    """Write regions.csv, events.csv, spectrum.csv of a run and draw regions.png, events.png, spectrum.png."""
+                         spread: np.ndarray, ends: np.ndarray, data: Data | None = None) -> None:
+    """Write regions.csv, events.csv, spectrum.csv of a run and draw regions.png, events.png, spectrum.png.
+
+    Spread and ends of the interval are those of the first forecaster.
+    """
     from utils.draw_regions import draw_events, draw_regions, draw_spectrum
 
     regions = region_rows(observed=observed, forecasts=forecasts, parts=parts, lead_times=lead_times, land=land)
     events = event_rows(observed=observed, forecasts=forecasts, limits=limits, lead_times=lead_times, spread=spread)
     model = next(iter(forecasts))
+    coverage = part_coverage(observed, ends, parts, land)
+    for row in regions:
+        row["coverage_90"] = coverage[row["region"]][list(lead_times).index(row["lead_time"])] if row["forecaster"] == model else None
     detail = spectrum_rows(observed=observed, lead_times=lead_times, land=land,
                            forecasts={name: forecasts[name] for name in (model, "damped_persistence")})
     write_csv(run.path("regions.csv"), REGION_COLUMNS, regions)
