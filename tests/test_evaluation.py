@@ -2,13 +2,24 @@
 
 import csv
 
+import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
 from sklearn.metrics import mean_squared_error, r2_score
 
+from data_processing import arrays
 from utils import evaluation
-from utils.evaluation import METRIC_COLUMNS, cell_areas, cell_metrics, score_forecasters
+from utils.evaluation import (
+    METRIC_COLUMNS,
+    by_init_time,
+    cell_areas,
+    cell_metrics,
+    cell_moments,
+    pooled_scores,
+    score_forecasters,
+    unwrap_longitudes,
+)
 
 LAT = np.array([20.0, 30.0, 50.0])
 LON = np.array([100.0, 101.0, 103.0, 104.0])
@@ -323,3 +334,122 @@ def test_cell_metrics_file(case, tmp_path):
             np.testing.assert_array_equal(file[name], values)
         assert file["rmse"].dims == ("lead_time", "lat", "lon") and file["rmse"].attrs["units"] == "m3 m-3"
         assert file["n"].dtype.kind == "i"
+
+
+# ---------------------------------------------------------------------------------------- what mutation testing found untested
+SOIL_MOISTURE = {"standard_name": "volume_fraction_of_condensed_water_in_soil", "units": "m3 m-3"}
+ABOUT_GRID = {
+    "lead_time": {"standard_name": "forecast_period", "long_name": "target date - last input date", "units": "days"},
+    "lat": {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"},
+    "lon": {"standard_name": "longitude", "units": "degrees_east", "axis": "X"}}
+ABOUT_FORECAST = ABOUT_GRID | {
+    "init_time": {"standard_name": "forecast_reference_time", "long_name": "last input day", "units": "days since 1970-01-01",
+                  "calendar": "proleptic_gregorian"},
+    "valid_time": {"standard_name": "time", "long_name": "day that is forecast", "units": "days since 1970-01-01",
+                   "calendar": "proleptic_gregorian"},
+    "quantile_level": {"units": "1", "long_name": "probability"},
+    "forecast": SOIL_MOISTURE | {"long_name": "forecast surface soil moisture", "coordinates": "valid_time"},
+    "observed": SOIL_MOISTURE | {"long_name": "observed surface soil moisture", "coordinates": "valid_time"},
+    "spread": {"units": "m3 m-3", "long_name": "predicted standard deviation of the forecast error", "coordinates": "valid_time"},
+    "quantile": SOIL_MOISTURE | {"long_name": "quantile of the predicted surface soil moisture", "coordinates": "valid_time"}}
+ABOUT_METRICS = ABOUT_GRID | {
+    "rmse": {"long_name": "root mean squared error", "units": "m3 m-3"},
+    "ubrmse": {"long_name": "root mean squared error without the bias", "units": "m3 m-3"},
+    "bias": {"long_name": "mean of forecast minus observation", "units": "m3 m-3"},
+    "r2": {"long_name": "coefficient of determination in time, 1 - SSE / SST", "units": "1"},
+    "r": {"long_name": "correlation in time of forecast and observation", "units": "1"},
+    "anomaly_r": {"long_name": "correlation in time of the departures from climatology", "units": "1"},
+    "skill_damped_persistence": {"long_name": "1 - MSE / MSE of damped persistence", "units": "1"},
+    "n": {"long_name": "number of values scored", "units": "1"}}
+
+
+def header(path):
+    """Attributes of the file, of each variable without its fill value, the fill values, and the chunks."""
+    with netCDF4.Dataset(path) as file:
+        about = {name: dict(variable.__dict__) for name, variable in file.variables.items()}
+        fill_values = {name: own.pop("_FillValue") for name, own in about.items() if "_FillValue" in own}
+        return dict(file.__dict__), about, fill_values, {name: variable.chunking() for name, variable in file.variables.items()}
+
+
+def write_whole_forecast(case, path):
+    """A forecast.nc with all that it may hold."""
+    values = case["forecasts"]["network"]
+    evaluation.write_forecast(path, forecast=values, observed=case["observed"], init_time=np.datetime64("2020-02-26") + np.arange(60),
+                              lead_times=[3, 5], lat=LAT, lon=LON, attributes={"title": "synthetic twin"}, spread=values,
+                              quantiles={0.05: values - 1, 0.95: values + 1})
+
+
+def test_header_of_a_forecast_file(case, tmp_path):
+    write_whole_forecast(case, tmp_path / "forecast.nc")
+    of_file, about, fill_values, _ = header(tmp_path / "forecast.nc")
+    assert of_file == {"Conventions": "CF-1.8", "title": "synthetic twin"}
+    assert about == ABOUT_FORECAST
+    assert set(fill_values) == {"forecast", "observed", "spread", "quantile"} and np.isnan(list(fill_values.values())).all()
+    with netCDF4.Dataset(tmp_path / "forecast.nc") as file:
+        assert file.data_model == "NETCDF4"
+        assert file["quantile"].dimensions == ("quantile_level", "init_time", "lead_time", "lat", "lon")
+        np.testing.assert_array_equal(file["quantile"][1], case["forecasts"]["network"] + 1)
+        assert file["lon"].dtype == file["lat"].dtype == "f8"
+
+
+def test_header_of_a_file_of_cell_metrics(case, tmp_path):
+    maps = cell_metrics(observed=case["observed"], forecast=case["forecasts"]["network"],
+                        reference=case["forecasts"]["damped_persistence"], climatology=case["climatology"], land=case["land"])
+    evaluation.write_cell_metrics(tmp_path / "cells.nc", maps, LAT, LON, [3, 5], {"title": "synthetic twin"})
+    of_file, about, fill_values, _ = header(tmp_path / "cells.nc")
+    assert of_file == {"Conventions": "CF-1.8", "title": "synthetic twin"}
+    assert about == ABOUT_METRICS
+    assert set(fill_values) == set(maps) - {"n"} and np.isnan(list(fill_values.values())).all()
+
+
+def test_each_map_of_a_large_forecast_is_a_chunk(case, tmp_path, monkeypatch):
+    write_whole_forecast(case, tmp_path / "small.nc")
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 4 * case["observed"].size - 1)
+    write_whole_forecast(case, tmp_path / "large.nc")
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 4 * case["observed"].size)
+    write_whole_forecast(case, tmp_path / "just.nc")
+    small, large, just = (header(tmp_path / f"{name}.nc")[3]["forecast"] for name in ("small", "large", "just"))
+    assert large == [1, 1, 3, 4] and small == just != large
+
+
+@pytest.mark.parametrize("lon, order, unwrapped", [
+    ([170, -170, -150], [0, 1, 2], [170, 190, 210]),  # across the antimeridian
+    ([350, 0, 10], [0, 1, 2], [-10, 0, 10]),
+    ([530, 100, 101], [1, 2, 0], [100, 101, 170]),
+    ([45, 135, 225, 315], [2, 3, 0, 1], [-135, -45, 45, 135]),  # the whole globe, from the antimeridian on
+    ([45, 135, 225, 315.0005], [2, 3, 0, 1], [-135, -44.9995, 45, 135]),  # but for rounding
+    ([45, 135, 225, 315.01], [3, 0, 1, 2], [-44.99, 45, 135, 225])])
+def test_longitudes_run_from_the_widest_gap(lon, order, unwrapped):
+    found, ascending = unwrap_longitudes(np.array(lon))
+    assert found.tolist() == order
+    np.testing.assert_allclose(ascending, unwrapped, atol=1e-9)
+
+
+def test_forecasts_by_init_time_begin_with_the_longest_lead_time():
+    values = np.arange(8, dtype=np.float32).reshape(4, 2, 1, 1)
+    init_time, forecasts = by_init_time(values, np.datetime64("2020-01-10") + np.arange(4), [3, 5])
+    assert [str(init_time[0]), str(init_time[-1])] == ["2020-01-05", "2020-01-10"] and len(init_time) == len(forecasts) == 6
+    found = forecasts[slice(0, 6)][:, :, 0, 0]
+    np.testing.assert_array_equal(found, [[np.nan, 1], [np.nan, 3], [0, 5], [2, 7], [4, np.nan], [6, np.nan]])
+
+
+def test_cell_metrics_refuse_a_land_map_of_another_grid(case):
+    with pytest.raises(ValueError, match="land map's cells"):
+        cell_metrics(observed=case["observed"][0], forecast=case["observed"][0], reference=case["observed"][0],
+                     climatology=case["observed"][0], land=case["land"])
+
+
+@pytest.mark.parametrize("spread, is_number", [(1e-6, True), (1e-11, False)])
+def test_what_counts_as_constant(spread, is_number):
+    """1e-9 m3 m-3: below it neither R2 nor correlation is a number."""
+    observed = spread * np.tile([1.0, -1.0], 10)[:, None, None]
+    scores = pooled_scores(cell_moments(observed, 0.9 * observed, np.ones((1, 1), bool)))
+    assert np.isfinite(scores["r2"]) == np.isfinite(scores["r"]) == is_number
+    if is_number:
+        assert scores["r2"] == pytest.approx(0.99) and scores["r"] == pytest.approx(1.0)
+
+
+def test_cells_with_one_value_are_pooled_with_it():
+    observed = np.full((1, 4, 5), 0.3)
+    scores = pooled_scores(cell_moments(observed, observed + 0.1, np.ones((4, 5), bool)))
+    assert scores["bias"] == pytest.approx(0.1) and scores["rmse"] == pytest.approx(0.1)
