@@ -256,3 +256,9 @@ def test_climatology_has_no_hole_on_land(record):
     forecast = baselines.climatology(observed, time, history_days, time[-365:], mean)
     np.testing.assert_array_equal(np.isnan(forecast), np.isnan(mean)[None].repeat(365, axis=0))
     np.testing.assert_allclose(forecast[:, 1, 2], mean[1, 2])
+
+
+def test_persistence_of_a_day_whose_inputs_lie_before_the_record_is_the_mean():
+    carried = np.arange(1, 6, dtype=np.float32)[:, None, None]
+    forecast = baselines.persistence(carried, np.array([1, 3]), 2, np.full((1, 1), 9.0, np.float32))
+    assert forecast.ravel().tolist() == [9.0, 2.0]

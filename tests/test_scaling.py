@@ -191,3 +191,21 @@ def test_scaler_of_some_cells_is_that_of_the_map_there(kind):
     of_cells = scaler.of_cells(cells).scale(values.reshape(40, len(VARIABLES), 1, -1)[..., cells])
     np.testing.assert_array_equal(of_cells, of_map)
     assert (scaler.of_cells(cells) is scaler) == (kind == "global")
+
+
+@pytest.mark.parametrize("wrong", [{"mean": [0.0, 0.0]}, {"spread": [1.0, 0.0, 1.0]}, {"mean": [0.0, np.nan, 0.0]},
+                                   {"spread": [1.0, np.inf, 1.0]}, {"kind": "cell"}, {"kind": "row"},
+                                   {"mean": np.zeros((3, 1)), "spread": np.ones((3, 1))}, {"mean": [0.0, 0.0], "spread": [1.0, 1.0]},
+                                   {"mean": np.zeros((3, 1, 1)), "spread": np.ones((3, 1, 1))}])
+def test_state_that_is_no_scaler_is_refused(values, wrong):
+    state = fit(values).to_state()
+    Scaler.from_state(state)
+    with pytest.raises(UserError, match="no numbers to scale with"):
+        Scaler.from_state(state | wrong)
+
+
+def test_state_that_lacks_something_is_refused_by_its_name(values):
+    state = fit(values).to_state()
+    del state["spread"]
+    with pytest.raises(UserError, match="the scaler lacks spread"):
+        Scaler.from_state(state)
