@@ -60,7 +60,7 @@ class Settings:
     # training
     steps: int = 800  # of the optimizer, where epochs is not given
     epochs: int | None = None  # passes over the training days, instead of steps; default 30 for the paper's heads
-    patience: int = 10  # epochs without a better validation before training stops
+    patience: int = 10  # epochs (tenths of the steps) without a better validation, then training stops
     refit: bool | None = None  # train once more on training + validation days; default if they are under two years
     batch_size: int | None = None  # windows; default 2, and learning from each of their days; 32 for the paper's heads
     patch: int | None = None  # rows and columns of the square a step learns from; default the whole map, 64 of over 16,384 cells

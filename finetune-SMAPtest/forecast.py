@@ -88,7 +88,8 @@ def main(settings):
     with locked(folder, "give another --name"):
         remove_half_written(folder)
         found = forecasting.make_forecasts(members, records, days[first:last + 1], weather)
-        write_results(folder, found, record, days[first:last + 1], places, label, members)
+        write_results(folder, found, record, days[first:last + 1], places, label, members,
+                      product=str(cube.attrs.get("title") or cube_file.name))
         if settings.since is not None:
             write_scores(folder, names, found, record, days[first:last + 1], model)
     print_result(f"-> {folder}: look at map_lead{record.lead_times[0]}.png first")
@@ -107,7 +108,7 @@ def forecast_folder(settings, members, cube_name, weather, last_day):
     return Path(settings.results).expanduser().absolute() / "finetune-SMAPtest" / "forecast" / name / str(day)
 
 
-def write_results(folder, found, record, init_time, places, label, members):
+def write_results(folder, found, record, init_time, places, label, members, product):
     """Write forecast.nc, points.csv and the maps of the last init day."""
     from data_processing.files import write_csv
     from data_processing.terminal import print_result
@@ -135,7 +136,7 @@ def write_results(folder, found, record, init_time, places, label, members):
     for lead, lead_time in enumerate(record.lead_times):
         draw_forecast(folder / f"map_lead{lead_time}.png", last=last, forecast=found.forecast[-1, lead],
                       spread=found.spread[-1, lead], **place, last_days=last_days, valid_day=str(init_time[-1] + lead_time),
-                      title=f"{label}: {lead_text((lead_time,))} ahead, from {init_time[-1]}", product=label.partition(", ")[2])
+                      title=f"{label}: {lead_text((lead_time,))} ahead, from {init_time[-1]}", product=product)
 
 
 def write_scores(folder, names, found, record, init_time, model):

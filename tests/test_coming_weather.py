@@ -425,7 +425,7 @@ def test_fine_tuning_starts_from_a_network_that_knows_of_coming_weather(weather_
 
 
 REFUSED = {
-    "no file": ({"coming_weather": "absent.nc"}, "there is no such file"),
+    "no file": ({"coming_weather": "absent.nc"}, "coming_weather is absent.nc: no such file"),
     "twin for another cube": ({"coming_weather": "twin"}, "not the synthetic twin"),
     "paper's head": ({"coming_weather": "observed", "head": "dense"}, "only head 'local' is told"),
 }

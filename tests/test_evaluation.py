@@ -292,6 +292,12 @@ def test_table_at_the_screen_stars_the_best_forecast_and_no_bound():
     assert errors == ["0.0200*", "0.0100", "0.0300", "0.0150", "0.0600*", "0.0300", "0.0900", "0.0450"]
 
 
+def test_forecasts_that_are_equal_in_the_digits_shown_share_the_star():
+    rows = [dict.fromkeys(METRIC_COLUMNS, 0.5) | {"forecaster": name, "lead_time": 1, "n": 1200, "rmse_pooled": error}
+            for name, error in (("lstm", 0.08651), ("damped_persistence", 0.08654), ("climatology", 0.0866))]
+    assert [line.split()[1] for line in evaluation.format_metrics(rows).splitlines()[3:]] == ["0.0865*", "0.0865*", "0.0866"]
+
+
 def test_a_failed_write_leaves_the_old_file(case, tmp_path):
     path = tmp_path / "metrics.csv"
     path.write_text("old")
@@ -427,6 +433,8 @@ def test_longitudes_run_from_the_widest_gap(lon, order, unwrapped):
 
 def test_forecasts_by_init_time_begin_with_the_longest_lead_time():
     values = np.arange(8, dtype=np.float32).reshape(4, 2, 1, 1)
+    three = by_init_time(values.repeat(2, 1)[:, :3], np.datetime64("2020-01-10") + np.arange(4), [1, 2, 4])[0]
+    assert [str(three[0]), str(three[-1])] == ["2020-01-06", "2020-01-12"]
     init_time, forecasts = by_init_time(values, np.datetime64("2020-01-10") + np.arange(4), [3, 5])
     assert [str(init_time[0]), str(init_time[-1])] == ["2020-01-05", "2020-01-10"] and len(init_time) == len(forecasts) == 6
     found = forecasts[slice(0, 6)][:, :, 0, 0]
@@ -453,3 +461,23 @@ def test_cells_with_one_value_are_pooled_with_it():
     observed = np.full((1, 4, 5), 0.3)
     scores = pooled_scores(cell_moments(observed, observed + 0.1, np.ones((4, 5), bool)))
     assert scores["bias"] == pytest.approx(0.1) and scores["rmse"] == pytest.approx(0.1)
+
+
+def test_skill_against_a_perfect_reference_is_no_number(case):
+    case["forecasts"]["persistence"] = np.nan_to_num(case["observed"], nan=0.2)
+    rows = rows_by_name(score_forecasters(**case))
+    assert np.isnan(rows["network"]["skill_persistence"]) and np.isfinite(rows["network"]["skill_climatology"])
+
+
+def test_daily_scores_are_sums_of_each_day(case):
+    rows = evaluation.daily_scores(**{name: case[name] for name in ("observed", "forecasts", "valid_time", "lead_times", "land")})
+    assert [(row["forecaster"], row["lead_time"], row["valid_time"]) for row in rows] == [
+        (name, lead_time, day) for name in case["forecasts"]
+        for lead, lead_time in enumerate((3, 5)) for day in case["valid_time"][:, lead]]
+    assert all(tuple(row) == evaluation.DAILY_COLUMNS for row in rows)
+    row = rows[60 + 7]  # network, 5 days, the eighth day
+    observed, forecast = case["observed"][7, 1].astype(float), case["forecasts"]["network"][7, 1].astype(float)
+    known = np.isfinite(observed)
+    assert row["n"] == known.sum() and row["observed_sum"] == pytest.approx(observed[known].sum())
+    assert row["observed_square"] == pytest.approx((observed[known] ** 2).sum())
+    assert row["squared_error"] == pytest.approx(((forecast - observed)[known] ** 2).sum(), rel=1e-5)

@@ -395,11 +395,16 @@ def write_metrics(path: Path, rows: list[dict]) -> None:
 def format_metrics(rows: list[dict]) -> str:
     """Table of the rows of `score_forecasters` for the terminal, 80 columns wide.
 
-    The best forecast of each column is marked by a star; a bound and the ceiling know more than a forecast can, and are not.
+    The best forecast of each column is marked by a star, and those that are as good in the digits that are shown; a bound and the
+    ceiling know more than a forecast can, and are not.
     """
     columns = {"rmse_pooled": ("RMSE", "7.4f", min), "r2_pooled": ("R2", "7.3f", max), "r2_cell_median": ("R2", "7.3f", max),
                "skill_persistence": ("persis.", "7.3f", max), "skill_damped_persistence": ("damped", "7.3f", max),
                "skill_climatology": ("climat.", "7.3f", max)}
+
+    def shown(row, name):
+        return round(row[name], int(columns[name][1][2])) + 0.0
+
     names = [row["forecaster"] for row in rows]
     width = max(len("forecaster"), *map(len, names))
     lines = [f"{'* = best forecast':{width}} m3 m-3           cells   skill over",
@@ -411,7 +416,7 @@ def format_metrics(rows: list[dict]) -> str:
                 for name, (_, _, which) in columns.items()}
         lines.append(f"{lead_time} day{'s' if lead_time > 1 else ''} ahead, {of_lead[0]['n']:,} values")
         lines += [f"{row['forecaster']:{width}}" + "".join(
-            f"{round(row[name], int(style[2])) + 0.0:{style}}{'*' if row in fair and row[name] == best[name] else ' '}"
+            f"{shown(row, name):{style}}{'*' if row in fair and shown(row, name) == shown(best, name) else ' '}"
             for name, (_, style, _) in columns.items()).rstrip() for row in of_lead]
     return "\n".join(lines)
 

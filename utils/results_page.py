@@ -171,7 +171,10 @@ def write_run_data(results: Path, folder: Path) -> None:
 
     results, folder = Path(results), Path(folder)
     metrics = csv_rows(folder / "metrics.csv")
-    about = {"settings": read_json(folder / "settings.json"), "splits": csv_rows(folder / "splits.csv"),
+    made = read_json(folder / "settings.json")
+    if "pretrained" in made:  # what was started from, where the setting was left to the script
+        made["settings"]["pretrained"] = made["pretrained"]["path"]
+    about = {"settings": made, "splits": csv_rows(folder / "splits.csv"),
              "training_log": [{name: number(value) for name, value in row.items()}
                               for row in csv_rows(folder / "training_log.csv")],
              "files": [{"name": printable(path.name), "path": address(results, path), "bytes": path.stat().st_size}

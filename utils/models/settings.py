@@ -3,7 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data_processing.coming_weather import NOT_TOLD, TWIN
+from data_processing.coming_weather import NOT_TOLD, OBSERVED, TWIN
 from data_processing.errors import UserError
 from data_processing.record import INPUTS
 from utils.runs import check_settings
@@ -59,10 +59,11 @@ def refuse_unknown_names(settings: Any) -> None:
         unknown = [name for name in getattr(settings, setting, ()) if name not in names]
         if unknown:
             raise UserError(f"{setting} names {', '.join(unknown)}; it takes {', '.join(names)}.")
-    for setting in ("cube", "source_cube", "pretrained"):
+    for setting in ("cube", "source_cube", "pretrained", "coming_weather"):
         path = getattr(settings, setting, None)
-        if path not in (None, TWIN) and not Path(path).expanduser().exists():
-            raise UserError(f"{setting} is {path}: no such file here ({Path.cwd()}).")
+        if path not in (None, TWIN, NOT_TOLD, OBSERVED) and not Path(path).expanduser().exists():
+            words = f", nor {NOT_TOLD}, {OBSERVED} or {TWIN}" if setting == "coming_weather" else ""
+            raise UserError(f"{setting} is {path}: no such file here ({Path.cwd()}){words}.")
 
 
 def refuse_idle_settings(settings: Any, paper_hidden: tuple[int, ...] | None) -> None:
