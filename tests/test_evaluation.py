@@ -396,6 +396,7 @@ def test_header_of_a_forecast_file(case, tmp_path):
         assert file["quantile"].dimensions == ("quantile_level", "init_time", "lead_time", "lat", "lon")
         np.testing.assert_array_equal(file["quantile"][1], case["forecasts"]["network"] + 1)
         assert file["lon"].dtype == file["lat"].dtype == "f8"
+        assert all(file[name].dimensions == (name,) for name in ("init_time", "lead_time", "lat", "lon", "quantile_level"))
 
 
 def test_header_of_a_file_of_cell_metrics(case, tmp_path):
