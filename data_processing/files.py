@@ -361,15 +361,16 @@ def _check_hdf5(path, called):
     datasets = []
 
     def look(name, item):
-        if isinstance(item, h5py.Dataset):
+        is_dataset = isinstance(item, h5py.Dataset)
+        if is_dataset:
             datasets.append(item)
-        if isinstance(item, h5py.Dataset) and item.dtype.kind == "f" and item.dtype.itemsize not in (4, 8):
-            raise ValueError(f"{name} is {item.dtype}, which NetCDF does not know")
+            if item.dtype.kind == "f" and item.dtype.itemsize not in (4, 8):
+                raise ValueError(f"{name} is {item.dtype}, which NetCDF does not know")
         for key in item.attrs:
             attribute = item.attrs.get_id(key)
             expected = NETCDF_ATTRIBUTES.get(key)
             kind = attribute.dtype.kind
-            rows = isinstance(item, h5py.Dataset) and key in ("DIMENSION_LIST", "_Netcdf4Coordinates")
+            rows = is_dataset and key in ("DIMENSION_LIST", "_Netcdf4Coordinates")
             if expected and (kind not in expected or rows and attribute.shape != (item.ndim,)):
                 raise ValueError(f"the attribute {key} of {name} is not what NetCDF writes")
 

@@ -914,7 +914,7 @@ def forecast_pieces(network: torch.nn.Module, record: Record, wanted: np.ndarray
         batch = make_batch(record, np.array([day]), device, inputs, tell=tell, around=bool(network.looks_around))
         scaled = network(batch)[..., 0, :, :]
         physical = record.scaler.of_cells(inputs).unscale_soil_moisture(scaled[..., None, :])[..., 0, :].cpu().numpy()
-        physical = physical if tell is None else physical[:, 0]
+        physical = physical if tell is None else physical[:, 0]  # of one window; without members its axis stands for theirs
         return Piece(*np.nonzero(wanted == day), tile), physical if network.every_day else physical[..., tile]
 
     with progress_bar(total=len(init_days) * len(tiles), desc="forecast", unit="window", disable=not progress) as bar:
