@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 
 from data_processing.errors import UserError
 
@@ -347,9 +348,8 @@ def _check_netcdf(path, called, size, changed):
     elif signature.startswith(b"CDF\x05"):
         raise UserError(f"{called}: NetCDF in layout CDF-5, which no service sends. Convert it: nccopy -k nc4.")
     elif signature.startswith((b"CDF\x01", b"CDF\x02")):
-        from scipy.io import netcdf_file  # slow to import, and hardly ever needed
         try:
-            with netcdf_file(path, "r", mmap=True):  # maps every variable, reads none
+            with scipy.io.netcdf_file(path, "r", mmap=True):  # maps every variable, reads none
                 pass
         except Exception:  # of whatever kind: what stands there is no header, or more than the file holds
             raise unreadable(called, "it ends before the last value that its header announces") from None

@@ -7,6 +7,7 @@ earlier days count as well.
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 
 from data_processing.arrays import WORTH_TELLING, blocks, release
 from data_processing.satellite import KM_PER_DEGREE
@@ -117,8 +118,7 @@ def departures(maps: np.ndarray, window: tuple[int, int]) -> np.ndarray:
 
 def around_means(maps: np.ndarray, window: tuple[int, int]) -> np.ndarray:
     """Means [..., h, w] over a window (rows, columns) around each cell; beyond the map is 0."""
-    from scipy.ndimage import uniform_filter  # slow to import, and the motion of a cube is kept
-    return uniform_filter(maps, (1,) * (maps.ndim - 2) + window, mode="constant")
+    return scipy.ndimage.uniform_filter(maps, (1,) * (maps.ndim - 2) + window, mode="constant")
 
 
 def resemblance(before: np.ndarray, today: np.ndarray, steps: list, window: tuple[int, int]) -> np.ndarray:

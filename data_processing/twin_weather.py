@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.fft
-from scipy.special import gamma, log_ndtr, ndtri
+import scipy  # its modules are loaded when they are first used: training on a cube that is there needs none
 
 from data_processing.satellite import KM_PER_DEGREE
 
@@ -234,7 +233,7 @@ def rain_amount(rain_signal: np.ndarray, climate: Climate, day_of_year: int) -> 
     rain = np.zeros(rain_signal.shape, np.float32)
     wet = rain_signal > threshold
     scale = np.broadcast_to(climate.rain_scale[day_of_year], rain_signal.shape)[wet]
-    excess = log_ndtr(-threshold[wet]) - log_ndtr(-rain_signal[wet])
+    excess = scipy.special.log_ndtr(-threshold[wet]) - scipy.special.log_ndtr(-rain_signal[wet])
     rain[wet] = scale * excess ** np.float32(1 / AMOUNT_SHAPE)
     return rain
 
@@ -268,7 +267,7 @@ def make_climate(version: int) -> Climate:
     monsoon = 0.40 + 0.15 * np.tanh((longitude - 100) / 8) - 0.15 * (latitude > 48)
     share = np.clip(wet_share * (1 + monsoon * summer), 0.02, 0.75)
     amount = wet_amount * (1 + 0.30 * summer)
-    scale = amount / gamma(1 + 1 / AMOUNT_SHAPE)
+    scale = amount / scipy.special.gamma(1 + 1 / AMOUNT_SHAPE)
 
     inland = np.clip((125 - longitude) / 40, 0, 1)
     mean = 299.5 - 0.78 * (latitude - 18) - 4.5 * height
@@ -283,7 +282,7 @@ def make_climate(version: int) -> Climate:
     )
     late_summer = np.cos(angle - 2 * np.pi * 203 / 365.25)
     return Climate(
-        rain_threshold=ndtri(1 - share).astype(np.float32),
+        rain_threshold=scipy.special.ndtri(1 - share).astype(np.float32),
         rain_scale=scale.astype(np.float32),
         temperature_mean=(mean + half_range * late_summer).astype(np.float32),
         temperature_spread=spread.astype(np.float32),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import gamma, ndtr, ndtri
+import scipy
 
 from data_processing import twin_land, twin_weather
 from data_processing.cube import VARIABLES, write_cube
@@ -122,7 +122,7 @@ def _uniform_map(number, stream, low, high, rough=0.5):
     """Map [cells] of values spread evenly over low..high, smooth over SMOOTH_KM and, by share, ROUGH_KM."""
     signal = (np.sqrt(1 - rough) * smooth_map(SMOOTH_KM, WORLDS_VERSION, KEY, number, stream)
               + np.sqrt(rough) * smooth_map(ROUGH_KM, WORLDS_VERSION, KEY, number, stream, 1))
-    return low + (high - low) * ndtr(signal)
+    return low + (high - low) * scipy.special.ndtr(signal)
 
 
 def random_climate(number: int) -> twin_weather.Climate:
@@ -133,12 +133,12 @@ def random_climate(number: int) -> twin_weather.Climate:
     rain_peak = 2 * np.pi * _uniform_map(number, 3, -0.2, 1.2, rough=0.2)  # time of the year with most rain
     rain_season = np.cos(YEAR_ANGLE - rain_peak) * _uniform_map(number, 4, 0.0, 0.6)
     share = np.clip(wet_share * (1 + rain_season), 0.02, 0.75)
-    scale = wet_amount * (1 + 0.5 * rain_season) / gamma(1 + 1 / AMOUNT_SHAPE)
+    scale = wet_amount * (1 + 0.5 * rain_season) / scipy.special.gamma(1 + 1 / AMOUNT_SHAPE)
     summer = np.cos(YEAR_ANGLE - 2 * np.pi * 203 / 365.25)
     temperature = _uniform_map(number, 5, 277.0, 299.0, rough=0.2) + _uniform_map(number, 6, 4.0, 17.0, 0.2) * summer
     spread = _uniform_map(number, 7, 2.5, 4.5) * (1 - 0.15 * summer)
     sunshine = twin_weather.make_climate(1).sunshine
-    return twin_weather.Climate(ndtri(1 - share).astype(np.float32), scale.astype(np.float32),
+    return twin_weather.Climate(scipy.special.ndtri(1 - share).astype(np.float32), scale.astype(np.float32),
                                 temperature.astype(np.float32), spread.astype(np.float32),
                                 wetness.astype(np.float32), sunshine)
 

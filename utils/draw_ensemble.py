@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
-from scipy.special import ndtr
+import scipy
 
 from data_processing.arrays import pieces
 from utils.captions import caption_of
@@ -119,7 +119,7 @@ def shares_held(observed: np.ndarray, forecast: np.ndarray, spread: np.ndarray) 
     """Share of the observations inside the central intervals of each of CHANCES."""
     inside, number = np.zeros(len(CHANCES)), 0
     for error, width in errors_and_widths(observed, forecast, spread):
-        reached = 2 * ndtr(error / width) - 1
+        reached = 2 * scipy.special.ndtr(error / width) - 1
         inside += [np.count_nonzero(reached <= chance) for chance in CHANCES]
         number += len(error)
     return inside / number

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 import xarray as xr
 
 from data_processing.arrays import blocks, in_turn, pieces, release, scratch_array
@@ -188,10 +189,9 @@ def gaussian_crps(forecast: np.ndarray, spread: np.ndarray, observed: np.ndarray
 
     Gneiting et al. (2005), doi:10.1175/MWR2904.1, eq. 5.
     """
-    from scipy.special import ndtr  # slow to import, and of no use before there are forecasts
     z = (observed - forecast) / spread
     density = np.exp(-z ** 2 / 2) / np.sqrt(2 * np.pi)
-    return spread * (z * (2 * ndtr(z) - 1) + 2 * density - 1 / np.sqrt(np.pi))
+    return spread * (z * (2 * scipy.special.ndtr(z) - 1) + 2 * density - 1 / np.sqrt(np.pi))
 
 
 def fair_crps(members: np.ndarray, observed: np.ndarray) -> np.ndarray:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy
 import xarray as xr
-from scipy.special import ndtr
 
 from data_processing.arrays import blocks, in_turn, pieces, read_rows, scratch_array
 from data_processing.errors import UserError
@@ -310,7 +310,7 @@ def _event_counts(observed, forecast, spread, limit, event):
         seen, told = happens(observed[days])[scored], happens(forecast[days])[scored]
         chance = told.astype(np.float64)
         if spread is not None:
-            below = ndtr(((limit - forecast[days]) / spread[days])[scored].astype(np.float64))
+            below = scipy.special.ndtr(((limit - forecast[days]) / spread[days])[scored].astype(np.float64))
             chance = below if event == "dry" else 1 - below
         counts += (scored.sum(), seen.sum(), told.sum(), (seen & told).sum(), ((chance - seen) ** 2).sum(),
                    ((0.1 - seen) ** 2).sum())

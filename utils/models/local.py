@@ -200,12 +200,12 @@ class LookAround(nn.Module):
 
         The mean of an area is that of its known values, fresh ones counting more; 0 where there is none, as beyond the map.
         """
-        near = []
-        for reach, width in around_in_cells(around.spacing_km):
+        near = around.inputs.new_empty(*around.motion.shape[:2], len(around.row), self.look.in_features)
+        for part, (reach, width) in zip(near.chunk(len(REACHES), -1), around_in_cells(around.spacing_km)):
             rows, columns = (torch.stack([centre + reach * step[axis] for step in NEIGHBOURS], 1)
                              for axis, centre in enumerate((around.row, around.column)))
-            near.append(values_at(means[width], around.inputs.shape[-2:], rows, columns).flatten(3))
-        looks = self.look(torch.cat(near, -1)).transpose(0, 1).chunk(self.days, -1)
+            part.copy_(values_at(means[width], around.inputs.shape[-2:], rows, columns).flatten(3))
+        looks = self.look(near).transpose(0, 1).chunk(self.days, -1)
         seen = looks[0]
         for back, look in enumerate(looks[1:], start=1):
             seen = seen + torch.cat((torch.zeros_like(look[:back]), look[:-back]))
