@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from data_processing.arrays import release
 from data_processing.cube import VARIABLES
 from data_processing.gaps import NO_VALUE
 from data_processing.season import season_terms
@@ -115,7 +116,6 @@ def make_batch(record: Record, init_days: np.ndarray, device: torch.device, cell
     Batch
     """
     cells = np.flatnonzero(record.land) if cells is None else cells
-    record.release()  # of the batch before: memory does not grow with what has been looked at
     on_device = to_device(cells, device)
 
     def of_cells(name):
@@ -137,8 +137,10 @@ def make_batch(record: Record, init_days: np.ndarray, device: torch.device, cell
     if tell is not None:
         days = days[:, list(shown)]
         coming = to_device(tell(days.ravel(), cells), device).unflatten(1, days.shape)
+    surroundings = look_around(record, init_days, device, cells) if around else None
+    record.release()  # all of it is copied: memory does not grow with what has been looked at
     return Batch(values, freshness, antecedent, to_device(season, device), to_device(static, device), record.land.shape,
-                 shown=tuple(shown), around=look_around(record, init_days, device, cells) if around else None, coming=coming)
+                 shown=tuple(shown), around=surroundings, coming=coming)
 
 
 def look_around(record: Record, init_days: np.ndarray, device: torch.device, cells: np.ndarray) -> Around:
@@ -163,6 +165,7 @@ def look_around(record: Record, init_days: np.ndarray, device: torch.device, cel
             values[:, :, VARIABLES.index(name)] = freshness[:, :, VARIABLES.index(name)] = 0.0
     if "precipitation" in record.hidden:
         motion[:] = 0.0
+    release(around.carried, around.freshness, record.motion().maps)
     return Around(values, freshness, motion, to_device(row, device), to_device(column, device),
                   None if weight is None else to_device(weight, device), around.spacing_km)
 

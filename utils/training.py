@@ -50,7 +50,7 @@ TILE = 64  # rows and columns forecast at a time: more no longer fit a processor
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way from the pre-trained to the fine-tuned weights, to choose from
 YEAR = 365  # days
 SHOWN_DAYS = 8  # of a batch that is named
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h of the GNU C library
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -2, -3, -8  # malloc.h of the GNU C library
 # Largest block that is kept (the library's own limit), bytes that are kept, and that are taken at a time
 KEPT_BLOCK, KEPT_BYTES, TAKEN_BYTES = 2 ** 25, 2 ** 30, 2 ** 26
 # Learning with coming weather: shares of the steps in which it is (observed, forecast), else degraded, with past forecasts and
@@ -482,8 +482,9 @@ def name_step(batches: list[tuple[int, np.ndarray]], sources: list[tuple[Record,
 def keep_freed_memory() -> None:
     """Have the C library keep memory that is freed: a step of training frees and asks for the same blocks again and again.
 
-    Given back to the system and taken anew, page by page, they cost a sixth of the time of a step. Options of mallopt(3) of the
-    GNU C library; other systems are left as they are.
+    Given back to the system and taken anew, page by page, they cost a sixth of the time of a step. All threads share what is
+    kept: what one of them frees, the next batch uses. Options of mallopt(3) of the GNU C library; other systems are left as
+    they are.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -492,6 +493,7 @@ def keep_freed_memory() -> None:
     mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK)
     mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
     mallopt(M_TOP_PAD, TAKEN_BYTES)
+    mallopt(M_ARENA_MAX, 1)
 
 
 def give_back_memory() -> None:
