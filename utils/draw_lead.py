@@ -39,7 +39,7 @@ def draw_errors_against_lead(path: Path, lines: list[tuple[str, str, dict, dict]
     n : int, optional
         Values behind a point.
     """
-    lines = [(kind, in_lines(label), *more) for kind, label, *more in lines]
+    lines = [(kind, in_lines(label), errors, band) for kind, label, errors, band in lines]
     heads = wrap_title(title, COLUMN_AND_HALF)
     left, bottom, width, height = 14.0, 10.0, 79.0, 66.0
     figure = new_figure(COLUMN_AND_HALF, bottom + height + 4 + 4 * len(heads))

@@ -18,8 +18,6 @@ NETWORKS = {"scratch": "from scratch", "zero-shot": "zero-shot", "fine-tuned": "
             "with forecast": "fine-tuned, with a weather forecast", "observed weather (bound)": "observed weather (bound)"}
 BASELINES = ("persistence", "damped_persistence", "climatology", "water_balance", "damped_persistence_of_all_days")
 LABELS = NETWORKS | {name: in_words(name) for name in BASELINES}
-
-
 LEGEND_COLUMNS = 4
 LETTER = 1.6  # mm, of a tick's label, the space to its neighbour included
 
