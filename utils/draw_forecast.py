@@ -59,8 +59,8 @@ def draw_forecast(path: Path, *, last: np.ndarray, forecast: np.ndarray, spread:
         Title of the cube, for the caption.
     """
     shows = (f"(a) Last observed soil moisture, {last_days}. (b) Forecast of {valid_day}. (c) Change, forecast - last observed. "
-             "(d) Spread of the forecast, one standard deviation, where it is known: it follows from the errors of each cell on the "
-             "validation days, in which single storms leave their outlines. All in m3 m-3.")
+             "(d) Spread of the forecast, one standard deviation, where it is known: it follows from the errors of each cell on "
+             "validation days of that season, in which single storms leave their outlines. All in m3 m-3.")
     figure = forecast_figure(last=last, forecast=forecast, spread=spread, lat=lat, lon=lon, title=title, last_days=last_days,
                              valid_day=valid_day)
     day = np.datetime64(valid_day)

@@ -1,6 +1,7 @@
 """The figures of where it helps: skill by part of the record, events, power by wavelength."""
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,16 @@ SIZE_OF_STAR = 5.5  # points: as large to the eye as other markers of 4
 KM_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
 
+def legend_size(forecasters: Collection[str], most: int) -> tuple[int, float]:
+    """Columns of a legend, so many as a figure of one column has room for and at most `most`, and its height in mm.
+
+    A letter takes about 1.4 mm, a marker and the space around it 10.
+    """
+    longest = max((len(in_words(name)) for name in forecasters), default=0)
+    columns = max(1, min(most, int(COLUMN // (10 + 1.4 * longest))))
+    return columns, 4.0 * -(-len(forecasters) // columns)
+
+
 @matplotlib.rc_context(PAPER_STYLE)
 def draw_regions(path: Path, rows: list[dict], title: str, data: Data | None = None) -> None:
     """Skill against damped persistence on every part of the record, at the longest lead time."""
@@ -37,11 +48,12 @@ def draw_regions(path: Path, rows: list[dict], title: str, data: Data | None = N
     lead_time = max(row["lead_time"] for row in rows)
     parts = list(dict.fromkeys(row["region"] for row in rows))
     lines = wrap_title(f"Where it helps, {title}", COLUMN)
-    left, bottom, height = 24.0, 16.0, 5.5 * len(parts)
+    shown = [name for name in (model, "water_balance", "ceiling") if any(row["forecaster"] == name for row in rows)]
+    columns, legend_height = legend_size(shown, 3)
+    left, bottom, height = 24.0, 12.0 + legend_height, 5.5 * len(parts)
     figure = new_figure(COLUMN, bottom + height + 5 + 4 * len(lines))
     axes = place_axes(figure, left, bottom, COLUMN - left - 4, height)
     places = {part: len(parts) - 1 - number for number, part in enumerate(parts)}
-    shown = [name for name in (model, "water_balance", "ceiling") if any(row["forecaster"] == name for row in rows)]
     for name in shown:
         look = look_of(name)
         chosen = [row for row in rows if row["forecaster"] == name and row["lead_time"] == lead_time]
@@ -51,7 +63,7 @@ def draw_regions(path: Path, rows: list[dict], title: str, data: Data | None = N
     axes.axvline(0, color="0.5", linewidth=0.7)
     axes.set_yticks(list(places.values()), list(places))
     axes.set(ylim=(-0.7, len(parts) - 0.3), xlabel=f"skill against damped persistence, {lead_text((lead_time,))}")
-    figure.legend(*axes.get_legend_handles_labels(), loc="lower center", ncols=3, borderaxespad=0.2)
+    figure.legend(*axes.get_legend_handles_labels(), loc="lower center", ncols=columns, borderaxespad=0.2)
     write_title(figure, lines)
     save_figure(path, figure, caption_of(
         f"Skill, 1 − MSE / MSE of damped persistence, {lead_text((lead_time,))} ahead, on parts of the record (seasons, frost, wetness, "
@@ -68,7 +80,8 @@ def draw_events(path: Path, rows: list[dict], title: str, data: Data | None = No
     highest = [max([row[name] for row in shown if np.isfinite(row[name])], default=1.0) for name in names]
     x_end, y_end = (min(np.floor(5 * value + 1.25) / 5, 1.0) for value in highest)  # markers that lie near each other need room
     lines = wrap_title(f"Dry and wet events, {title}", COLUMN)
-    left, bottom, side, gap = 11.0, 24.0, 33.0, 9.0
+    columns, legend_height = legend_size({row["forecaster"] for row in shown}, 2)
+    left, bottom, side, gap = 11.0, 12.0 + legend_height, 33.0, 9.0
     figure = new_figure(COLUMN, bottom + side + 6 + 4 * len(lines))
     for panel, event in enumerate(("dry", "wet")):
         axes = place_axes(figure, left + panel * (side + gap), bottom, side, side)
@@ -83,7 +96,7 @@ def draw_events(path: Path, rows: list[dict], title: str, data: Data | None = No
         axes.set_title(panel_title(panel, f"{event}: {threshold} percentile"), loc="left", fontsize=7.5)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="lower center", ncols=2, borderaxespad=0.3)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="lower center", ncols=columns, borderaxespad=0.3)
     write_title(figure, lines)
     save_figure(path, figure, caption_of(
         f"How well days below the 10th and above the 90th percentile of their cell are forecast {lead_text((lead_time,))} ahead: share of "

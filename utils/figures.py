@@ -266,7 +266,7 @@ def wrap_title(title: str, width: float) -> list[str]:
     return [line.replace("\N{NO-BREAK SPACE}", " ") for line in (by_phrases if fits else by_words)]
 
 
-def _equal_lines(text, letters):
+def _equal_lines(text: str, letters: int) -> list[str]:
     """As few lines as can be, as short as can be, broken at spaces only."""
     whole_words: dict = {"break_on_hyphens": False, "break_long_words": False}
     lines = textwrap.wrap(text, letters, **whole_words) or [""]
