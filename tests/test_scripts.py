@@ -300,6 +300,14 @@ def test_short_test_period_has_metrics_though_no_cell_has_scores_of_its_own(targ
     assert not (folder / "skill_map.png").exists() and "no skill_map.png" in capsys.readouterr().out
 
 
+def test_cells_observed_too_rarely_to_say_what_is_dry_and_wet_have_no_figure_of_events(small_cube, tmp_path, capsys):
+    values = weather_values(400, 4, 5, 0)
+    values[np.setdiff1d(np.arange(340), np.arange(0, 340, 25)), 1] = np.nan
+    call("SMAPtest/lstm.py", cube=str(small_cube(name="rare", values=values)), results=str(tmp_path), steps=20, test_days=60)
+    assert "no events.png: no cell has 20 observed days" in capsys.readouterr().out
+    assert (tmp_path / "SMAPtest/lstm/rare/lead3/metrics.csv").exists()
+
+
 def test_split_without_any_observation_is_refused_before_training(tmp_path):
     values = weather_values(400, 4, 5)
     values[-100:, 1] = np.nan

@@ -399,7 +399,10 @@ def write_where_it_helps(run: Run, *, observed: np.ndarray, forecasts: dict[str,
     write_csv(run.path("events.csv"), EVENT_COLUMNS, events)
     write_csv(run.path("spectrum.csv"), ("forecaster", "lead_time", "wavelength", "wavelength_km", "power"), detail)
     draw_regions(run.path("regions.png"), regions, title, data)
-    draw_events(run.path("events.png"), events, title, data)
+    if events:
+        draw_events(run.path("events.png"), events, title, data)
+    else:
+        print(f"no events.png: no cell has {FEWEST_HISTORY_VALUES} observed days before the test to say what is dry and wet")
     if detail:
         draw_spectrum(run.path("spectrum.png"), detail, title, data)
     else:
