@@ -11,7 +11,7 @@ const UNIT = 'm³ m⁻³';
 const KEPT_RUNS = 4; // that stay unpacked in memory
 const FRAME = 50; // ms a day while it plays
 
-let table = {runs: [], make_again: ''};
+let table = {runs: [], names: {}, make_again: ''};
 let sorting = {key: 'date', down: true};
 const taken = new Map(); // key of a row -> what its data file gave
 const opening = new Map(); // key of a row -> promise of the unpacked run
@@ -71,6 +71,7 @@ const counted = value => value == null ? '–' : value.toLocaleString('en');
 const dayText = day => new Date(day * DAY).toISOString().slice(0, 10);
 const leadText = lead => `${lead} ${lead === 1 ? 'day' : 'days'}`;
 const words = name => name.replaceAll('_', ' ');
+const nameOf = name => (table.names || {})[name] || words(name); // of a network, forecaster or product, as the figures call it
 
 function placeText(lat, lon) {
   const east = (lon + 540) % 360 - 180;
