@@ -140,17 +140,15 @@ def grouped_help(tyro: ModuleType, settings_class: type, description: str, scrip
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(written):
         tyro.cli(settings_class, args=["--help"], description=DESCRIPTION)
     text = without_none(re.sub(r"\s*\(default:\s+\)", "", written.getvalue()))
-    groups = setting_groups(script)
-    first = {title: name for name, title in reversed(groups.items()) if title}
+    firsts = {title: name for name, title in reversed(setting_groups(script).items()) if title}
+    groups = {"--" + name.replace("_", "-"): title for title, name in firsts.items()}
     description = wrapped(description.strip(), shutil.get_terminal_size().columns)  # tyro would join some of its lines
     text = text.replace(DESCRIPTION, description, 1)
     lines = []
     for line in text.splitlines():
-        option = re.match(r"\s+--([\w-]+)", line)
-        name = option[1].replace("-", "_") if option else ""
-        title = groups.get(name, "")
-        if title and first[title] == name:
-            lines += ["", f" {title}"]
+        option = re.match(r"\s+(--[\w-]+)", line)
+        if option and option[1] in groups:
+            lines += ["", f" {groups[option[1]]}"]
         lines.append(line.rstrip())
     return "\n".join(lines)
 

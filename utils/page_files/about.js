@@ -105,7 +105,7 @@ function group(title, values, defaults = {}) {
   const names = Object.keys(values);
   const asked = names.filter(name => name in defaults || isAsked(values[name]));
   const idle = names.filter(name => !asked.includes(name)).map(words).join(', ');
-  return make('section', {}, make('h4', {}, title), make('dl', {class: 'settings'}, ...asked.map(name => make('div', {},
+  return make('section', {}, title ? make('h4', {}, title) : '', make('dl', {class: 'settings'}, ...asked.map(name => make('div', {},
     make('dt', {}, words(name)), make('dd', {title: typeof values[name] === 'string' ? values[name] : null}, readable(values[name]),
       name in defaults ? make('span', {class: 'soft'}, `default: ${readable(defaults[name])}`) : '')))),
   idle ? make('p', {class: 'soft'}, `Not set: ${idle}`) : '');
