@@ -1,11 +1,24 @@
-"""The words of figures: lead times, and the caption beside each (what it shows, of which data, which days, how many values)."""
+"""The words of figures: names, lead times, and the caption beside each (what it shows, of which data, which days, how many values)."""
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import netCDF4
 import numpy as np
+
+# What figures call the networks, products, forecasters and variables, whose names in files and folders are the keys
+NETWORKS = {"conv3d_lstm": "Conv3D-LSTM", "convlstm": "ConvLSTM", "lstm": "LSTM", "cnn": "CNN"}
+PRODUCTS = {"smap_l4": "SMAP L4", "smap_l3": "SMAP L3", "era5_land": "ERA5-Land"}
+QUANTITIES = {"damped_persistence_of_all_days": "damped persistence, all days", "damped_persistence": "damped persistence",
+              "water_balance": "water balance", "soil_moisture": "soil moisture", "soil_temperature": "soil temperature"}
+# What may stand behind a network's name: its head, what it is told, which members it is of
+ENDINGS = {"-local": " (local)", "-dense": " (dense)", "-conv": " (conv)", "_ensemble": ", ensemble", "_blind": ", blind",
+           "_with_forecast": " with a weather forecast", "_observed_weather_bound": " with the observed weather (bound)"}
+_NETWORK = re.compile(rf"\b({'|'.join(NETWORKS)})((?:{'|'.join(ENDINGS)})*)(?:_seed(\d+))?\b")
+_PRODUCT = re.compile(rf"(?:\b|(?<=[a-z])_)({'|'.join(PRODUCTS)})\b")  # also at the end of a cube's name: conus_smap_l3
+_QUANTITY = re.compile(rf"\b({'|'.join(QUANTITIES)})\b")
 
 
 class Data(NamedTuple):
@@ -14,6 +27,32 @@ class Data(NamedTuple):
     product: str  # the cube's own title, which says of a synthetic one that it is; or its name
     first: np.datetime64  # day that is shown
     last: np.datetime64
+
+
+def in_words(text: str) -> str:
+    """A text in which networks, products, forecasters and variables are called by their names instead of those of files and folders.
+
+    Parameters
+    ----------
+    text : str
+        A name ("convlstm_ensemble", "damped_persistence") or any text with names in it; other words, such as the name of a user's
+        cube, stay as they are.
+
+    Returns
+    -------
+    str
+        "ConvLSTM, ensemble", "damped persistence".
+    """
+    def network(found):
+        name, endings, seed = found.groups()
+        told = re.sub("|".join(ENDINGS), lambda ending: ENDINGS[ending.group()], endings)
+        return NETWORKS[name] + told + (f", seed {seed}" if seed else "")
+
+    def product(found):
+        return (" " if found.group().startswith("_") else "") + PRODUCTS[found.group(1)]
+
+    text = _PRODUCT.sub(product, _NETWORK.sub(network, text))
+    return _QUANTITY.sub(lambda found: QUANTITIES[found.group()], text)
 
 
 def caption_of(shows: str, title: str, data: Data | None = None, n: int | np.integer | None = None, what: str = "values") -> str:
@@ -42,7 +81,7 @@ def caption_of(shows: str, title: str, data: Data | None = None, n: int | np.int
         lines += [f"Data: {data.product}.", f"Day: {first}." if first == last else f"Days: {first} to {last}."]
     if n is not None:
         lines.append(f"n = {n:,} {what}.")
-    return "\n".join(lines) + "\n"
+    return in_words("\n".join(lines)) + "\n"
 
 
 def is_synthetic(title: str | None) -> bool:
@@ -62,6 +101,13 @@ def percent_text(share: float) -> str:
     return "under 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
 
 
+def product_of_run(folder: str | Path, otherwise: str) -> str:
+    """The title of the cube that a run folder's settings.json names; `otherwise` where there is none."""
+    settings = Path(folder) / "settings.json"
+    title = json.loads(settings.read_text())["cube"].get("title") if settings.exists() else None
+    return title or otherwise
+
+
 def data_of_run(folder: str | Path) -> Data:
     """Product and days of the forecasts in a run folder.
 
@@ -78,7 +124,4 @@ def data_of_run(folder: str | Path) -> Data:
     with netCDF4.Dataset(folder / "forecast.nc") as file:
         days = np.datetime64("1970-01-01") + np.asarray(file["valid_time"][:]).astype(int)
         product = file.source
-    if (folder / "settings.json").exists():
-        cube = json.loads((folder / "settings.json").read_text())["cube"]
-        product = cube.get("title") or product
-    return Data(product, days.min(), days.max())
+    return Data(product_of_run(folder, product), days.min(), days.max())

@@ -11,25 +11,27 @@ import numpy as np
 from matplotlib.colors import Normalize
 
 from data_processing.cube import UNITS
-from utils.captions import caption_of
+from utils.captions import caption_of, in_words
 from utils.figures import (
     BLUE,
     LOOKS,
     PAGE,
     PAPER_STYLE,
+    SKILL_COLOURS,
     SKY_BLUE,
     SOIL_MOISTURE_COLOURS,
     VERMILLION,
     colour_bar,
+    colour_range,
     draw_cells,
     extension,
     map_axes,
     map_frame,
     new_figure,
-    padded,
     panel_ratio,
     panel_title,
     place_axes,
+    range_of_scores,
     save_figure,
     time_axes,
     unit_text,
@@ -118,26 +120,25 @@ def description_figure(about: Description) -> Figure:
     def map_row(bottom, first_panel, maps):
         for column, (title, values, colours, limits, label) in enumerate(maps):
             left = 12 + column * 60.5 + (50 - width) / 2
-            known = values[np.isfinite(values)]
-            if not known.size:
+            if not np.isfinite(values).any():
                 continue
-            norm = Normalize(*(limits or padded(*np.percentile(known, [2, 98]))))
+            norm = limits or colour_range(values)
             axes = map_axes(figure, frame, left, bottom, width, map_height, label_latitudes=True)
             mesh = draw_cells(axes, frame, values, colours, norm)
             axes.set_title(panel_title(first_panel + column, title), loc="left")
-            colour_bar(figure, mesh, left, bottom - 8, width, label, extension(known, norm))
-            if limits == (0, 100):
+            colour_bar(figure, mesh, left, bottom - 8, width, label, extension(values, norm))
+            if norm.vmax == 100:
                 figure.axes[-1].set_xticks(range(0, 101, 25))
 
     top -= 4 + map_height
-    map_row(top, 0, (("days observed", 100 * np.where(about.land, about.observed_share, np.nan), "viridis", (0, 100), "share (%)"),
+    map_row(top, 0, (("days observed", 100 * np.where(about.land, about.observed_share, np.nan), "viridis", Normalize(0, 100), "share (%)"),
                      ("mean", about.mean, SOIL_MOISTURE_COLOURS, None, "soil moisture (m³ m⁻³)"),
                      ("spread in time", about.spread, "cividis", None, "standard deviation (m³ m⁻³)")))
     top -= 19 + 26
     axes = time_axes(figure, 16, top, PAGE - 20, 22, about.time)
     shares = list(about.observed_on.values())
     for number, (name, share) in enumerate(about.observed_on.items()):
-        axes.plot(about.time, 100 * share, color=VARIABLE_LINES[name], linewidth=1.0, label=name.replace("_", " "),
+        axes.plot(about.time, 100 * share, color=VARIABLE_LINES[name], linewidth=1.0, label=in_words(name),
                   linestyle=dashes(shares, number))
     axes.set(ylim=(-3, 103), ylabel="land (%)", yticks=range(0, 101, 25))
     axes.set_title(panel_title(3, "share of the land that is observed on each day"), loc="left")
@@ -150,7 +151,7 @@ def description_figure(about: Description) -> Figure:
         axes.fill_between(range(1, 13), months[:, 0], months[:, 2], color=VARIABLE_LINES[name], alpha=0.2, linewidth=0)
         axes.plot(range(1, 13), months[:, 1], color=VARIABLE_LINES[name], linewidth=1.2, marker=".")
         axes.set_xticks(range(1, 13), "JFMAMJJASOND")
-        axes.set_title(panel_title(4 + column, f"{name.replace('_', ' ')} ({unit_text(UNITS[name])})"), loc="left")
+        axes.set_title(panel_title(4 + column, f"{in_words(name)} ({unit_text(UNITS[name])})"), loc="left")
     top -= 13 + 36
     lines(figure, top, about)
     if scored:
@@ -158,11 +159,10 @@ def description_figure(about: Description) -> Figure:
         top -= 15 + map_height
         longest = max(about.scores.rmse)
         r2 = about.scores.r2[lead_time]
-        limit = min(1.0, np.ceil(10 * np.percentile(np.abs(r2[np.isfinite(r2)]), 98)) / 10) if np.isfinite(r2).any() else 1.0
         memory = np.minimum(about.scores.memory, longest + 1)
-        map_row(top, 10, (("memory", memory, "cividis", (0, longest), "days until < 1/e is left"),
+        map_row(top, 10, (("memory", memory, "cividis", Normalize(0, longest), "days until < 1/e is left"),
                           (f"RMSE, {lead_time} days", about.scores.rmse[lead_time], "cividis", None, "damped persistence (m³ m⁻³)"),
-                          (f"R² in time, {lead_time} days", r2, "RdBu", (-limit, limit), "damped persistence")))
+                          (f"R² in time, {lead_time} days", r2, SKILL_COLOURS, range_of_scores(r2), "damped persistence")))
     return figure
 
 

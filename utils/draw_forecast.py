@@ -17,13 +17,14 @@ from utils.figures import (
     SOIL_MOISTURE_COLOURS,
     SPREAD_COLOURS,
     colour_bar,
+    colour_range,
     draw_cells,
     extension,
     map_axes,
     map_frame,
     new_figure,
-    padded,
     panel_ratio,
+    range_around_0,
     save_figure,
     wrap_title,
     write_title,
@@ -58,7 +59,8 @@ def draw_forecast(path: Path, *, last: np.ndarray, forecast: np.ndarray, spread:
         Title of the cube, for the caption.
     """
     shows = (f"(a) Last observed soil moisture, {last_days}. (b) Forecast of {valid_day}. (c) Change, forecast - last observed. "
-             "(d) Spread of the forecast, one standard deviation, where it is known. All in m3 m-3.")
+             "(d) Spread of the forecast, one standard deviation, where it is known: it follows from the errors of each cell on the "
+             "validation days, in which single storms leave their outlines. All in m3 m-3.")
     figure = forecast_figure(last=last, forecast=forecast, spread=spread, lat=lat, lon=lon, title=title, last_days=last_days,
                              valid_day=valid_day)
     day = np.datetime64(valid_day)
@@ -70,16 +72,15 @@ def forecast_figure(*, last: np.ndarray, forecast: np.ndarray, spread: np.ndarra
                     last_days: str, valid_day: str) -> Figure:
     """Figure of `draw_forecast`; its first axes are the panels."""
     change, gaps = forecast - last, np.isfinite(forecast) & ~np.isfinite(last)
-    soil_moisture = Normalize(*_range(np.concatenate([last.ravel(), forecast.ravel()]), 1, 99))
-    limit = _range(np.abs(change), 0, 98)[1]
+    soil_moisture = colour_range(np.stack([last, forecast]))
     panels: list[tuple] = [
               (f"(a) last seen, {last_days}{' (grey: none)' if gaps.any() else ''}", last, SOIL_MOISTURE_COLOURS,
                soil_moisture, "soil moisture (m³ m⁻³)"),
               (f"(b) forecast of {valid_day}", forecast, SOIL_MOISTURE_COLOURS, soil_moisture, "soil moisture (m³ m⁻³)"),
-              ("(c) change, forecast − last seen", change, DIFFERENCE_COLOURS, Normalize(-limit, limit), "change (m³ m⁻³)")]
+              ("(c) change, forecast − last seen", change, DIFFERENCE_COLOURS, range_around_0(change), "change (m³ m⁻³)")]
     if np.isfinite(spread).any():
         panels.append(("(d) spread of the forecast (1 standard deviation)", spread, SPREAD_COLOURS,
-                       Normalize(*_range(spread, 1, 99)), "spread (m³ m⁻³)"))
+                       colour_range(spread), "spread (m³ m⁻³)"))
     frame = map_frame(lat, lon)
     width = (PAGE - LEFT - RIGHT - BETWEEN) / 2
     height = width / panel_ratio(frame)
@@ -99,9 +100,3 @@ def forecast_figure(*, last: np.ndarray, forecast: np.ndarray, spread: np.ndarra
             draw_cells(axes, frame, np.where(gaps, 0, np.nan), ListedColormap([GAP_COLOUR]), Normalize(0, 1))
     write_title(figure, title_lines)
     return figure
-
-
-def _range(values, low, high):
-    """Percentiles of what is known, apart."""
-    known = values[np.isfinite(values)]
-    return padded(*(np.percentile(known, [low, high]) if known.size else (0.0, 0.0)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import matplotlib
 import numpy as np
 
-from utils.captions import caption_of
+from utils.captions import caption_of, in_words
 from utils.figures import COLUMN_AND_HALF, LOOKS, PAPER_STYLE, new_figure, place_axes, save_figure, wrap_title, write_title
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def draw_errors_against_lead(path: Path, lines: list[tuple[str, str, dict, dict]
     ends = [100 * list(errors.values())[-1] / (1.05 * highest) for _, _, errors, _ in lines]
     heights = [SPACE * (1 + label.count("\n")) for _, label, *_ in lines]
     for (kind, label, *_), place in zip(lines, apart(np.array(ends), heights)):
-        axes.annotate(label, (1.02, place / 100), xycoords="axes fraction", color=LOOKS[kind].colour, va="center")
+        axes.annotate(in_words(label), (1.02, place / 100), xycoords="axes fraction", color=LOOKS[kind].colour, va="center")
     write_title(figure, heads)
     banded = " Bands: 95 % intervals from a bootstrap over blocks of days." if any(band for *_, band in lines) else ""
     save_figure(path, figure, caption_of(

@@ -5,12 +5,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib
+import numpy as np
+from matplotlib.ticker import LogLocator, MaxNLocator
 
-from utils.captions import caption_of, lead_text
-from utils.figures import COLUMN, PAPER_STYLE, look_of, new_figure, panel_title, place_axes, save_figure, wrap_title, write_title
+from utils.captions import caption_of, in_words, lead_text
+from utils.figures import (
+    COLUMN,
+    PAPER_STYLE,
+    look_of,
+    new_figure,
+    panel_title,
+    place_axes,
+    power_text,
+    save_figure,
+    wrap_title,
+    write_title,
+)
 
 if TYPE_CHECKING:
     from utils.captions import Data
+
+
+SIZE_OF_STAR = 6.5  # points: as large to the eye as other markers of 4
+KM_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
 
 @matplotlib.rc_context(PAPER_STYLE)
@@ -29,8 +46,8 @@ def draw_regions(path: Path, rows: list[dict], title: str, data: Data | None = N
         look = look_of(name)
         chosen = [row for row in rows if row["forecaster"] == name and row["lead_time"] == lead_time]
         axes.plot([row["skill_damped_persistence"] for row in chosen], [places[row["region"]] for row in chosen],
-                  linestyle="none", marker=look.marker, markersize=7 if name == "ceiling" else 4, color=look.colour,
-                  label=name.replace("_", " "))
+                  linestyle="none", marker=look.marker, markersize=SIZE_OF_STAR if look.marker == "*" else 4,
+                  color=look.colour, label=in_words(name))
     axes.axvline(0, color="0.5", linewidth=0.7)
     axes.set_yticks(list(places.values()), list(places))
     axes.set(ylim=(-0.7, len(parts) - 0.3), xlabel=f"skill against damped persistence, {lead_text((lead_time,))}")
@@ -46,25 +63,31 @@ def draw_events(path: Path, rows: list[dict], title: str, data: Data | None = No
     """Hit rate against false alarm ratio of every forecaster, for dry and wet days, at the longest lead time."""
     lead_time = max(row["lead_time"] for row in rows)
     model = rows[0]["forecaster"]
+    shown = [row for row in rows if row["lead_time"] == lead_time and "_seed" not in row["forecaster"]]
+    names = ("false_alarm_ratio", "hit_rate")
+    highest = [max([row[name] for row in shown if np.isfinite(row[name])], default=1.0) for name in names]
+    x_end, y_end = (min(np.floor(5 * value + 1.25) / 5, 1.0) for value in highest)  # markers that lie near each other need room
     lines = wrap_title(f"Dry and wet events, {title}", COLUMN)
-    left, bottom, side, gap = 11.0, 24.0, 33.0, 8.0
+    left, bottom, side, gap = 11.0, 24.0, 33.5, 9.0
     figure = new_figure(COLUMN, bottom + side + 6 + 4 * len(lines))
     for panel, event in enumerate(("dry", "wet")):
         axes = place_axes(figure, left + panel * (side + gap), bottom, side, side)
-        for row in rows:
-            if row["event"] == event and row["lead_time"] == lead_time and "_seed" not in row["forecaster"]:
-                look = look_of(row["forecaster"])
-                axes.plot(row["false_alarm_ratio"], row["hit_rate"], marker="D" if row["forecaster"] == "ceiling" else look.marker,
-                          markersize=5 if row["forecaster"] == model else 4, linestyle="none", color=look.colour,
-                          label=row["forecaster"].replace("_", " "))
+        for row in (row for row in shown if row["event"] == event):
+            look, own = look_of(row["forecaster"]), row["forecaster"] == model
+            axes.plot(row["false_alarm_ratio"], row["hit_rate"], marker=look.marker, linestyle="none", color=look.colour,
+                      markersize=SIZE_OF_STAR if look.marker == "*" else 4.5, markerfacecolor=look.colour if own else "none",
+                      markeredgewidth=0.9, label=in_words(row["forecaster"]), clip_on=False)
         threshold = {"dry": "< 10th", "wet": "> 90th"}[event]
-        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), title=panel_title(panel, f"{event}: {threshold} percentile"),
-                 xlabel="false alarm ratio", ylabel="hit rate" if panel == 0 else "")
+        axes.set(xlim=(-0.04 * x_end, x_end), ylim=(-0.04 * y_end, 1.04 * y_end), xlabel="false alarm ratio",
+                 ylabel="hit rate" if panel == 0 else "")
+        axes.set_title(panel_title(panel, f"{event} ({threshold} percentile)"), loc="left", fontsize=7.5)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="lower center", ncols=2, borderaxespad=0.3)
     write_title(figure, lines)
     save_figure(path, figure, caption_of(
         f"How well days below the 10th and above the 90th percentile of their cell are forecast {lead_text((lead_time,))} ahead: share of "
-        "them that is forecast against share of the forecasts that is wrong; the upper left corner is perfect. The "
+        "them that is forecast against share of the forecasts that is wrong; the further to the upper left the better. The "
         "Brier scores of events.csv do not "
         f"compare between forecasters: {model} is scored by its probability, which follows from its spread, all others, the ceiling too, "
         "by yes or no.", title, data,
@@ -73,25 +96,27 @@ def draw_events(path: Path, rows: list[dict], title: str, data: Data | None = No
 
 @matplotlib.rc_context(PAPER_STYLE)
 def draw_spectrum(path: Path, rows: list[dict], title: str, data: Data | None = None) -> None:
-    """Power of forecast and observation by wavelength at the longest lead time."""
+    """Power of forecast and observation by wavelength, km, at the longest lead time."""
     lead_time = max(row["lead_time"] for row in rows)
     names = list(dict.fromkeys(row["forecaster"] for row in rows))
     lines = wrap_title(f"Detail, {title}", COLUMN)
     figure = new_figure(COLUMN, 66 + 4 * len(lines))
-    axes = place_axes(figure, 17.0, 11.0, COLUMN - 21.0, 51.0)
+    axes = place_axes(figure, 14.0, 11.0, COLUMN - 18.0, 51.0)
     for name in names:
         chosen = [row for row in rows if row["forecaster"] == name and row["lead_time"] == lead_time]
         look = look_of(name)
-        axes.plot([row["wavelength"] for row in chosen], [row["power"] for row in chosen], color=look.colour, linestyle=look.line,
-                  linewidth=1.2, label=name.replace("_", " "))
-    axes.set(xscale="log", yscale="log", xlabel="wavelength (cells)", ylabel="power ((m³ m⁻³)²)")
-    axes.set_xlim(max(row["wavelength"] for row in rows), 2)
-    axes.set_xticks([length for length in (50, 20, 10, 5, 2) if length <= max(row["wavelength"] for row in rows)])
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter("{x:g}")  # exponents would be too small to read
+        axes.plot([row["wavelength_km"] for row in chosen], [row["power"] for row in chosen], color=look.colour,
+                  linestyle=look.line, linewidth=1.2, label=in_words(name))
+    axes.set(xscale="log", yscale="log", xlabel="wavelength (km)", ylabel="power ((m³ m⁻³)²)")
+    lengths = [row["wavelength_km"] for row in rows]
+    axes.set_xlim(max(lengths), min(lengths))
+    axes.set_xticks([length for length in KM_TICKS if min(lengths) <= length <= max(lengths)])
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_locator(LogLocator(numticks=8))
+    axes.yaxis.set_major_formatter(lambda value, place: power_text(value))  # matplotlib's exponents would be too small to read
     axes.minorticks_off()
     axes.legend()
     write_title(figure, lines)
     save_figure(path, figure, caption_of(
-        f"Mean power of the maps by wavelength in cells, {lead_text((lead_time,))} ahead: where a forecast lies below the observation, it "
-        "is smoother.", title, data))
+        f"Mean power of the maps by wavelength, {lead_text((lead_time,))} ahead (km in the middle of the map): where a forecast lies below the "
+        "observation, it is smoother.", title, data))

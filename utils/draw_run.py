@@ -18,11 +18,12 @@ from matplotlib.ticker import MaxNLocator
 
 from data_processing.arrays import in_turn, pieces
 from data_processing.errors import UserError
-from utils.captions import caption_of, percent_text
+from utils.captions import caption_of, in_words, percent_text
 from utils.figures import (
     COLUMN,
     COLUMN_AND_HALF,
     DIFFERENCE_COLOURS,
+    DRY_DAY,
     GAP_COLOUR,
     LOOKS,
     PAGE,
@@ -32,6 +33,7 @@ from utils.figures import (
     SPREAD_COLOURS,
     VARIABLE_COLOURS,
     colour_bar,
+    colour_range,
     degrees_text,
     draw_cells,
     extension,
@@ -44,6 +46,8 @@ from utils.figures import (
     panel_title,
     place_axes,
     principal_longitude,
+    range_around_0,
+    range_of_scores,
     save_figure,
     time_axes,
     unit_text,
@@ -219,7 +223,8 @@ def draw_fields(path: Path, *, fields: dict[str, np.ndarray], labels: dict[str, 
     shown = "; ".join(f"{panel_title(panel, labels[name][0])} ({labels[name][1]})" for panel, name in enumerate(fields))
     cells = max(np.count_nonzero(np.isfinite(values)) for values in fields.values())
     save_figure(path, figure, caption_of(
-        f"Map of one day: {shown}; colours from the 1st to the 99th percentile. Blank: sea or no value.", title, data, cells, "cells"))
+        f"Map of one day: {shown}; colours from the 1st to the 99th percentile. Blank: sea or no value"
+        + (f", or less than {DRY_DAY} mm d-1." if "precipitation" in fields else "."), title, data, cells, "cells"))
 
 
 def draw_quicklook(path: Path, *, summaries: dict[str, Summary], units: dict[str, str], time: np.ndarray, lat: np.ndarray,
@@ -258,8 +263,6 @@ def map_figure(*, observed: np.ndarray, forecast: np.ndarray, lat: np.ndarray, l
         raise UserError(f"Nothing to draw for '{title}': {counts[0]} cells are observed, {counts[1]} forecast, "
                         "none is both. Choose another day.")
     both = np.concatenate([np.ravel(observed), np.ravel(forecast)])
-    low, high = padded(*np.percentile(both[np.isfinite(both)], [1, 99]))
-    limit = padded(0.0, np.percentile(np.abs(difference[np.isfinite(difference)]), 98))[1]
 
     frame = map_frame(lat, lon)
     left, right, between = 12.0, 4.0, 6.0
@@ -269,7 +272,7 @@ def map_figure(*, observed: np.ndarray, forecast: np.ndarray, lat: np.ndarray, l
     top = 9.0 + 4.0 * len(title_lines)
     below = 17.0
     figure = new_figure(PAGE, below + height + top)
-    soil_moisture, change = Normalize(low, high), Normalize(-limit, limit)
+    soil_moisture, change = colour_range(both), range_around_0(difference)
     bias, rmse = np.nanmean(difference), np.sqrt(np.nanmean(difference ** 2))
     gaps = np.isfinite(forecast) & ~np.isfinite(observed)
     means = [np.mean(values[np.isfinite(difference)]) for values in (observed, forecast)]
@@ -383,7 +386,7 @@ def skill_figure(*, skill: np.ndarray, lat: np.ndarray, lon: np.ndarray, title: 
     known = np.asarray(skill)[np.isfinite(skill)]
     if not known.size:
         raise UserError(f"Nothing to draw for '{title}': no cell has a skill. A cell needs observed targets.")
-    limit = min(1.0, max(0.1, np.ceil(10 * np.percentile(np.abs(known), 98)) / 10))
+    norm = range_of_scores(known)
 
     frame = map_frame(lat, lon)
     left, right, below = 12.0, 4.0, 17.0
@@ -392,11 +395,11 @@ def skill_figure(*, skill: np.ndarray, lat: np.ndarray, lon: np.ndarray, title: 
     title_lines = wrap_title(title, COLUMN)
     figure = new_figure(COLUMN, below + height + 6.0 + 4.0 * len(title_lines))
     axes = map_axes(figure, frame, left, below, width, height, label_latitudes=True)
-    mesh = draw_cells(axes, frame, skill, SKILL_COLOURS, Normalize(-limit, limit))
+    mesh = draw_cells(axes, frame, skill, SKILL_COLOURS, norm)
     axes.set_title(f"median {_signed(np.median(known))}; above 0 in {percent_text(np.mean(known > 0))} "
                    f"of {known.size:,} cells")
     colour_bar(figure, mesh, left + 0.05 * width, below - 8.5, 0.9 * width,
-                "skill, 1 − MSE / MSE of damped persistence", "both")
+                "skill, 1 − MSE / MSE of damped persistence", extension(known, norm))
     write_title(figure, title_lines)
     return figure
 
@@ -464,14 +467,13 @@ def fields_figure(*, fields: dict[str, np.ndarray], labels: dict[str, tuple[str,
     places = [left + panel * (width + between) for panel in range(len(fields))]
     axes_of_panels = [map_axes(figure, frame, place, below, width, height, label_latitudes=True) for place in places]
     for panel, (axes, place, (name, values)) in enumerate(zip(axes_of_panels, places, fields.items())):
-        known = values[np.isfinite(values)]
-        norm = Normalize(*padded(*np.percentile(known, [1, 99])))
+        norm = colour_range(values, name)
         what, unit = labels[name]
         what = what if len(what) < 0.5 * width else name.replace("_", " ")  # else the colour bar's label would not fit
         mesh = draw_cells(axes, frame, values, FIELD_COLOURS.get(name, "cividis"), norm)
         if len(fields) > 1:
             axes.set_title(panel_title(panel, name.replace("_", " ")))
-        colour_bar(figure, mesh, place + 0.05 * width, below - 8.5, 0.9 * width, f"{what} ({unit_text(unit)})", extension(known, norm))
+        colour_bar(figure, mesh, place + 0.05 * width, below - 8.5, 0.9 * width, f"{what} ({unit_text(unit)})", extension(values, norm))
     write_title(figure, title_lines)
     return figure
 
@@ -490,13 +492,12 @@ def quicklook_figure(*, summaries: dict[str, Summary], units: dict[str, str], ti
     figure = new_figure(figure_width, map_bottom + map_height + 7.0 + 4.0 * len(title_lines))
     for column, (name, summary) in enumerate(summaries.items()):
         x = left + column * (width + between)
-        known = summary.mean_map[np.isfinite(summary.mean_map)]
-        norm = Normalize(*padded(*np.percentile(known, [1, 99])))
+        norm = colour_range(summary.mean_map, name)
         unit = unit_text(units[name])
         axes = map_axes(figure, frame, x, map_bottom, width, map_height, label_latitudes=True)
-        axes.set_title(panel_title(column, f"mean {name.replace('_', ' ')}"))
+        axes.set_title(panel_title(column, f"mean {in_words(name)}"))
         mesh = draw_cells(axes, frame, summary.mean_map, VARIABLE_COLOURS[name], norm)
-        colour_bar(figure, mesh, x, map_bottom - 8.5, width, unit, extension(known, norm))
+        colour_bar(figure, mesh, x, map_bottom - 8.5, width, unit, extension(summary.mean_map, norm))
         axes = time_axes(figure, x, bottom + share_height + gap, width, series_height, time)
         axes.plot(time, summary.series, color=VALUES_COLOUR, linewidth=0.7, marker="." if len(time) < 4 else None)
         axes.set_title(panel_title(len(summaries) + column, f"mean over land ({unit})"), loc="left")

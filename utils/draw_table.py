@@ -11,7 +11,7 @@ import xarray as xr
 from matplotlib.colors import LogNorm, Normalize
 
 from data_processing.arrays import in_turn, pieces, scratch_array
-from utils.captions import caption_of, lead_text, percent_text
+from utils.captions import caption_of, in_words, lead_text, percent_text
 from utils.draw_run import draw_density, pair_line
 from utils.figures import (
     BLUE,
@@ -27,6 +27,7 @@ from utils.figures import (
     VERMILLION,
     colour_bar,
     draw_cells,
+    extension,
     map_axes,
     map_frame,
     new_figure,
@@ -98,7 +99,7 @@ def draw_scatters(path: Path, runs: list[StudyRun], lead_times: Sequence[int], t
         axes.set(xlim=limits, ylim=limits, xticks=ticks, yticks=ticks)
         lowest = panel + columns >= len(panels)
         axes.tick_params(labelleft=column == 0, labelbottom=lowest)
-        axes.set_title(f"{panel_title(panel, form)}\n{run.training}, {lead_text((lead_time,))}", loc="left", fontsize=7.5)
+        axes.set_title(f"{panel_title(panel, in_words(form))}\n{run.training}, {lead_text((lead_time,))}", loc="left", fontsize=7.5)
         axes.set(xlabel="observed (m³ m⁻³)" if lowest else "", ylabel="forecast (m³ m⁻³)" if column == 0 else "")
     norm.vmax = max(density.get_array().max() for density in densities)  # one range for all panels
     place_of_bar = left + (columns - 1) * across + max(side, min(36.0, across - 5.0)) + 3  # beside the last panel and its title
@@ -141,6 +142,7 @@ def draw_gain(path: Path, runs: list[StudyRun], lead_times: Sequence[int], title
     height = min((across - gap) / panel_ratio(frame), (HIGHEST - bottom - top) / rows - above)
     width = height * panel_ratio(frame)
     figure = new_figure(PAGE, bottom + rows * (height + above) + top)
+    norm, gains = Normalize(-LARGEST_GAIN, LARGEST_GAIN), []
     for panel, (form, lead_time) in enumerate(panels):
         row, column = divmod(panel, columns)
         errors = []
@@ -152,12 +154,14 @@ def draw_gain(path: Path, runs: list[StudyRun], lead_times: Sequence[int], title
         gain = 1 - np.divide(errors[0], errors[1], out=np.full(errors[0].shape, np.nan), where=errors[1] > 0)
         axes = map_axes(figure, frame, left + column * across, bottom + (rows - 1 - row) * (height + above), width, height,
                         label_latitudes=column == 0)
-        mesh = draw_cells(axes, frame, gain, SKILL_COLOURS, Normalize(-LARGEST_GAIN, LARGEST_GAIN))
+        mesh = draw_cells(axes, frame, gain, SKILL_COLOURS, norm)
+        gains.append(gain)
         whole = f"{100 * (1 - errors[0].sum() / errors[1].sum()):+.1f}".replace("-", "−")
         better = percent_text(np.mean(gain[np.isfinite(gain)] > 0))
-        axes.set_title(f"{panel_title(panel, form)}, {lead_text((lead_time,))}\n"
+        axes.set_title(f"{panel_title(panel, in_words(form))}, {lead_text((lead_time,))}\n"
                        f"gain {whole} %, better in {better}", loc="left", fontsize=7)
-    colour_bar(figure, mesh, left + 20, 9.0, PAGE - left - 44, "1 − MSE transferred / MSE from scratch", "both")
+    colour_bar(figure, mesh, left + 20, 9.0, PAGE - left - 44, "1 − MSE transferred / MSE from scratch",
+               extension(np.array(gains), norm))
     write_title(figure, lines)
     save_figure(path, figure, caption_of(
         "What transfer gains in each cell over the test days, 1 − MSE transferred / MSE from scratch: blue where the pre-trained network "
@@ -186,7 +190,7 @@ def draw_gain_by_region(path: Path, rows: list[dict], title: str, data: Data | N
             chosen = [row for row in rows if (row["form"], row["lead_time"]) == (form, lead_time)]
             axes.plot([100 * row["gain_by_transfer"] for row in chosen],
                       [len(parts) - 1 - parts.index(row["region"]) for row in chosen], linestyle="none", marker=HEAD_MARKERS[head],
-                      markersize=4, color=colour, markerfacecolor=colour if head == "local" else "white", label=form)
+                      markersize=4, color=colour, markerfacecolor=colour if head == "local" else "white", label=in_words(form))
         axes.axvline(0, color="0.5", linewidth=0.7)
         axes.set(title=panel_title(column, f"{lead_text((lead_time,))} ahead"), ylim=(-0.7, len(parts) - 0.3))
         axes.set_yticks(range(len(parts)), parts[::-1] if column == 0 else [""] * len(parts))
@@ -232,7 +236,7 @@ def draw_skill(path: Path, rows: list[dict], title: str, data: Data | None = Non
         highest = max(row["skill_high"] for row in rows if row["lead_time"] == lead_time and "rmse" in row)
         axes.set_xlim(max(axes.get_xlim()[0], LOWEST_SKILL), max(highest, 0.0) + 0.05)
         axes.locator_params(axis="x", nbins=5)
-        axes.set_yticks(range(len(forms)), forms[::-1] if column == 0 else [""] * len(forms))
+        axes.set_yticks(range(len(forms)), [in_words(form) for form in forms[::-1]] if column == 0 else [""] * len(forms))
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower right", ncols=3, borderaxespad=0.2)
     figure.text(left / PAGE, 6.5 / (bottom + height + 7 + 4 * len(lines)),

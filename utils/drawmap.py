@@ -45,7 +45,7 @@ def main(settings: Any) -> None:
 
     from data_processing.errors import UserError
     from data_processing.terminal import print_result
-    from utils.captions import Data, data_of_run, lead_text
+    from utils.captions import Data, in_words, lead_text
     from utils.draw_run import draw_fields, draw_map
     from utils.read_maps import find_day, open_maps
 
@@ -57,16 +57,15 @@ def main(settings: Any) -> None:
     fields = {name: maps.read(name, day) for name in maps.names}
     output = output_path(settings.output, maps, maps.days[day])
 
-    of_a_run = maps.lead_time is not None and (path.parent / "settings.json").exists()
-    product = data_of_run(path.parent).product if of_a_run else maps.product
-    title = maps.product + ("" if maps.lead_time is None else f", {lead_text((maps.lead_time,))} ahead") + f"; {maps.days[day]}"
-    about: dict = {"lat": maps.lat, "lon": maps.lon, "title": title, "data": Data(product, maps.days[day], maps.days[day])}
+    title = maps.title + ("" if maps.lead_time is None else f", {lead_text((maps.lead_time,))} ahead") + f"; {maps.days[day]}"
+    about: dict = {"lat": maps.lat, "lon": maps.lon, "title": title, "data": Data(maps.product, maps.days[day], maps.days[day])}
     if "observed" in fields and np.isfinite(fields["observed"] + fields.get("forecast", np.nan)).any():
         draw_map(output, observed=fields["observed"], forecast=fields["forecast"], **about)
     else:
         draw_fields(output, fields={name: values for name, values in fields.items() if np.isfinite(values).any()}, labels=maps.labels,
                     **about)
-    print_result(f"{title}\n-> {output}\nbeside it {output.with_suffix('.pdf').name} and the caption, {output.with_suffix('.txt').name}")
+    print_result(f"{in_words(title)}\n-> {output}\n"
+                 f"beside it {output.with_suffix('.pdf').name} and the caption, {output.with_suffix('.txt').name}")
 
 
 def output_path(asked: str | None, maps: "DailyMaps", day: "np.datetime64") -> Path:

@@ -19,6 +19,7 @@ import scipy
 import xarray as xr
 
 from data_processing.arrays import blocks, in_turn, pieces, release, scratch_array
+from data_processing.errors import UserError
 from data_processing.files import write_csv
 from data_processing.terminal import print_result
 from utils.captions import lead_text
@@ -92,10 +93,18 @@ def read_validation(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray | Non
     variance : float32 [L, H, W], or None
         Among the runs, and (mean over the runs) among the members of each one's weather forecast; mean over the days,
         (m3 m-3)^2.
+
+    Raises
+    ------
+    UserError
+        The runs were validated on other days.
     """
     between = 0.0
     with contextlib.ExitStack() as stack:
         runs = [stack.enter_context(xr.open_dataset(path, decode_times=False)) for path in paths]
+        if not all(runs[0]["valid_time"].identical(run["valid_time"]) for run in runs):  # with its units, which name the first day
+            raise UserError(f"{paths[0].parent} and the other runs were validated on other days, so that the spread of "
+                            "their mean is not known. Name runs of one cube and one split.")
         within = [run["member_variance"].values for run in runs if "member_variance" in run]
         errors = scratch_array(runs[0]["forecast"].shape)
         for days in blocks(len(errors), errors[0].nbytes * (len(runs) + 1)):

@@ -19,18 +19,19 @@ import numpy as np
 from cartopy.feature import ShapelyFeature
 from cartopy.io.shapereader import Reader
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from data_processing.coming_weather import OBSERVED, kind_of
 from data_processing.files import replacing
+from utils.captions import in_words
 from utils.evaluation import cell_edges, unwrap_longitudes
 
 if TYPE_CHECKING:
     from matplotlib.collections import QuadMesh
-    from matplotlib.colors import Colormap, Normalize
+    from matplotlib.colors import Colormap
 
 COAST_LINES = Path(__file__).parent / "natural_earth" / "shapefiles" / "natural_earth" / "physical"
 # Wider boxes than this, in degrees, get the 110m coast lines, the others the 50m ones.
@@ -48,12 +49,19 @@ SOIL_MOISTURE_COLOURS = ListedColormap(matplotlib.colormaps["YlGnBu"](np.linspac
                                        "soil moisture")
 DIFFERENCE_COLOURS = "BrBG"
 SKILL_COLOURS = "RdBu"
-VARIABLE_COLOURS: dict[str, Any] = {"precipitation": ListedColormap(matplotlib.colormaps["Blues"](np.linspace(0.12, 1.0, 256))),
-                    "soil_moisture": SOIL_MOISTURE_COLOURS, "soil_temperature": "cividis"}
+DRY_DAY = 0.1  # mm d-1: less rain is none, and blank
+RAIN_COLOURS = ListedColormap(matplotlib.colormaps["Blues"](np.linspace(0.12, 1.0, 256)), "rain").with_extremes(under="white")
+VARIABLE_COLOURS: dict[str, Any] = {"precipitation": RAIN_COLOURS, "soil_moisture": SOIL_MOISTURE_COLOURS,
+                                    "soil_temperature": "cividis"}
+SHOWN = (1, 99)  # percentiles of the values, between which colours tell them apart
+SHOWN_AROUND_0 = 98  # percentile of the values without their sign
 GAP_COLOUR = "0.85"
 SPREAD_COLOURS = ListedColormap(matplotlib.colormaps["magma_r"](np.linspace(0.06, 0.92, 256)), "spread")
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # Spaces at which no line of a title ends.
-TOGETHER = re.compile(r"(?<=\d) (?=days?\b|%)|(?<=\bsynthetic) (?=twin\b)|(?<=\btwin) (?=of )|(?<=\btwin of) (?=\S)")
+TOGETHER = re.compile(r"(?<=\d) (?=days?\b|%)|(?<=\bdays) (?=ahead\b)|(?<=\bday) (?=ahead\b)|(?<=\bsynthetic) (?=twin\b)"
+                      r"|(?<=\btwin) (?=of )|(?<=\btwin of) (?=\S)|(?<=\bSMAP) (?=L\d)")
+PHRASE = re.compile(r"(?<=[,;:]) ")  # where a line of a title ends best
 PAPER_STYLE: dict = {"font.family": "DejaVu Sans", "font.size": 7.5, "axes.titlesize": 8, "axes.labelsize": 7.5,
                      "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7, "axes.linewidth": 0.6,
                      "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2.5,
@@ -76,8 +84,8 @@ LOOKS = {"observed": Look("black", "-", "."), "blind": NETWORK, "transferred": N
          "scratch": Look(VERMILLION, "-", "D"), "zero-shot": Look(GREEN, "-", "s"),
          "with forecast": TOLD, "bound": BOUND, "observed weather (bound)": BOUND,
          "persistence": Look("0.5", "-", "s"), "climatology": Look("0.5", ":", "P"),
-         "damped_persistence": Look(ORANGE, "--", "s"), "damped_persistence_of_all_days": Look(ORANGE, ":", "s"),
-         "water_balance": Look(SKY_BLUE, "--", "s"), "ceiling": Look("black", ":", "|")}
+         "damped_persistence": Look(ORANGE, "--", "D"), "damped_persistence_of_all_days": Look(ORANGE, ":", "D"),
+         "water_balance": Look(SKY_BLUE, "--", "p"), "ceiling": Look("black", ":", "*")}
 
 
 def look_of(forecaster: str) -> Look:
@@ -205,7 +213,9 @@ def place_axes(figure: Figure, left: float, bottom: float, width: float, height:
 
 def colour_bar(figure: Figure, mesh: QuadMesh, left: float, bottom: float, width: float, label: str, extend: str) -> None:
     """Horizontal colour bar at a place in mm."""
-    ticks = MaxNLocator(max(3, int(width // 11)), steps=[1, 2, 2.5, 4, 5, 10])
+    ticks: Any = MaxNLocator(max(3, int(width // 11)), steps=[1, 2, 2.5, 4, 5, 10])
+    if mesh.cmap is RAIN_COLOURS:
+        ticks = [DRY_DAY, *ticks.tick_values(*mesh.get_clim())[1:]]
     bar = figure.colorbar(mesh, cax=place_axes(figure, left, bottom, width, 2.5), orientation="horizontal",
                           extend=extend, ticks=ticks)
     bar.set_label(label)
@@ -243,19 +253,28 @@ def panel_title(number: int, text: str) -> str:
 
 
 def wrap_title(title: str, width: float) -> list[str]:
-    """Lines of a title, about equally long; a number and its unit, a twin and its name stay together.
+    """Lines of a title in words (`utils.captions.in_words`), about equally long.
 
-    A letter of 8.5 points takes about 1.8 mm.
+    They end behind commas where that takes no more lines; a number and its unit, a twin and its name stay together. A letter of
+    8.5 points takes about 1.8 mm.
     """
     letters = int(width / 1.8)
-    title = TOGETHER.sub("\N{NO-BREAK SPACE}", title)
-    whole_words: dict = {"break_on_hyphens": False}
-    lines = textwrap.wrap(title, letters, **whole_words) or [""]
-    longest = max(map(len, title.split(" ")))
-    while len(lines) > 1 and letters > longest and len(textwrap.wrap(title, letters - 1, **whole_words)) == len(lines):
+    title = TOGETHER.sub("\N{NO-BREAK SPACE}", in_words(title))
+    whole_phrases = " ".join(phrase.replace(" ", "\N{NO-BREAK SPACE}") for phrase in PHRASE.split(title))
+    by_words, by_phrases = _equal_lines(title, letters), _equal_lines(whole_phrases, letters)
+    fits = max(map(len, by_phrases)) <= letters and len(by_phrases) <= len(by_words)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in (by_phrases if fits else by_words)]
+
+
+def _equal_lines(text, letters):
+    """As few lines as can be, as short as can be, broken at spaces only."""
+    whole_words: dict = {"break_on_hyphens": False, "break_long_words": False}
+    lines = textwrap.wrap(text, letters, **whole_words) or [""]
+    longest = max(map(len, text.split(" ")))
+    while len(lines) > 1 and letters > longest and len(textwrap.wrap(text, letters - 1, **whole_words)) == len(lines):
         letters -= 1
-        lines = textwrap.wrap(title, letters, **whole_words)
-    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
+        lines = textwrap.wrap(text, letters, **whole_words)
+    return lines
 
 
 def _inner_ticks(low, high, count):
@@ -284,8 +303,12 @@ def principal_longitude(lon: np.ndarray) -> float:
 
 def unit_text(unit: str) -> str:
     """Exponents of a unit raised: m3 m-3 -> m³ m⁻³."""
-    raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-    return re.sub(r"(?<=[A-Za-z])-?\d", lambda exponent: exponent.group().translate(raised), unit)
+    return re.sub(r"(?<=[A-Za-z])-?\d", lambda exponent: exponent.group().translate(RAISED), unit)
+
+
+def power_text(value: float) -> str:
+    """A power of ten as it stands at an axis, in digits of a size that can be read: 0.001 -> 10⁻³."""
+    return "10" + str(round(np.log10(value))).translate(RAISED)
 
 
 def padded(low: float, high: float) -> tuple[float, float]:
@@ -293,8 +316,39 @@ def padded(low: float, high: float) -> tuple[float, float]:
     return (low, high) if high - low > 1e-6 else (low - 0.005, high + 0.005)
 
 
+def colour_range(values: np.ndarray, name: str = "") -> Normalize:
+    """Range of the colours of a map, in which most values (SHOWN) are told apart.
+
+    Parameters
+    ----------
+    values : float array
+        NaN = not known; nothing known gives a range around 0.
+    name : str
+        Of the variable: precipitation begins at DRY_DAY.
+    """
+    known = values[np.isfinite(values)]
+    low, high = np.percentile(known, SHOWN) if known.size else (0.0, 0.0)
+    if name == "precipitation":
+        return Normalize(DRY_DAY, max(high, 10 * DRY_DAY))
+    return Normalize(*padded(low, high))
+
+
+def range_around_0(values: np.ndarray) -> Normalize:
+    """Range of the colours of a map of differences, 0 in its middle; nothing known gives a narrow one."""
+    known = np.abs(values[np.isfinite(values)])
+    limit = padded(0.0, np.percentile(known, SHOWN_AROUND_0) if known.size else 0.0)[1]
+    return Normalize(-limit, limit)
+
+
+def range_of_scores(values: np.ndarray) -> Normalize:
+    """As `range_around_0` for scores of which 1 is the best: whole tenths, 0.1 to 1."""
+    limit = min(1.0, max(0.1, np.ceil(10 * range_around_0(values).vmax) / 10))
+    return Normalize(-limit, limit)
+
+
 def extension(values: np.ndarray, norm: Normalize) -> str:
-    """Which ends of a colour bar need an arrow, because values lie beyond it."""
-    below, above = np.nanmin(values) < norm.vmin, np.nanmax(values) > norm.vmax
+    """Which ends of a colour bar need an arrow, because values lie beyond it; NaN does not."""
+    known = values[np.isfinite(values)]
+    below, above = (known.min() < norm.vmin, known.max() > norm.vmax) if known.size else (False, False)
     return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[
         bool(below), bool(above)]

@@ -441,13 +441,6 @@ def _validation(members, blind=False):
     if reasons:
         print(f"the spread of the forecast is not known: {'; '.join(reasons)}", flush=True)
         return None, None
-    days = []
-    for path in paths:
-        with xr.open_dataset(path, decode_times=False) as validation:
-            days.append(validation["valid_time"].values)
-    if not all(np.array_equal(days[0], each) for each in days):
-        raise UserError(f"{members[0].folder} and the other runs were validated on other days, so that the spread of "
-                        "their mean is not known. Name runs of one cube and one split.")
     return read_validation(paths)
 
 

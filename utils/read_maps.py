@@ -10,7 +10,7 @@ from data_processing.cube import QUANTITIES, UNITS, cube_days, cube_variables, f
 from data_processing.errors import UserError
 from data_processing.files import check_netcdf
 from data_processing.splits import parse_date
-from utils.captions import lead_text
+from utils.captions import lead_text, product_of_run
 
 FORECAST_DIMENSIONS = ("init_time", "lead_time", "lat", "lon")
 COMPARED = ("observed", "forecast", "spread")  # what is shown of a forecast where no variable is named
@@ -27,7 +27,8 @@ class DailyMaps(NamedTuple):
     lon: np.ndarray  # [W], degrees east
     read: Callable  # of a name and an index into `days`: float32 [H, W], NaN = missing
     labels: dict  # name -> (long name, unit)
-    product: str  # what the file says it is
+    title: str  # what the file says it is
+    product: str  # of which data it is, for captions
     lead_time: int | None  # days; None: no forecast
 
 
@@ -68,9 +69,9 @@ def open_maps(path: Path, variable: str | None = None, lead_time: int | None = N
     name = variable or ("soil_moisture" if "soil_moisture" in held else held[0])
     _check_name(path, name, held)
     cube = open_cube(path, (name,), check_values=False)
+    title = str(cube.attrs.get("title") or path.stem)
     return DailyMaps(path, (name,), cube_days(cube), cube["lat"].values, cube["lon"].values,
-                     lambda name, day: cube[name][day].values, {name: (QUANTITIES[name].long_name, UNITS[name])},
-                     str(cube.attrs.get("title") or path.stem), None)
+                     lambda name, day: cube[name][day].values, {name: (QUANTITIES[name].long_name, UNITS[name])}, title, title, None)
 
 
 def _open_forecast(path, file, variable, lead_time):
@@ -87,8 +88,10 @@ def _open_forecast(path, file, variable, lead_time):
     lead = lead_times.index(lead_time)
     labels = {name: (str(file[name].attrs.get("long_name", name.replace("_", " "))), str(file[name].attrs.get("units", "")))
               for name in names}
+    title = str(file.attrs.get("title") or path.stem)
+    product = product_of_run(path.parent, file.attrs["source"]) if (path.parent / "settings.json").exists() else title
     return DailyMaps(path, names, days[order], file["lat"].values, file["lon"].values,
-                     lambda name, day: file[name][order[day], lead].values, labels, str(file.attrs.get("title") or path.stem), lead_time)
+                     lambda name, day: file[name][order[day], lead].values, labels, title, product, lead_time)
 
 
 def _check_name(path, name, held):

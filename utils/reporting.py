@@ -11,6 +11,7 @@ from data_processing.arrays import in_turn, pieces, release, scratch_array
 from data_processing.coming_weather import OBSERVED, kind_of
 from data_processing.cube import SOIL_TEMPERATURE
 from data_processing.files import unlock_folder
+from data_processing.motion import spacing_km
 from data_processing.terminal import print_result
 from data_processing.twin import ceiling
 from utils.baselines import baseline_forecasts, cell_mean
@@ -157,9 +158,10 @@ def evaluate_run(run: Run, record: Record, splits: Splits, forecasts: dict[str, 
                           lead_times=splits.lead_times, title=title, data=data)
     parts = parts_of_the_record(record.time[splits.test], temperature_of(record, splits.test),
                                 cell_mean(record.observed_maps, splits.history_days), record.land, regions)
+    cell_km = float(np.sqrt(np.prod(spacing_km(record.lat, record.lon))))
     write_where_it_helps(run, observed=observed, forecasts=forecasts, parts=parts, lead_times=splits.lead_times,
                          limits=event_limits(record.observed_maps, splits.history_days, record.land), land=record.land,
-                         title=title, spread=spread, ends=ends, data=data)
+                         cell_km=cell_km, title=title, spread=spread, ends=ends, data=data)
     if len(lead_times) > 1:
         draw_lead(run.path("lead.png"), model, rows, f"Error against lead time, {model}, {label}", data)
     draw_run(run, record, observed[:, -1], {name: values[:, -1] for name, values in forecasts.items()},

@@ -377,11 +377,11 @@ def _departures(observed, values, land):
 
 
 def write_where_it_helps(run: Run, *, observed: np.ndarray, forecasts: dict[str, np.ndarray], parts: dict[str, np.ndarray],
-                         limits: dict[str, np.ndarray], lead_times: Sequence[int], land: np.ndarray, title: str,
+                         limits: dict[str, np.ndarray], lead_times: Sequence[int], land: np.ndarray, cell_km: float, title: str,
                          spread: np.ndarray, ends: np.ndarray, data: Data | None = None) -> None:
     """Write regions.csv, events.csv, spectrum.csv of a run and draw regions.png, events.png, spectrum.png.
 
-    Spread and ends of the interval are those of the first forecaster.
+    Spread and ends of the interval are those of the first forecaster; `cell_km` is the mean width of a cell.
     """
     from utils.draw_regions import draw_events, draw_regions, draw_spectrum
 
@@ -393,9 +393,11 @@ def write_where_it_helps(run: Run, *, observed: np.ndarray, forecasts: dict[str,
         row["coverage_90"] = coverage[row["region"]][list(lead_times).index(row["lead_time"])] if row["forecaster"] == model else None
     detail = spectrum_rows(observed=observed, lead_times=lead_times, land=land,
                            forecasts={name: forecasts[name] for name in (model, "damped_persistence")})
+    for row in detail:
+        row["wavelength_km"] = row["wavelength"] * cell_km
     write_csv(run.path("regions.csv"), REGION_COLUMNS, regions)
     write_csv(run.path("events.csv"), EVENT_COLUMNS, events)
-    write_csv(run.path("spectrum.csv"), ("forecaster", "lead_time", "wavelength", "power"), detail)
+    write_csv(run.path("spectrum.csv"), ("forecaster", "lead_time", "wavelength", "wavelength_km", "power"), detail)
     draw_regions(run.path("regions.png"), regions, title, data)
     draw_events(run.path("events.png"), events, title, data)
     if detail:
