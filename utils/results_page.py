@@ -116,7 +116,8 @@ def write_page(results: Path) -> list[dict]:
             shutil.copyfile(source, temporary)
     written, runs = None, table_rows(results)
     while runs != written:
-        write_script(results / PAGE / "runs.js", "takeRuns", {"runs": runs, "make_again": MAKE_AGAIN})
+        named = {name for row in runs for name in (row["model"], *row["others"])}
+        write_script(results / PAGE / "runs.js", "takeRuns", {"runs": runs, "names": names_of(named), "make_again": MAKE_AGAIN})
         written, runs = runs, table_rows(results)
     return runs
 
@@ -157,6 +158,13 @@ def rows_of_run(results: Path, folder: Path) -> list[dict]:
     return rows
 
 
+def names_of(words: Iterable[str]) -> dict[str, str]:
+    """What the page calls networks, forecasters and products, where it is not as files and folders do."""
+    from utils.captions import in_words
+
+    return {word: in_words(word) for word in sorted(words) if in_words(word) != word}
+
+
 def member_text(settings: dict) -> str:
     """What to call a run that is an ensemble; "" for one network."""
     return f"mean of {len(settings['members'])}" if "members" in settings else ""
@@ -178,7 +186,8 @@ def write_run_data(results: Path, folder: Path) -> None:
     script = about_settings("/".join(folder.relative_to(results).parts[:2]), made["settings"])
     if "pretrained" in made:  # what was started from, where the setting was left to the script
         made["settings"]["pretrained"] = made["pretrained"]["path"]
-    about = {"settings": made, **script, "splits": csv_rows(folder / "splits.csv"),
+    named = {row["forecaster"] for row in metrics} | {made["cube"].get("title") or "", made.get("pretrained", {}).get("label", "")}
+    about = {"settings": made, **script, "names": names_of(named), "splits": csv_rows(folder / "splits.csv"),
              "training_log": [{name: number(value) for name, value in row.items()}
                               for row in csv_rows(folder / "training_log.csv")],
              "files": [{"name": printable(path.name), "path": address(results, path), "bytes": path.stat().st_size}

@@ -95,7 +95,7 @@ function readable(value) { // of a JSON file, for a reader
   if (Array.isArray(value)) return value.map(readable).join(', ') || 'none';
   if (typeof value === 'object') return Object.entries(value).map(([name, each]) => `${words(name)} ${readable(each)}`).join(', ') || 'none';
   if (/^[0-9a-f]{40,}$/.test(value)) return `${value.slice(0, 12)}…`; // a checksum
-  return String(value).replace(/^(\d{4}-\d\d-\d\d)T(\d\d:\d\d).*\+00:00$/, '$1 $2 UTC');
+  return (Object.hasOwn(table.names, value) ? table.names[value] : String(value)).replace(/^(\d{4}-\d\d-\d\d)T(\d\d:\d\d).*\+00:00$/, '$1 $2 UTC');
 }
 
 const isAsked = value => value !== null && value !== false && (typeof value !== 'object' || Object.keys(value).length > 0);
@@ -115,12 +115,12 @@ const pick = (values, names) => Object.fromEntries(names.map(name => [name, valu
 
 function settings(data) {
   const values = data.settings.settings || {}, {groups = {}, defaults} = data;
-  const titles = [...new Set(Object.keys(values).map(name => groups[name] || 'other'))];
-  const others = Object.keys(defaults || {});
+  const others = Object.keys(defaults || {}), usual = Object.keys(values).filter(name => !others.includes(name));
+  const titles = [...new Set(usual.map(name => groups[name] || 'other'))];
   const first = others.length ? group('Other than the default', pick(values, others), defaults)
     : defaults ? make('p', {class: 'soft all'}, 'All settings have their defaults.') : '';
   return folded('Settings', make('div', {class: 'groups'}, first, ...titles.map(title => group(titles.length > 1 ? title : '',
-    pick(values, Object.keys(values).filter(name => (groups[name] || 'other') === title))))), true);
+    pick(values, usual.filter(name => (groups[name] || 'other') === title))))), true);
 }
 
 function made(data) {

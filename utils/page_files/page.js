@@ -25,11 +25,12 @@ let addressTimer = 0;
 // what the data files call
 
 function takeRuns(given) {
-  table = given;
+  table = {names: {}, ...given};
   for (const row of table.runs) row.data = row.synthetic ? 'synthetic' : 'other'; // of others nothing is known
 }
 
 function takeRun(data) {
+  Object.assign(table.names, data.names);
   taken.set(keyOf(data), data);
 }
 
@@ -71,7 +72,7 @@ const counted = value => value == null ? '–' : value.toLocaleString('en');
 const dayText = day => new Date(day * DAY).toISOString().slice(0, 10);
 const leadText = lead => `${lead} ${lead === 1 ? 'day' : 'days'}`;
 const words = name => name.replaceAll('_', ' ');
-const nameOf = name => (table.names || {})[name] || words(name); // of a network, forecaster or product, as the figures call it
+const nameOf = name => Object.hasOwn(table.names, name) ? table.names[name] : words(name); // of a network or forecaster, as figures have it
 
 function placeText(lat, lon) {
   const east = (lon + 540) % 360 - 180;
