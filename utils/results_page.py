@@ -186,8 +186,9 @@ def write_run_data(results: Path, folder: Path) -> None:
     script = about_settings("/".join(folder.relative_to(results).parts[:2]), made["settings"])
     if "pretrained" in made:  # what was started from, where the setting was left to the script
         made["settings"]["pretrained"] = made["pretrained"]["path"]
-    named = {row["forecaster"] for row in metrics} | {made["cube"].get("title") or "", made.get("pretrained", {}).get("label", "")}
-    about = {"settings": made, **script, "names": names_of(named), "splits": csv_rows(folder / "splits.csv"),
+    products = {made["cube"].get("title") or "", made.get("pretrained", {}).get("label", "")}
+    about = {"settings": made, **script, "names": names_of({row["forecaster"] for row in metrics} | products),
+             "splits": csv_rows(folder / "splits.csv"),
              "training_log": [{name: number(value) for name, value in row.items()}
                               for row in csv_rows(folder / "training_log.csv")],
              "files": [{"name": printable(path.name), "path": address(results, path), "bytes": path.stat().st_size}
@@ -212,8 +213,8 @@ def about_settings(script: str, recorded: dict) -> dict[str, dict]:
     Returns
     -------
     dict
-        groups : name of a setting -> its group in `--help`. defaults : of the settings that have another value in this run, name ->
-        default. Empty where no such script is here, or has no such settings any more.
+        groups : name of a setting -> its group in `--help`. defaults : of the settings that have another value in this run,
+        name -> default. Empty where no such script is here; without defaults where its settings are others by now.
     """
     from utils.runs import plain
     from utils.study import load_script, script_settings

@@ -15,7 +15,8 @@ function scores(data, other) {
     ...baselines.map(about => row(about, nameOf(about.forecaster), false))];
   const title = other ? 'Scores: the other run on its own values, all else on those of this run'
     : 'Scores, all on the same values';
-  return make('div', {class: 'card'}, make('h3', {}, title, make('span', {class: 'soft'}, `; RMSE and bias in ${UNIT}`)), wideTable('Scores',
+  const units = make('span', {class: 'soft'}, `; RMSE and bias in ${UNIT}`);
+  return make('div', {class: 'card'}, make('h3', {}, title, units), wideTable('Scores',
     [make('th', {scope: 'col'}, 'Forecaster'), ...SCORES.map(([, title]) => make('th', {scope: 'col', class: 'number'}, title))],
     rows));
 }
@@ -35,10 +36,11 @@ function learning(data) {
 function splits(data) {
   if (!data.splits.length) return '';
   const [first, ...rest] = Object.keys(data.splits[0]);
+  const cell = value => make('td', {class: 'number day'}, /^\d+$/.test(value) ? counted(+value) : value);
   return make('div', {class: 'card'}, make('h3', {}, 'Days'), wideTable('Days',
     [make('td'), ...data.splits.map(row => make('th', {scope: 'col', class: 'number'}, row[first]))],
     rest.map(name => make('tr', {}, make('th', {scope: 'row'}, words(name)),
-      ...data.splits.map(row => make('td', {class: 'number day'}, /^\d+$/.test(row[name]) ? counted(+row[name]) : row[name]))))));
+      ...data.splits.map(row => cell(row[name]))))));
 }
 
 function refitStart(log) { // first epoch of the training that begins anew with the validation days, or null
@@ -55,7 +57,8 @@ function curve(title, log, name) {
   const scale = ticks(low, high, 3);
   const labels = scale.values.map(value => value.toFixed(scale.digits));
   const width = window.innerWidth < 600 ? 340 : 560; // so that its text is as large as that around it
-  const box = {left: Math.max(52, 14 + 7.5 * Math.max(...labels.map(label => label.length))), right: width - 12, top: 22, bottom: 108};
+  const left = Math.max(52, 14 + 7.5 * Math.max(...labels.map(label => label.length)));
+  const box = {left, right: width - 12, top: 22, bottom: 108};
   const last = Math.max(2, log.at(-1).epoch); // one axis for all curves
   const x = epoch => box.left + (epoch - 1) / (last - 1) * (box.right - box.left);
   const y = value => box.bottom - (value - low) / (high - low) * (box.bottom - box.top);
@@ -90,12 +93,14 @@ function folded(title, content, open = false) {
 }
 
 function readable(value) { // of a JSON file, for a reader
+  const pair = ([name, each]) => `${words(name)} ${readable(each)}`;
   if (value === null || value === '') return 'not set';
   if (typeof value === 'boolean') return value ? 'yes' : 'no';
   if (Array.isArray(value)) return value.map(readable).join(', ') || 'none';
-  if (typeof value === 'object') return Object.entries(value).map(([name, each]) => `${words(name)} ${readable(each)}`).join(', ') || 'none';
-  if (/^[0-9a-f]{40,}$/.test(value)) return `${value.slice(0, 12)}…`; // a checksum
-  return (Object.hasOwn(table.names, value) ? table.names[value] : String(value)).replace(/^(\d{4}-\d\d-\d\d)T(\d\d:\d\d).*\+00:00$/, '$1 $2 UTC');
+  if (typeof value === 'object') return Object.entries(value).map(pair).join(', ') || 'none';
+  const text = Object.hasOwn(table.names, value) ? table.names[value] : String(value);
+  return text.replace(/^([0-9a-f]{12})[0-9a-f]{28,}$/, '$1…') // a checksum
+    .replace(/^(\d{4}-\d\d-\d\d)T(\d\d:\d\d).*\+00:00$/, '$1 $2 UTC');
 }
 
 const isAsked = value => value !== null && value !== false && (typeof value !== 'object' || Object.keys(value).length > 0);
@@ -105,10 +110,11 @@ function group(title, values, defaults = {}) {
   const names = Object.keys(values);
   const asked = names.filter(name => name in defaults || isAsked(values[name]));
   const idle = names.filter(name => !asked.includes(name)).map(words).join(', ');
-  return make('section', {}, title ? make('h4', {}, title) : '', make('dl', {class: 'settings'}, ...asked.map(name => make('div', {},
-    make('dt', {}, words(name)), make('dd', {title: typeof values[name] === 'string' ? values[name] : null}, readable(values[name]),
-      name in defaults ? make('span', {class: 'soft'}, `default: ${readable(defaults[name])}`) : '')))),
-  idle ? make('p', {class: 'soft'}, `Not set: ${idle}`) : '');
+  const row = name => make('div', {}, make('dt', {}, words(name)),
+    make('dd', {title: typeof values[name] === 'string' ? values[name] : null}, readable(values[name]),
+      name in defaults ? make('span', {class: 'soft'}, `default: ${readable(defaults[name])}`) : ''));
+  return make('section', {}, title ? make('h4', {}, title) : '', make('dl', {class: 'settings'}, ...asked.map(row)),
+    idle ? make('p', {class: 'soft'}, `Not set: ${idle}`) : '');
 }
 
 const pick = (values, names) => Object.fromEntries(names.map(name => [name, values[name]]));

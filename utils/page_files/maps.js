@@ -140,6 +140,7 @@ function redraw() { // maps and texts of the day
       `Map: ${panel.title}, ${dayText(run.days[day])}. ${panel.note.textContent}. Arrow keys move the chosen cell.`);
   }
   view.slider.value = day;
+  view.slider.style.setProperty('--passed', `${100 * day / Math.max(1, run.days.length - 1)}%`);
   view.slider.setAttribute('aria-valuetext', dayText(run.days[day]));
   view.dayLabel.textContent = dayText(run.days[day]);
   markDay();

@@ -72,7 +72,8 @@ const counted = value => value == null ? '–' : value.toLocaleString('en');
 const dayText = day => new Date(day * DAY).toISOString().slice(0, 10);
 const leadText = lead => `${lead} ${lead === 1 ? 'day' : 'days'}`;
 const words = name => name.replaceAll('_', ' ');
-const nameOf = name => Object.hasOwn(table.names, name) ? table.names[name] : words(name); // of a network or forecaster, as figures have it
+// of a network or forecaster, as the figures call it (utils/captions.py)
+const nameOf = name => Object.hasOwn(table.names, name) ? table.names[name] : words(name);
 
 function placeText(lat, lon) {
   const east = (lon + 540) % 360 - 180;

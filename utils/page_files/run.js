@@ -166,7 +166,8 @@ function viewer() {
       + `${dayText(other.run.days.at(-1))}.`) : '',
     switches(view.panels),
     make('div', {class: 'maps'}, ...view.panels.map(panel => panel.figure),
-      make('figure', {class: 'series'}, make('figcaption', {}, make('b', {}, 'The chosen cell'), make('span', {class: 'soft'}, UNIT), keys()),
+      make('figure', {class: 'series'},
+        make('figcaption', {}, make('b', {}, 'The chosen cell'), make('span', {class: 'soft'}, UNIT), keys()),
         view.readout, view.series)),
     make('p', {class: 'hint'}, 'Click or tap a map to choose a cell, the series to choose a day. Arrow keys: the day; on a map, ',
       'the cell. ', packedText(run)));
@@ -304,7 +305,7 @@ function median(values) {
 function closerText(values) {
   let closer = 0, n = 0;
   for (const value of values) if (value !== MISSING && value !== 0) { closer += value > 0; n++; }
-  return n ? `this run is closer in ${Math.round(100 * closer / n)} % of cells` : 'no cell to compare';
+  return n ? `closer in ${Math.round(100 * closer / n)} % of cells` : 'no cell to compare';
 }
 
 // what is chosen
@@ -344,22 +345,25 @@ function writeReadout() {
   const {run, day, cell, other} = view;
   const forecast = valueOf(run, run.forecast, day, cell), observed = valueOf(run, run.observed, day, cell);
   const parts = [make('span', {class: 'place'}, placeText(latOf(run, cell), lonOf(run, cell)))];
-  const say = (name, value, id) => parts.push(make('span', {}, `${name} `, make('b', {id}, value)));
-  say(other ? 'this run' : 'forecast', fixed(forecast, 3), 'forecast-value');
+  const tell = (name, value, id) => parts.push(make('span', {}, `${name} `, make('b', {id}, value)));
+  tell(other ? 'this run' : 'forecast', fixed(forecast, 3), 'forecast-value');
   if (other) {
     const place = sameCellOf(other.run);
     if (place < 0) parts.push(make('span', {}, 'the other run has no cell here')); // as its grid ends, or has water
-    else say('the other run', fixed(valueOf(other.run, other.run.forecast, other.run.dayOf.get(run.days[day]), place), 3), 'other-value');
+    else {
+      const value = valueOf(other.run, other.run.forecast, other.run.dayOf.get(run.days[day]), place);
+      tell('the other run', fixed(value, 3), 'other-value');
+    }
   }
-  if (Number.isFinite(observed)) say('observed', fixed(observed, 3), 'observed-value');
+  if (Number.isFinite(observed)) tell('observed', fixed(observed, 3), 'observed-value');
   else parts.push(make('span', {}, 'not observed'));
   if (!other) {
-    if (Number.isFinite(observed)) say('difference', signed(forecast - observed, 3));
+    if (Number.isFinite(observed)) tell('difference', signed(forecast - observed, 3));
     if (run.below) {
       const [below, above] = [run.below, run.above].map(series => valueOf(run, series, day, cell));
-      say('90 % interval', `${fixed(forecast - below, 3)} to ${fixed(forecast + above, 3)}`);
+      tell('90 % interval', `${fixed(forecast - below, 3)} to ${fixed(forecast + above, 3)}`);
     }
-    say('skill of the cell', signed(valueOf(run, run.skill, 0, cell), 2));
+    tell('skill', signed(valueOf(run, run.skill, 0, cell), 2));
   }
   view.readout.replaceChildren(...parts);
 }

@@ -19,8 +19,8 @@ const COLUMNS = [ // key, title, class, whether the first click puts large value
 ];
 
 // What an order is called: ascending, descending
-const ORDERS = {text: ['A to Z', 'Z to A'], number: ['smallest first', 'largest first'], lead: ['shortest first', 'longest first'],
-  date: ['oldest first', 'newest first']};
+const ORDERS = {text: ['A to Z', 'Z to A'], number: ['smallest first', 'largest first'],
+  lead: ['shortest first', 'longest first'], date: ['oldest first', 'newest first']};
 const NUMBERS = ['rmse', 'r2', 'skill', 'n'];
 
 const CHOICES = ['experiment', 'model', 'lead', 'data']; // of the filters
@@ -42,8 +42,11 @@ function buildTable(section) {
     return make('label', {class: 'choice'}, title, make('select', {id, onchange: fillTable}, make('option', {value: ''}, 'all'),
       ...values.map(value => make('option', {value}, text(value)))));
   };
-  const more = make('button', {class: 'more', type: 'button', 'aria-expanded': false, onclick: () => // on a phone
-    more.setAttribute('aria-expanded', one('.filters').classList.toggle('open'))}, 'More filters');
+  const more = make('button', {class: 'more', type: 'button', 'aria-expanded': false, onclick: () => { // on a phone
+    const open = one('.filters').classList.toggle('open');
+    more.setAttribute('aria-expanded', open);
+    more.textContent = open ? 'Fewer filters' : 'More filters';
+  }}, 'More filters');
   const sorts = COLUMNS.filter(([, , , down]) => down !== null);
   section.append(
     make('div', {class: 'filters'},
@@ -52,7 +55,8 @@ function buildTable(section) {
       choose('experiment', 'Experiment', 'experiment'), choose('model', 'Network', 'model', nameOf),
       choose('lead', 'Lead time', 'lead', leadText), choose('data', 'Data', 'data'),
       make('div', {class: 'sort'}, make('label', {}, 'Sort by', make('select',
-        {id: 'sort', onchange: event => sortBy(event.target.value)}, ...sorts.map(([key, title]) => make('option', {value: key}, title)))),
+        {id: 'sort', onchange: event => sortBy(event.target.value)},
+        ...sorts.map(([key, title]) => make('option', {value: key}, title)))),
       make('button', {id: 'order', type: 'button', onclick: () => sortBy(sorting.key)}))),
     make('p', {class: 'legend'}, ...Object.keys(MARKS).map(name => make('span', {},
       draw('svg', {width: 14, height: 14, 'aria-hidden': 'true'}, mark(name, 7, 7)), markName(name))),
