@@ -19,7 +19,8 @@ from data_processing.cube import new_cube
 from data_processing.errors import UserError
 from tests.conftest import ROOT, day_axis, known_values
 from utils import draw_run, figures
-from utils.captions import Data, caption_of, percent_text
+from utils.captions import Data, caption_of, in_words, percent_text
+from utils.draw_learning import in_two_rows, on_log_axis
 from utils.evaluation import write_forecast
 
 EASE_LAT = np.degrees(np.arcsin(np.linspace(0.75, 0.4, 9)))  # rows of equal area, north first
@@ -316,11 +317,22 @@ def test_the_pdf_has_the_size_of_a_page_truetype_fonts_and_no_date(tmp_path):
 def test_a_caption_says_what_of_which_days_and_whether_it_is_real():
     twin = Data("Synthetic twin of smap_l4 (not real data)", np.datetime64("2020-01-02"), np.datetime64("2020-12-31"))
     assert caption_of("Skill.", "lstm, 3 days ahead, smap", twin, 12345).splitlines() == [
-        "Skill.", "Title: lstm, 3 days ahead, smap.", "Data: Synthetic twin of smap_l4 (not real data).",
+        "Skill.", "Title: LSTM, 3 days ahead, smap.", "Data: Synthetic twin of SMAP L4 (not real data).",
         "Days: 2020-01-02 to 2020-12-31.", "n = 12,345 values."]
     one_day = Data("SMAP L4 on 36 km", twin.first, twin.first)
     assert caption_of("Map.", "smap", one_day, 7, "cells").splitlines()[2:] == [
         "Data: SMAP L4 on 36 km.", "Day: 2020-01-02.", "n = 7 cells."]
+
+
+@pytest.mark.parametrize(("names", "words"), [
+    ("convlstm, 3 days ahead, synthetic twin of smap_l4, pre-trained on synthetic twin of era5_land",
+     "ConvLSTM, 3 days ahead, synthetic twin of SMAP L4, pre-trained on synthetic twin of ERA5-Land"),
+    ("conv3d_lstm-dense, ensemble", "Conv3D-LSTM (dense), ensemble"), ("lstm_seed3", "LSTM, seed 3"),
+    ("cnn_with_forecast_ensemble", "CNN with a weather forecast, ensemble"), ("conus_smap_l3", "conus SMAP L3"),
+    ("damped_persistence", "damped persistence"), ("damped_persistence_of_all_days", "damped persistence, all days"),
+    ("my_cnn_cube of ensemble.csv", "my_cnn_cube of ensemble.csv")])
+def test_figures_call_things_by_their_names(names, words):
+    assert in_words(names) == words == in_words(words)
 
 
 @pytest.mark.parametrize(("share", "text"), [(1.0, "100 %"), (0.9985, "over 99 %"), (0.994, "99 %"), (0.001, "under 1 %"), (0.0, "0 %")])
@@ -368,8 +380,35 @@ def test_long_titles_are_broken_between_words_into_lines_of_about_one_length():
 def test_a_number_and_its_unit_and_the_name_of_a_twin_stay_on_one_line(width):
     title = "convlstm, 7 days ahead, synthetic twin of smap_l4, better in 9 % of cells"
     lines = figures.wrap_title(title, width)
-    assert " ".join(lines) == title
-    assert all(any(whole in line for line in lines) for whole in ("7 days", "synthetic twin of smap_l4", "9 %"))
+    assert " ".join(lines) == "ConvLSTM, 7 days ahead, synthetic twin of SMAP L4, better in 9 % of cells"
+    assert all(any(whole in line for line in lines) for whole in ("7 days ahead", "synthetic twin of SMAP L4", "9 %"))
+
+
+def test_lines_of_a_title_end_behind_commas_where_that_takes_no_more_of_them():
+    title = "Dry and wet events, convlstm, 3 days ahead, synthetic twin of smap_l4, pre-trained on synthetic twin of era5_land"
+    lines = figures.wrap_title(title, 90)
+    assert len(lines) == 3 and all(line.endswith(",") for line in lines[:-1])
+
+
+def test_rain_that_is_none_is_white_and_arrows_stand_only_where_values_lie_beyond():
+    lat, lon = GRIDS["regular"]
+    rain = np.zeros((len(lat), len(lon)))
+    rain[3] = np.linspace(0.05, 30.0, len(lon))
+    labels = {"precipitation": ("precipitation", "mm d-1")}
+    figure = draw_run.fields_figure(fields={"precipitation": rain}, labels=labels, lat=lat, lon=lon, title="")
+    mesh = meshes(figure.axes[0])[0]
+    coloured = (mesh.to_rgba(mesh.get_array())[..., :3] < 1).any(axis=-1)
+    np.testing.assert_array_equal(coloured, rain >= figures.DRY_DAY)
+    values = np.array([0.1, np.nan, 0.5])
+    arrows = [figures.extension(values, figures.Normalize(*ends)) for ends in ((0.1, 0.5), (0.2, 0.5), (0.1, 0.4), (0.2, 0.4))]
+    assert arrows == ["neither", "min", "max", "both"]
+    assert figures.extension(np.array([np.nan]), figures.Normalize(0, 1)) == "neither"
+
+
+def test_labels_that_would_touch_stand_in_two_rows():
+    places, limits = on_log_axis([30, 45, 60, 120, 240, 348], 34.0)
+    assert limits[0] < 30 and limits[1] > 348 and np.all(np.diff(places) > 0) and 0 < places[0] < places[-1] < 34
+    assert in_two_rows(["30", "45", "60", "120", "240", "all"], places) == ["30", "45", "\n60", "120", "240", "\nall"]
 
 
 # --------------------------------------------------------------------------------------------- from the command line

@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+from data_processing.errors import UserError
 from utils.ensembles import (
     ensemble_rows,
     error_spread,
@@ -107,6 +108,14 @@ def test_validation_runs_tell_errors_of_their_mean_and_how_much_they_disagree(tm
     np.testing.assert_allclose(errors, 0.1, rtol=1e-5)
     np.testing.assert_allclose(variance, 0.005, rtol=1e-4)
     assert read_validation([tmp_path / "a"])[1] is None
+
+
+def test_runs_that_were_validated_on_other_days_tell_nothing_together(tmp_path):
+    values = np.zeros((4, 1, 1, 1), np.float32)
+    for name in ("2019-01-01", "2020-01-01"):
+        write_validation(tmp_path / name, values, (), values[:, 0], np.datetime64(name) + np.arange(4), [3])
+    with pytest.raises(UserError, match="were validated on other days"):
+        read_validation([tmp_path / "2019-01-01", tmp_path / "2020-01-01"])
 
 
 def test_spread_skill_ratio():

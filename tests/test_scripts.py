@@ -117,6 +117,8 @@ def test_fault_17_baselines_stand_in_every_table_on_the_same_values(head, target
     rows = read_csv(tmp_path / "SMAPtest/convlstm/run/lead3/metrics.csv")
     assert [row["forecaster"] for row in rows] == ["convlstm", *BASELINES]
     assert {row["n"] for row in rows} == {str(100 * 20)}
+    for row in read_csv(tmp_path / "SMAPtest/convlstm/run/lead3/spectrum.csv"):  # 1 degree at 31.5 N: 111.2 km x 94.8 km
+        assert float(row["wavelength_km"]) == pytest.approx(102.7 * float(row["wavelength"]), rel=1e-3)
 
 
 def test_fault_06_forecast_file_holds_every_test_day_with_its_dates(target, tmp_path):

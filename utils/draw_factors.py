@@ -66,7 +66,7 @@ def draw_factors(path: Path, rows: list[dict], title: str, data: Data | None = N
                           color=PART_COLOURS.get(label, matplotlib.colormaps["cividis"](0.1 + 0.8 * number / max(len(series) - 1, 1))))
             axes.axvline(0, color="0.3", linewidth=0.6)
             axes.set_xscale("symlog", linthresh=10)
-            axes.set_yticks(range(len(inputs)), [in_words(name) for name in inputs[::-1]] if column == 0 else [])
+            axes.set_yticks(range(len(inputs)), [in_words(name).replace(", ", ",\n") for name in inputs[::-1]] if column == 0 else [])
             axes.set(xlabel="growth of the MSE (%)",
                      title=panel_title(2 * panel + column, f"{method}, " + ("by lead time" if column == 0 else lead_text((longest,)))))
             axes.xaxis.set_major_formatter("{x:g}")  # exponents would be too small to read

@@ -1,6 +1,7 @@
 """The figure "error against lead": what is gained by a network, by a weather forecast, and what remains."""
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,8 @@ NETWORKS = "blind", "with forecast", "bound"  # their lines have markers
 LABELS = {"persistence": "persistence", "damped_persistence": "damped persistence", "water_balance": "water balance",
           "blind": "{}, blind", "with forecast": "{},\nwith a weather forecast",
           "bound": "{},\nobserved weather (upper bound)", "ceiling": "ceiling of blind forecasts"}
-SPACE = 4.4  # of the axis' height, in per cent, that a label takes
+SPACE = 4.4  # of the axis' height, in per cent, that a line of a label takes
+LETTERS = 30  # in such a line
 
 
 @matplotlib.rc_context(PAPER_STYLE)
@@ -37,6 +39,7 @@ def draw_errors_against_lead(path: Path, lines: list[tuple[str, str, dict, dict]
     n : int, optional
         Values behind a point.
     """
+    lines = [(kind, in_lines(label), errors, band) for kind, label, errors, band in lines]
     heads = wrap_title(title, COLUMN_AND_HALF)
     left, bottom, width, height = 14.0, 10.0, 79.0, 66.0
     figure = new_figure(COLUMN_AND_HALF, bottom + height + 4 + 4 * len(heads))
@@ -55,12 +58,17 @@ def draw_errors_against_lead(path: Path, lines: list[tuple[str, str, dict, dict]
     ends = [100 * list(errors.values())[-1] / (1.05 * highest) for _, _, errors, _ in lines]
     heights = [SPACE * (1 + label.count("\n")) for _, label, *_ in lines]
     for (kind, label, *_), place in zip(lines, apart(np.array(ends), heights)):
-        axes.annotate(in_words(label), (1.02, place / 100), xycoords="axes fraction", color=LOOKS[kind].colour, va="center")
+        axes.annotate(label, (1.02, place / 100), xycoords="axes fraction", color=LOOKS[kind].colour, va="center")
     write_title(figure, heads)
     banded = " Bands: 95 % intervals from a bootstrap over blocks of days." if any(band for *_, band in lines) else ""
     save_figure(path, figure, caption_of(
         "Root mean square error of every forecaster by lead time, all scored on the same values of all land cells and test days."
         f"{banded}", title, data, n, "values at each lead time"))
+
+
+def in_lines(label: str) -> str:
+    """A label in words, in lines that have room beside the axes."""
+    return "\n".join(textwrap.fill(line, LETTERS) for line in in_words(label).split("\n"))
 
 
 def apart(places: np.ndarray, heights: Sequence[float]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The figure of the learning curve."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,16 @@ NETWORKS = {"scratch": "from scratch", "zero-shot": "zero-shot", "fine-tuned": "
             "with forecast": "fine-tuned, with a weather forecast", "observed weather (bound)": "observed weather (bound)"}
 BASELINES = ("persistence", "damped_persistence", "climatology", "water_balance", "damped_persistence_of_all_days")
 LABELS = NETWORKS | {name: in_words(name) for name in BASELINES}
-
-
+LEGEND_COLUMNS = 4
 LETTER = 1.6  # mm, of a tick's label, the space to its neighbour included
+
+
+def on_log_axis(values: Sequence[float], width: float) -> tuple[np.ndarray, tuple[float, float]]:
+    """Places of ascending values on a logarithmic axis, mm from its left end, and the limits of the axis: margins of 5 %."""
+    exponents = np.log(values)
+    margin = 0.05 * max(np.ptp(exponents), 0.1)
+    low, high = exponents[0] - margin, exponents[-1] + margin
+    return width * (exponents - low) / (high - low), (np.exp(low), np.exp(high))
 
 
 def in_two_rows(labels: list[str], places: np.ndarray) -> list[str]:
@@ -49,10 +57,16 @@ def draw_learning_curve(path: Path, rows: list[dict], title: str, data: Data | N
     lead_times = sorted({row["lead_time"] for row in rows})
     lengths = sorted({row["train_days"] for row in rows}, key=lambda days: days or np.inf)
     all_days = 1.45 * max(days for days in lengths) if any(lengths) else 365  # where "all" stands on the axis
-    left, gap, bottom, height = 15.0, 13.0, 14.0, 58.0
+    left, gap, height = 15.0, 13.0, 58.0
     width = (PAGE - left - 3.0 - gap * (len(lead_times) - 1)) / len(lead_times)
+    places, x_limits = on_log_axis([days or all_days for days in lengths], width)
+    labels = in_two_rows([str(days or "all") for days in lengths], places)
+    bottom = 14.0 if any("\n" in label for label in labels) else 11.0
     lines = wrap_title(f"What target days are worth: {title}", PAGE)
-    figure = new_figure(PAGE, bottom + height + 17 + 4 * len(lines))
+    shown = {row["forecaster"] for row in rows} & set(LABELS)
+    legend_rows = -(-len(shown) // LEGEND_COLUMNS)
+    total = bottom + height + 9 + 4 * (legend_rows + len(lines))
+    figure = new_figure(PAGE, total)
     for panel, lead_time in enumerate(lead_times):
         axes = place_axes(figure, left + panel * (width + gap), bottom, width, height)
         for name, label in LABELS.items():
@@ -68,18 +82,16 @@ def draw_learning_curve(path: Path, rows: list[dict], title: str, data: Data | N
                 axes.fill_between(x, [row["rmse_low"] for row in chosen], [row["rmse_high"] for row in chosen], color=colour,
                                   alpha=0.13, linewidth=0)
         axes.set_xscale("log")
+        axes.set_xlim(x_limits)
+        axes.set_xticks([days or all_days for days in lengths], labels)
         axes.minorticks_off()
         axes.set(title=panel_title(panel, f"{lead_text((lead_time,))} ahead"), xlabel="target days",
                  ylabel="RMSE (m³ m⁻³)" if panel == 0 else "")
         lowest = min(row["rmse_low"] for row in rows if row["lead_time"] == lead_time)
         highest = max(row["rmse"] for row in rows if row["lead_time"] == lead_time and row["forecaster"] in LABELS)
         axes.set_ylim(lowest - 0.001, highest + 0.003)
-        ends = np.log(axes.get_xlim())
-        places = width * (np.log([days or all_days for days in lengths]) - ends[0]) / (ends[1] - ends[0])
-        axes.set_xticks([days or all_days for days in lengths], in_two_rows([str(days or "all") for days in lengths], places))
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper center", ncols=4,
-                  bbox_to_anchor=(0.5, 1 - (1 + 4.2 * len(lines)) / (bottom + height + 17 + 4 * len(lines))))
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="upper center", ncols=LEGEND_COLUMNS,
+                  bbox_to_anchor=(0.5, 1 - (1 + 4.2 * len(lines)) / total))
     write_title(figure, lines)
     save_figure(path, figure, caption_of(
         "Root mean square error against the number of target days that may be learned from (logarithmic; \"all\": the whole training "

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from utils.captions import Data
 
 
-SIZE_OF_STAR = 6.5  # points: as large to the eye as other markers of 4
+SIZE_OF_STAR = 5.5  # points: as large to the eye as other markers of 4
 KM_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
 
@@ -68,7 +68,7 @@ def draw_events(path: Path, rows: list[dict], title: str, data: Data | None = No
     highest = [max([row[name] for row in shown if np.isfinite(row[name])], default=1.0) for name in names]
     x_end, y_end = (min(np.floor(5 * value + 1.25) / 5, 1.0) for value in highest)  # markers that lie near each other need room
     lines = wrap_title(f"Dry and wet events, {title}", COLUMN)
-    left, bottom, side, gap = 11.0, 24.0, 33.5, 9.0
+    left, bottom, side, gap = 11.0, 24.0, 33.0, 9.0
     figure = new_figure(COLUMN, bottom + side + 6 + 4 * len(lines))
     for panel, event in enumerate(("dry", "wet")):
         axes = place_axes(figure, left + panel * (side + gap), bottom, side, side)
@@ -80,7 +80,7 @@ def draw_events(path: Path, rows: list[dict], title: str, data: Data | None = No
         threshold = {"dry": "< 10th", "wet": "> 90th"}[event]
         axes.set(xlim=(-0.04 * x_end, x_end), ylim=(-0.04 * y_end, 1.04 * y_end), xlabel="false alarm ratio",
                  ylabel="hit rate" if panel == 0 else "")
-        axes.set_title(panel_title(panel, f"{event} ({threshold} percentile)"), loc="left", fontsize=7.5)
+        axes.set_title(panel_title(panel, f"{event}: {threshold} percentile"), loc="left", fontsize=7.5)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="lower center", ncols=2, borderaxespad=0.3)
@@ -118,5 +118,5 @@ def draw_spectrum(path: Path, rows: list[dict], title: str, data: Data | None = 
     axes.legend()
     write_title(figure, lines)
     save_figure(path, figure, caption_of(
-        f"Mean power of the maps by wavelength, {lead_text((lead_time,))} ahead (km in the middle of the map): where a forecast lies below the "
-        "observation, it is smoother.", title, data))
+        f"Mean power of the maps by wavelength, {lead_text((lead_time,))} ahead (km in the middle of the map): where a forecast lies "
+        "below the observation, it is smoother.", title, data))

@@ -220,7 +220,8 @@ def draw_fields(path: Path, *, fields: dict[str, np.ndarray], labels: dict[str, 
         For the caption.
     """
     figure = fields_figure(fields=fields, labels=labels, lat=lat, lon=lon, title=title)
-    shown = "; ".join(f"{panel_title(panel, labels[name][0])} ({labels[name][1]})" for panel, name in enumerate(fields))
+    told = [f"{what} ({unit})" for what, unit in (labels[name] for name in fields)]
+    shown = "; ".join(panel_title(panel, what) for panel, what in enumerate(told)) if len(told) > 1 else told[0]
     cells = max(np.count_nonzero(np.isfinite(values)) for values in fields.values())
     save_figure(path, figure, caption_of(
         f"Map of one day: {shown}; colours from the 1st to the 99th percentile. Blank: sea or no value"

@@ -178,10 +178,12 @@ def draw_gain_by_region(path: Path, rows: list[dict], title: str, data: Data | N
     """
     lead_times = sorted({row["lead_time"] for row in rows})
     parts, forms = (list(dict.fromkeys(row[name] for row in rows)) for name in ("region", "form"))
-    left, gap, bottom = 24.0, 4.0, 16.0
+    legend_rows = -(-len(forms) // 4)
+    left, gap, bottom = 24.0, 4.0, 12.0 + 4 * legend_rows
     width, height = (PAGE - left - 4) / len(lead_times) - gap, 5.5 * len(parts)
     lines = wrap_title(f"Where transfer helps, {title}", PAGE)
-    figure = new_figure(PAGE, bottom + height + 6 + 4 * len(lines))
+    total = bottom + height + 6 + 4 * len(lines)
+    figure = new_figure(PAGE, total)
     for column, lead_time in enumerate(lead_times):
         axes = place_axes(figure, left + column * (width + gap), bottom, width, height)
         for form in forms:
@@ -194,7 +196,7 @@ def draw_gain_by_region(path: Path, rows: list[dict], title: str, data: Data | N
         axes.axvline(0, color="0.5", linewidth=0.7)
         axes.set(title=panel_title(column, f"{lead_text((lead_time,))} ahead"), ylim=(-0.7, len(parts) - 0.3))
         axes.set_yticks(range(len(parts)), parts[::-1] if column == 0 else [""] * len(parts))
-    figure.text(left / PAGE, 6.5 / (bottom + height + 6 + 4 * len(lines)),
+    figure.text(left / PAGE, (bottom - 9) / total,
                 "gain, 1 − MSE transferred / MSE from scratch (%)")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="lower right", ncols=4, borderaxespad=0.2)
     write_title(figure, lines)

@@ -215,9 +215,9 @@ def colour_bar(figure: Figure, mesh: QuadMesh, left: float, bottom: float, width
     """Horizontal colour bar at a place in mm."""
     ticks: Any = MaxNLocator(max(3, int(width // 11)), steps=[1, 2, 2.5, 4, 5, 10])
     if mesh.cmap is RAIN_COLOURS:
-        ticks = [DRY_DAY, *ticks.tick_values(*mesh.get_clim())[1:]]
+        ticks = [DRY_DAY, *(tick for tick in ticks.tick_values(*mesh.get_clim()) if tick > DRY_DAY)]
     bar = figure.colorbar(mesh, cax=place_axes(figure, left, bottom, width, 2.5), orientation="horizontal",
-                          extend=extend, ticks=ticks)
+                          extend=extend, ticks=ticks, format="{x:g}" if mesh.cmap is RAIN_COLOURS else None)
     bar.set_label(label)
 
 

@@ -89,7 +89,7 @@ def _open_forecast(path, file, variable, lead_time):
     labels = {name: (str(file[name].attrs.get("long_name", name.replace("_", " "))), str(file[name].attrs.get("units", "")))
               for name in names}
     title = str(file.attrs.get("title") or path.stem)
-    product = product_of_run(path.parent, file.attrs["source"]) if (path.parent / "settings.json").exists() else title
+    product = product_of_run(path.parent, file.attrs.get("source", title)) if (path.parent / "settings.json").exists() else title
     return DailyMaps(path, names, days[order], file["lat"].values, file["lon"].values,
                      lambda name, day: file[name][order[day], lead].values, labels, title, product, lead_time)
 
