@@ -57,7 +57,8 @@ def make_run(results, experiment="SMAPtest", model="lstm", name="twin", lead_tim
     write_csv(folder / "training_log.csv", ("epoch", "train_loss", "validation_loss"),
               [{"epoch": number, "train_loss": 1 / number, "validation_loss": validation_loss}
                for number, validation_loss in enumerate((0.08447, 0.08446, 0.08445, np.nan, np.nan), start=1)])  # a refit of two
-    write_json(folder / "settings.json", {"settings": {"lead_time": 3, "name": name}, "cube": {"title": title},
+    write_json(folder / "settings.json", {"settings": {"test_from": None, "lead_time": 3, "drop_inputs": [], "hidden": [16],
+                                                       "refit": False, "name": name}, "cube": {"title": title},
                                           "host": {"started": f"2026-01-{30 - seed:02}T00:00:00+00:00"}})
     (folder / "map.png").write_bytes(b"")
     write_metrics(folder / "metrics.csv", score_forecasters(
@@ -259,6 +260,11 @@ class Page:
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 1,
                                                                            "mobile": width < 800})
 
+    def shown_order(self):
+        """Of each sorted column: its key, its direction and the arrow in sight."""
+        return self.run("return [...document.querySelectorAll('th[aria-sort]')].filter(head => head.offsetWidth).map(head =>"
+                        "[head.dataset.key, head.ariaSort, getComputedStyle(head.firstChild, '::after').content])")
+
     def choose(self, selector, value):
         self.run("const choice = document.querySelector(arguments[0]); choice.value = arguments[1];"
                  "choice.dispatchEvent(new Event('change'));", selector, value)
@@ -298,11 +304,12 @@ def test_browser_shows_sorts_and_filters_the_runs(page, tmp_path):
         make_run(tmp_path, name=name, error=error, seed=number, title="SMAP L4" if name == "worst" else "Synthetic twin")
     page.open(make_page(tmp_path))
     assert page.text("#count") == "3 runs" and page.texts(".runs td.name") == ["middle", "worst", "best"]  # the newest first
+    assert page.shown_order() == [["date", "descending", '" ▼"']]
     page.run("document.querySelector('th[data-key=rmse] button').click()")
     assert page.texts(".runs td.name") == ["best", "middle", "worst"]
     page.run("document.querySelector('th[data-key=rmse] button').click()")
     assert page.texts(".runs td.name") == ["worst", "middle", "best"]
-    assert page.run("return document.querySelector('th[data-key=rmse]').ariaSort") == "descending"
+    assert page.shown_order() == [["rmse", "descending", '" ▼"']]
     page.run("document.querySelector('th[data-key=skill] button').click()")
     assert page.texts(".runs td.name") == ["best", "middle", "worst"]
     colours = page.run("return [...document.querySelectorAll('.skill i')].map(each => each.style.background)")
@@ -310,6 +317,20 @@ def test_browser_shows_sorts_and_filters_the_runs(page, tmp_path):
     assert page.texts(".runs .chip") == ["synthetic"] * 2  # of other data nothing is known
     page.key("#filter", "synthetic mid")
     assert page.texts(".runs td.name") == ["middle"] and page.text("#count") == "1 of 3 runs"
+
+
+@pytest.mark.parametrize("width", [1000, 390])
+def test_a_narrow_window_says_the_order_beside_the_choice_of_it(page, width, tmp_path):
+    for number, (name, error) in enumerate({"best": 0.01, "worst": 0.07, "middle": 0.03}.items()):
+        make_run(tmp_path, name=name, error=error, seed=number)
+    page.width(width)
+    page.open(make_page(tmp_path))
+    assert page.run("return document.querySelector('#sort').value") == "date" and page.text("#order") == "▼ newest first"
+    page.choose("#sort", "rmse")
+    assert page.texts(".runs td.name") == ["best", "middle", "worst"] and page.text("#order") == "▲ smallest first"
+    page.run("document.querySelector('#order').click()")
+    assert page.texts(".runs td.name") == ["worst", "middle", "best"] and page.text("#order") == "▼ largest first"
+    assert page.run("return document.querySelector('#order').getBoundingClientRect().width") > 0
 
 
 def test_browser_keeps_the_marks_of_good_runs_apart_beside_a_bad_one(page, tmp_path):
@@ -433,18 +454,38 @@ def test_browser_compares_only_cells_that_both_runs_have(page, tmp_path):
     assert "the other run has no cell here" not in page.text("#readout") and page.run(line).startswith("M")
     rmse = float(results_page.csv_rows(two / "metrics.csv")[0]["rmse_pooled"])
     scores = page.texts("[aria-label=Scores] tr.own td:nth-child(-n+2)")
-    assert scores[2:] == ["The other run: SMAPtest / lstm / two, 3 days", f"{rmse:.4f}"]
+    assert scores[2:] == ["The other run: SMAPtest / LSTM / two, 3 days", f"{rmse:.4f}"]
+
+
+def test_settings_stand_in_their_groups_those_other_than_the_default_first(page, tmp_path):
+    folder = make_run(tmp_path)
+    page.open(make_page(tmp_path), address(folder, tmp_path, 3))
+    sections = page.run("""return [...document.querySelectorAll('.settings')].map(list => [list.parentNode.firstChild.textContent,
+        ...[...list.parentNode.querySelectorAll('dl > div, p')].map(each => each.textContent)]).slice(0, 3)""")
+    assert sections == [["Other than the default", "hidden16default: 48", "refitnodefault: not set", "nametwindefault: not set"],
+                        ["data", "Not set: test from"], ["sequence", "lead time3", "Not set: drop inputs"]]
 
 
 @pytest.mark.parametrize("view", ["table", "run", "comparison"])
 def test_browser_on_a_phone_needs_no_scrolling_sideways(page, view, tmp_path):
     one = make_run(tmp_path, experiment="finetune-SMAPtest", name="a_long_name_that_cannot_be_broken_" * 3, lead_times=(1, 3))
     two = make_run(tmp_path, name="two")
-    page.width(360)
+    page.width(320)
     asked = {"table": "", "run": address(one, tmp_path, 3),
              "comparison": address(one, tmp_path, 3, **{"with": f"3,{results_page.address(tmp_path, two)}"})}
     page.open(make_page(tmp_path), asked[view])
-    assert page.run("return [document.documentElement.scrollWidth, window.innerWidth]") == [360, 360]
+    assert page.run("return [document.documentElement.scrollWidth, window.innerWidth]") == [320, 320]
+    inside = """return [...document.querySelectorAll(arguments[0])].map(each => each.getBoundingClientRect()).filter(
+        box => box.width > 0 && box.height > 0 && box.left >= 0 && box.right <= 320).length"""
+    if view == "table":
+        assert [page.run(inside, f".runs td.{name}") for name in ("name", "rmse", "r2", "skill-cell", "strip-cell")] == [3] * 5
+        return
+    for number in (3, 1):  # one map at a time, where a thumb reaches it
+        page.run("document.querySelectorAll('.switches button')[arguments[0]].click()", number)
+        assert page.run("return view.shown.map(panel => view.panels.indexOf(panel))") == [number]
+        assert page.run(inside, ".map canvas") == 1
+        assert page.run("return view.shown[0].pixels.some(pixel => pixel !== view.sea)")
+    assert page.run(inside, "#slider, #play, .step, #series") == 5
 
 
 def test_browser_says_what_is_missing(page, tmp_path):

@@ -140,12 +140,8 @@ def grouped_help(tyro: ModuleType, settings_class: type, description: str, scrip
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(written):
         tyro.cli(settings_class, args=["--help"], description=DESCRIPTION)
     text = without_none(re.sub(r"\s*\(default:\s+\)", "", written.getvalue()))
-    settings = Path(script).read_text().splitlines()
-    groups = {}
-    for above, line in zip(settings, settings[1:]):
-        title, name = re.fullmatch(r"    # ([a-z ]+)", above), re.match(r"    (\w+): ", line)
-        if title and name:
-            groups["--" + name[1].replace("_", "-")] = title[1]
+    firsts = {title: name for name, title in reversed(setting_groups(script).items()) if title}
+    groups = {"--" + name.replace("_", "-"): title for title, name in firsts.items()}
     description = wrapped(description.strip(), shutil.get_terminal_size().columns)  # tyro would join some of its lines
     text = text.replace(DESCRIPTION, description, 1)
     lines = []
@@ -155,6 +151,20 @@ def grouped_help(tyro: ModuleType, settings_class: type, description: str, scrip
             lines += ["", f" {groups[option[1]]}"]
         lines.append(line.rstrip())
     return "\n".join(lines)
+
+
+def setting_groups(script: str | Path) -> dict[str, str]:
+    """Group of each setting of a script, in its order: the words that stand alone in a comment above the first of a group."""
+    groups, title = {}, ""
+    _, _, settings = Path(script).read_text(encoding="utf-8").partition("class Settings:\n")
+    for line in settings.splitlines():
+        if line[:1].strip():  # what follows the class
+            break
+        if found := re.fullmatch(r"    # ([a-z ]+)", line):
+            title = found[1]
+        elif found := re.match(r"    (\w+): ", line):
+            groups[found[1]] = title
+    return groups
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_processing.errors import UserError
 from data_processing.files import PROJECT, replacing
-from utils.command_line import RESUME_FILES, run_script
+from utils.command_line import RESUME_FILES, run_script, setting_groups
 
 if TYPE_CHECKING:
     from utils.runs import Run
@@ -42,6 +42,9 @@ RUN_FOLDERS = ("*/*/*/lead*", "*/*/*/lead*/seed*")
 MAKE_AGAIN = "python utils/results_page.py"
 # What makes one row of the table from a row of metrics.csv
 SCORES = {"rmse": "rmse_pooled", "r2": "r2_pooled", "skill": "skill_damped_persistence", "n": "n"}
+
+DEFAULTS_GO_BY = ("head", "lead_time", "lead_times")  # settings that others' defaults depend on
+PLACES = ("results", "resume", "device")  # settings that say where and when, not what
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,8 @@ def write_page(results: Path) -> list[dict]:
             shutil.copyfile(source, temporary)
     written, runs = None, table_rows(results)
     while runs != written:
-        write_script(results / PAGE / "runs.js", "takeRuns", {"runs": runs, "make_again": MAKE_AGAIN})
+        named = {name for row in runs for name in (row["model"], *row["others"])}
+        write_script(results / PAGE / "runs.js", "takeRuns", {"runs": runs, "names": names_of(named), "make_again": MAKE_AGAIN})
         written, runs = runs, table_rows(results)
     return runs
 
@@ -154,6 +158,13 @@ def rows_of_run(results: Path, folder: Path) -> list[dict]:
     return rows
 
 
+def names_of(words: Iterable[str]) -> dict[str, str]:
+    """What the page calls networks, forecasters and products, where it is not as files and folders do."""
+    from utils.captions import in_words
+
+    return {word: in_words(word) for word in sorted(words) if in_words(word) != word}
+
+
 def member_text(settings: dict) -> str:
     """What to call a run that is an ensemble; "" for one network."""
     return f"mean of {len(settings['members'])}" if "members" in settings else ""
@@ -172,9 +183,12 @@ def write_run_data(results: Path, folder: Path) -> None:
     results, folder = Path(results), Path(folder)
     metrics = csv_rows(folder / "metrics.csv")
     made = read_json(folder / "settings.json")
+    script = about_settings("/".join(folder.relative_to(results).parts[:2]), made["settings"])
     if "pretrained" in made:  # what was started from, where the setting was left to the script
         made["settings"]["pretrained"] = made["pretrained"]["path"]
-    about = {"settings": made, "splits": csv_rows(folder / "splits.csv"),
+    products = {made["cube"].get("title") or "", made.get("pretrained", {}).get("label", "")}
+    about = {"settings": made, **script, "names": names_of({row["forecaster"] for row in metrics} | products),
+             "splits": csv_rows(folder / "splits.csv"),
              "training_log": [{name: number(value) for name, value in row.items()}
                               for row in csv_rows(folder / "training_log.csv")],
              "files": [{"name": printable(path.name), "path": address(results, path), "bytes": path.stat().st_size}
@@ -184,6 +198,40 @@ def write_run_data(results: Path, folder: Path) -> None:
                    if "valid_time" not in name} for row in metrics if int(row["lead_time"]) == lead]
         write_script(data_path(results, folder, lead), "takeRun",
                      {"id": address(results, folder), **about, "metrics": scores, **pack_forecast(folder, lead)})
+
+
+def about_settings(script: str, recorded: dict) -> dict[str, dict]:
+    """What a script says of the settings of a run.
+
+    Parameters
+    ----------
+    script : str
+        Its folder and name, such as "SMAPtest/lstm".
+    recorded : dict
+        The settings in the run's settings.json.
+
+    Returns
+    -------
+    dict
+        groups : name of a setting -> its group in `--help`. defaults : of the settings that have another value in this run,
+        name -> default. Empty where no such script is here; without defaults where its settings are others by now.
+    """
+    from utils.runs import plain
+    from utils.study import load_script, script_settings
+
+    path = PROJECT / f"{script}.py"
+    if not path.is_file():
+        return {}
+    try:
+        first = plain(load_script(*script.split("/"))["Settings"]())
+        chosen = {name: recorded[name] for name in DEFAULTS_GO_BY if name in recorded}
+        defaults = plain(script_settings(*script.split("/"), **chosen)[1]) | {name: first[name] for name in chosen}
+    except Exception as error:  # of whatever kind: a page without defaults is worth having
+        print(f"{path}: no defaults for the page: {one_line(error)}", flush=True)
+        return {"groups": setting_groups(path)}
+    return {"groups": setting_groups(path), "defaults": {
+        name: defaults[name] for name, value in recorded.items()
+        if name in defaults and name not in PLACES and value != defaults[name]}}
 
 
 def data_path(results: Path, folder: Path, lead: int) -> Path:

@@ -10,12 +10,13 @@ function scores(data, other) {
   const row = (about, name, own) => make('tr', {class: own ? 'own' : ''}, make('td', {}, name),
     ...SCORES.map(([name, , digits]) => make('td', {class: 'number'}, fixed(about[name], digits))));
   const [own, ...baselines] = data.metrics;
-  const rows = [row(own, (other ? 'This run: ' : '') + words(own.forecaster), true),
+  const rows = [row(own, (other ? 'This run: ' : '') + nameOf(own.forecaster), true),
     other ? row(other.run.data.metrics[0], `The other run: ${titleOf(other.row)}, ${leadText(other.row.lead)}`, true) : '',
-    ...baselines.map(about => row(about, words(about.forecaster), false))];
+    ...baselines.map(about => row(about, nameOf(about.forecaster), false))];
   const title = other ? 'Scores: the other run on its own values, all else on those of this run'
     : 'Scores, all on the same values';
-  return make('div', {class: 'card'}, make('h3', {}, title), wideTable('Scores',
+  const units = make('span', {class: 'soft'}, `; RMSE and bias in ${UNIT}`);
+  return make('div', {class: 'card'}, make('h3', {}, title, units), wideTable('Scores',
     [make('th', {scope: 'col'}, 'Forecaster'), ...SCORES.map(([, title]) => make('th', {scope: 'col', class: 'number'}, title))],
     rows));
 }
@@ -35,10 +36,11 @@ function learning(data) {
 function splits(data) {
   if (!data.splits.length) return '';
   const [first, ...rest] = Object.keys(data.splits[0]);
+  const cell = value => make('td', {class: 'number day'}, /^\d+$/.test(value) ? counted(+value) : value);
   return make('div', {class: 'card'}, make('h3', {}, 'Days'), wideTable('Days',
     [make('td'), ...data.splits.map(row => make('th', {scope: 'col', class: 'number'}, row[first]))],
     rest.map(name => make('tr', {}, make('th', {scope: 'row'}, words(name)),
-      ...data.splits.map(row => make('td', {class: 'number day'}, row[name]))))));
+      ...data.splits.map(row => cell(row[name]))))));
 }
 
 function refitStart(log) { // first epoch of the training that begins anew with the validation days, or null
@@ -54,7 +56,9 @@ function curve(title, log, name) {
   const low = Math.min(...values) - margin, high = Math.max(...values) + margin;
   const scale = ticks(low, high, 3);
   const labels = scale.values.map(value => value.toFixed(scale.digits));
-  const box = {left: Math.max(66, 14 + 7.5 * Math.max(...labels.map(label => label.length))), right: 548, top: 22, bottom: 108};
+  const width = window.innerWidth < 600 ? 340 : 560; // so that its text is as large as that around it
+  const left = Math.max(52, 14 + 7.5 * Math.max(...labels.map(label => label.length)));
+  const box = {left, right: width - 12, top: 22, bottom: 108};
   const last = Math.max(2, log.at(-1).epoch); // one axis for all curves
   const x = epoch => box.left + (epoch - 1) / (last - 1) * (box.right - box.left);
   const y = value => box.bottom - (value - low) / (high - low) * (box.bottom - box.top);
@@ -63,14 +67,14 @@ function curve(title, log, name) {
   const refit = refitStart(log), start = refit && x(refit - 0.5);
   const line = part => draw('path', {d: linePath(part.map(([epoch]) => epoch), part.map(([, value]) => value), x, y),
     stroke: 'var(--better)', 'stroke-width': 2, fill: 'none'});
-  return draw('svg', {viewBox: '0 0 560 130', role: 'img', 'aria-label': text}, draw('text', {x: box.left, y: 12}, text),
+  return draw('svg', {viewBox: `0 0 ${width} 130`, role: 'img', 'aria-label': text}, draw('text', {x: 0, y: 12}, text),
     ...refit ? [draw('rect', {x: start, y: box.top - 4, width: box.right + 4 - start, height: box.bottom - box.top + 8,
       fill: 'var(--sea)'}), draw('text', {class: 'refit', x: box.right, y: 12, 'text-anchor': 'end'},
     `refit from epoch ${refit}`, draw('title', {}, 'Trained once more, on training and validation days'))] : [],
     ...scale.values.flatMap((value, number) => [
       draw('line', {class: 'grid', x1: box.left, x2: box.right, y1: y(value), y2: y(value)}),
       draw('text', {x: box.left - 6, y: y(value) + 4, 'text-anchor': 'end'}, labels[number])]),
-    ...ticks(1, last, 8).values.filter(Number.isInteger).map(epoch =>
+    ...ticks(1, last, width / 70).values.filter(Number.isInteger).map(epoch =>
       draw('text', {x: x(epoch), y: 124, 'text-anchor': 'middle'}, epoch)),
     line(points.filter(([epoch]) => !refit || epoch < refit)), refit ? line(points.filter(([epoch]) => epoch >= refit)) : '',
     draw('circle', {cx: x(best[0]), cy: y(best[1]), r: 4, fill: 'var(--worse)'}));
@@ -81,26 +85,57 @@ function figures(data) {
   if (!pictures.length) return '';
   return make('div', {class: 'card'}, make('h3', {}, 'Figures'), make('div', {class: 'gallery'}, ...pictures.map(file =>
     make('a', {href: file.path}, make('img', {src: file.path, alt: words(file.name.slice(0, -4)), loading: 'lazy'}),
-      file.name))));
+      words(file.name.slice(0, -4))))));
 }
 
 function folded(title, content, open = false) {
   return make('div', {class: 'card'}, make('details', {open}, make('summary', {}, title), content));
 }
 
-function pairs(values) {
-  const text = value => value === null ? 'none' : typeof value === 'object' ? JSON.stringify(value) : String(value);
-  return make('dl', {class: 'settings'}, ...Object.entries(values).map(([name, value]) =>
-    make('div', {}, make('dt', {}, words(name)), make('dd', {}, text(value)))));
+function readable(value) { // of a JSON file, for a reader
+  const pair = ([name, each]) => `${words(name)} ${readable(each)}`;
+  if (value === null || value === '') return 'not set';
+  if (typeof value === 'boolean') return value ? 'yes' : 'no';
+  if (Array.isArray(value)) return value.map(readable).join(', ') || 'none';
+  if (typeof value === 'object') return Object.entries(value).map(pair).join(', ') || 'none';
+  const text = Object.hasOwn(table.names, value) ? table.names[value] : String(value);
+  return text.replace(/^([0-9a-f]{12})[0-9a-f]{28,}$/, '$1…') // a checksum
+    .replace(/^(\d{4}-\d\d-\d\d)T(\d\d:\d\d).*\+00:00$/, '$1 $2 UTC');
 }
 
-const settings = data => folded('Settings', pairs(data.settings.settings || {}), true);
+const isAsked = value => value !== null && value !== false && (typeof value !== 'object' || Object.keys(value).length > 0);
+
+// A list of settings under its title; of some the default is said; those that ask for nothing stand in one line below
+function group(title, values, defaults = {}) {
+  const names = Object.keys(values);
+  const asked = names.filter(name => name in defaults || isAsked(values[name]));
+  const idle = names.filter(name => !asked.includes(name)).map(words).join(', ');
+  const row = name => make('div', {}, make('dt', {}, words(name)),
+    make('dd', {title: typeof values[name] === 'string' ? values[name] : null}, readable(values[name]),
+      name in defaults ? make('span', {class: 'soft'}, `default: ${readable(defaults[name])}`) : ''));
+  return make('section', {}, title ? make('h4', {}, title) : '', make('dl', {class: 'settings'}, ...asked.map(row)),
+    idle ? make('p', {class: 'soft'}, `Not set: ${idle}`) : '');
+}
+
+const pick = (values, names) => Object.fromEntries(names.map(name => [name, values[name]]));
+
+function settings(data) {
+  const values = data.settings.settings || {}, {groups = {}, defaults} = data;
+  const others = Object.keys(defaults || {}), usual = Object.keys(values).filter(name => !others.includes(name));
+  const titles = [...new Set(usual.map(name => groups[name] || 'other'))];
+  const first = others.length ? group('Other than the default', pick(values, others), defaults)
+    : defaults ? make('p', {class: 'soft all'}, 'All settings have their defaults.') : '';
+  return folded('Settings', make('div', {class: 'groups'}, first, ...titles.map(title => group(titles.length > 1 ? title : '',
+    pick(values, usual.filter(name => (groups[name] || 'other') === title))))), true);
+}
 
 function made(data) {
   const {settings: _, ...about} = data.settings;
   const isGroup = value => value && typeof value === 'object' && !Array.isArray(value);
-  return folded('Made of and with', pairs(Object.fromEntries(Object.entries(about).flatMap(([name, value]) => isGroup(value)
-    ? Object.entries(value).map(([inner, each]) => [`${name} ${inner}`, each]) : [[name, value]]))));
+  const names = Object.keys(about);
+  return folded('Made of and with', make('div', {class: 'groups'},
+    group('run', pick(about, names.filter(name => !isGroup(about[name])))),
+    ...names.filter(name => isGroup(about[name])).map(name => group(words(name), about[name]))));
 }
 
 function files(data) {

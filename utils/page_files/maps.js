@@ -14,12 +14,12 @@ const COLOURS = {
 
 // maps
 
-function panel(title, run, scale, read, caption) {
+function panel([title, short = title], run, scale, read, caption) {
   const note = make('span');
   const canvas = make('canvas', {tabindex: 0, role: 'img', onclick: event => setCellAt(made, event), onkeydown: moveCell});
   const figure = make('figure', {class: 'map'}, make('figcaption', {}, make('b', {}, title), note), canvas, colourBar(scale));
-  const made = {title, run, scale, read, caption, note, canvas, figure, values: new Int16Array(run.cells),
-    colours: colourTable(scale.palette)};
+  const made = {title, short, run, scale, read, caption, note, canvas, figure, values: new Int16Array(run.cells),
+    colours: colourTable(scale.palette), latEdges: edges(run.data.lat), lonEdges: edges(run.data.lon)};
   return made;
 }
 
@@ -66,14 +66,14 @@ function layOut() { // sizes of maps and series, when a run is opened or the win
   view.mark = colour('--mark');
   view.lines = colour('--strong-line');
   const dots = Math.min(SHARPEST, window.devicePixelRatio || 1);
-  for (const each of view.panels) layOutPanel(each, dots);
+  view.shown = view.panels.filter(each => each.figure.clientWidth); // a phone shows one map
+  for (const each of view.shown) layOutPanel(each, dots);
   drawSeries();
   redraw();
 }
 
 function layOutPanel(panel, dots) {
-  const {canvas, run} = panel;
-  const latEdges = edges(run.data.lat), lonEdges = edges(run.data.lon);
+  const {canvas, run, latEdges, lonEdges} = panel;
   const [north, south, west, east] = [latEdges[0], latEdges.at(-1), lonEdges[0], lonEdges.at(-1)];
   const width = Math.max(120, panel.figure.clientWidth);
   const inner = width - MAP_MARGINS.left - MAP_MARGINS.right;
@@ -84,7 +84,7 @@ function layOutPanel(panel, dots) {
   canvas.style.height = `${height + MAP_MARGINS.top + MAP_MARGINS.bottom}px`;
   const context = canvas.getContext('2d');
   const image = context.createImageData(Math.round(inner * dots), Math.round(height * dots));
-  Object.assign(panel, {latEdges, lonEdges, dots, inner, height, context, image,
+  Object.assign(panel, {dots, inner, height, context, image,
     x: lon => MAP_MARGINS.left + (lon - west) / (east - west) * inner, // px of the canvas
     y: lat => MAP_MARGINS.top + (north - lat) / (north - south) * height,
     lonAt: x => west + (x - MAP_MARGINS.left) / inner * (east - west),
@@ -132,7 +132,7 @@ function drawDegrees(panel) {
 function redraw() { // maps and texts of the day
   if (!view) return;
   const {run, day} = view;
-  for (const panel of view.panels) {
+  for (const panel of view.shown) {
     panel.read(panel.values, day);
     paint(panel);
     panel.note.textContent = panel.caption(day, panel.values);
@@ -140,6 +140,7 @@ function redraw() { // maps and texts of the day
       `Map: ${panel.title}, ${dayText(run.days[day])}. ${panel.note.textContent}. Arrow keys move the chosen cell.`);
   }
   view.slider.value = day;
+  view.slider.style.setProperty('--passed', `${100 * day / Math.max(1, run.days.length - 1)}%`);
   view.slider.setAttribute('aria-valuetext', dayText(run.days[day]));
   view.dayLabel.textContent = dayText(run.days[day]);
   markDay();
@@ -238,9 +239,9 @@ function drawSeries() {
 }
 
 function seriesAxes(values) { // where days and values stand in the drawing, px
-  const {run, series, panels} = view;
+  const {run, series, shown} = view;
   const width = Math.max(240, series.parentNode.clientWidth);
-  const height = width < 600 ? 210 : Math.max(230, Math.min(420, panels[0].height + 30)); // as tall as the map beside it
+  const height = width < 600 ? 210 : Math.max(230, Math.min(420, shown[0].height + 30)); // as tall as the map beside it
   const box = {left: 44, right: width - 10, top: 8, bottom: height - 24};
   const margin = Math.max(0.005, 0.05 * (Math.max(...values) - Math.min(...values)));
   const low = Math.min(...values) - margin, high = Math.max(...values) + margin;

@@ -11,7 +11,7 @@ const UNIT = 'm³ m⁻³';
 const KEPT_RUNS = 4; // that stay unpacked in memory
 const FRAME = 50; // ms a day while it plays
 
-let table = {runs: [], make_again: ''};
+let table = {runs: [], names: {}, make_again: ''};
 let sorting = {key: 'date', down: true};
 const taken = new Map(); // key of a row -> what its data file gave
 const opening = new Map(); // key of a row -> promise of the unpacked run
@@ -25,11 +25,12 @@ let addressTimer = 0;
 // what the data files call
 
 function takeRuns(given) {
-  table = given;
+  table = {names: {}, ...given};
   for (const row of table.runs) row.data = row.synthetic ? 'synthetic' : 'other'; // of others nothing is known
 }
 
 function takeRun(data) {
+  Object.assign(table.names, data.names);
   taken.set(keyOf(data), data);
 }
 
@@ -71,6 +72,8 @@ const counted = value => value == null ? '–' : value.toLocaleString('en');
 const dayText = day => new Date(day * DAY).toISOString().slice(0, 10);
 const leadText = lead => `${lead} ${lead === 1 ? 'day' : 'days'}`;
 const words = name => name.replaceAll('_', ' ');
+// of a network or forecaster, as the figures call it (utils/captions.py)
+const nameOf = name => Object.hasOwn(table.names, name) ? table.names[name] : words(name);
 
 function placeText(lat, lon) {
   const east = (lon + 540) % 360 - 180;

@@ -93,7 +93,7 @@ async function showRun(row, asked) {
     const section = one('#run-view');
     section.hidden = false;
     one('#count').textContent = '';
-    document.title = `${row.experiment} ${row.model} ${row.name}: soil moisture forecasts`;
+    document.title = `${row.experiment} ${nameOf(row.model)} ${row.name}: soil moisture forecasts`;
     const stays = view && keyOf(view.row) === keyOf(row) && (view.other && keyOf(view.other.row)) === (other && keyOf(other.row));
     if (!stays) {
       view = {run, row, other, day: 0, cell: 0};
@@ -136,7 +136,7 @@ function buildRun() {
   ];
 }
 
-const titleOf = row => [row.experiment, row.model, row.name, row.member].filter(Boolean).join(' / ');
+const titleOf = row => [row.experiment, nameOf(row.model), row.name, row.member].filter(Boolean).join(' / ');
 
 function tiles(row, run) {
   const tile = (title, value, unit = '') => make('div', {}, make('dt', {}, title),
@@ -153,19 +153,34 @@ function viewer() {
   view.dayLabel = make('output', {id: 'day', for: 'slider'});
   view.playButton = make('button', {id: 'play', type: 'button', 'aria-label': 'Play the days', onclick: togglePlaying}, '▶');
   view.readout = make('p', {id: 'readout', role: 'status'});
+  const step = (days, text, name) => make('button', {class: 'step', type: 'button', 'aria-label': name,
+    onclick: () => setDay(view.day + days)}, text);
   view.series = draw('svg', {id: 'series', role: 'img', onclick: event => setDay(dayAt(event))});
   view.panels = panelsOf(run, other);
   return make('div', {class: 'card', id: 'viewer'},
     make('div', {class: 'controls'}, choices(),
-      make('div', {class: 'slide'}, view.playButton, view.slider, view.dayLabel)),
+      make('div', {class: 'slide'}, view.playButton, step(-1, '‹', 'The day before'), view.slider,
+        step(1, '›', 'The day after'), view.dayLabel)),
     other && !run.days.some(day => other.run.dayOf.has(day)) ? make('p', {class: 'note', id: 'no-day'},
       `The two runs have no day in common: the other forecasts ${dayText(other.run.days[0])} to `
       + `${dayText(other.run.days.at(-1))}.`) : '',
+    switches(view.panels),
     make('div', {class: 'maps'}, ...view.panels.map(panel => panel.figure),
-      make('figure', {class: 'series'}, make('figcaption', {}, make('b', {}, 'The chosen cell'), keys()),
+      make('figure', {class: 'series'},
+        make('figcaption', {}, make('b', {}, 'The chosen cell'), make('span', {class: 'soft'}, UNIT), keys()),
         view.readout, view.series)),
     make('p', {class: 'hint'}, 'Click or tap a map to choose a cell, the series to choose a day. Arrow keys: the day; on a map, ',
       'the cell. ', packedText(run)));
+}
+
+function switches(panels) { // which map is shown where there is room for one
+  const buttons = panels.map(panel => make('button', {type: 'button', onclick: () => { show(panel); layOut(); }}, panel.short));
+  const show = chosen => panels.forEach((panel, number) => {
+    panel.figure.classList.toggle('shown', panel === chosen);
+    buttons[number].setAttribute('aria-pressed', panel === chosen);
+  });
+  show(panels[0]);
+  return make('div', {class: 'switches', role: 'group', 'aria-label': 'Map'}, ...buttons);
 }
 
 function choices() { // of the lead time, and of a run to compare with: one that forecasts days of the same time
@@ -205,9 +220,9 @@ function panelsOf(run, other) {
     soil.low = Math.min(soil.low, other.run.data.range[0]);
     soil.high = Math.max(soil.high, other.run.data.range[1]);
   }
-  const forecast = panel(other ? 'This run' : 'Forecast', run, soil, (values, day) => copyDay(run, run.forecast, day, values),
+  const forecast = panel(other ? ['This run'] : ['Forecast'], run, soil, (values, day) => copyDay(run, run.forecast, day, values),
     day => `from data to ${dayText(run.days[day] - run.data.lead)}`);
-  const observed = panel('Observed', run, soil, (values, day) => copyDay(run, run.observed, day, values),
+  const observed = panel(['Observed'], run, soil, (values, day) => copyDay(run, run.observed, day, values),
     (day, values) => `${counted(known(values).length)} of ${counted(run.cells)} cells`);
   return other ? [forecast, otherPanel(run, other.run, soil), observed, errorPanel(run, other.run)]
     : [forecast, observed, differencePanel(run), skillPanel(run)];
@@ -216,19 +231,19 @@ function panelsOf(run, other) {
 function differencePanel(run) {
   const size = run.data.largest_difference;
   const scale = {palette: 'difference', low: -size, high: size, unit: `${UNIT}; brown: forecast too dry, green: too wet`};
-  return panel('Forecast − observed', run, scale, (values, day) => differences(run, day, values),
+  return panel(['Forecast − observed', 'Difference'], run, scale, (values, day) => differences(run, day, values),
     (day, values) => `RMSE of the day ${fixed(rootMeanSquare(run, values), 4)}`);
 }
 
 function skillPanel(run) {
   const size = run.data.largest_skill;
   const scale = {palette: 'skill', low: -size, high: size, unit: '1 − MSE / MSE of damped persistence'};
-  return panel('Skill', run, scale, values => values.set(run.skill),
+  return panel(['Skill'], run, scale, values => values.set(run.skill),
     (day, values) => `all test days, median ${signed(median(values) * run.step, 2)}`);
 }
 
 function otherPanel(run, other, scale) {
-  return panel('The other run', other, scale,
+  return panel(['The other run', 'Other run'], other, scale,
     (values, day) => copyDay(other, other.forecast, other.dayOf.get(run.days[day]), values),
     day => `from data to ${dayText(run.days[day] - other.data.lead)}`);
 }
@@ -237,7 +252,7 @@ function errorPanel(run, other) {
   const size = Math.max(run.data.largest_difference, other.data.largest_difference) / 2;
   const scale = {palette: 'skill', low: -size, high: size, unit: `${UNIT}; blue: this run is closer, red: the other`};
   const same = sameCells(run, other);
-  return panel('Difference of errors', run, scale,
+  return panel(['Difference of errors', 'Errors'], run, scale,
     (values, day) => errorDifferences(run, day, other, other.dayOf.get(run.days[day]), same, values),
     (day, values) => closerText(values));
 }
@@ -290,7 +305,7 @@ function median(values) {
 function closerText(values) {
   let closer = 0, n = 0;
   for (const value of values) if (value !== MISSING && value !== 0) { closer += value > 0; n++; }
-  return n ? `this run is closer in ${Math.round(100 * closer / n)} % of cells` : 'no cell to compare';
+  return n ? `closer in ${Math.round(100 * closer / n)} % of cells` : 'no cell to compare';
 }
 
 // what is chosen
@@ -329,23 +344,26 @@ function stopPlaying() {
 function writeReadout() {
   const {run, day, cell, other} = view;
   const forecast = valueOf(run, run.forecast, day, cell), observed = valueOf(run, run.observed, day, cell);
-  const parts = [placeText(latOf(run, cell), lonOf(run, cell)), other ? ' · this run ' : ' · forecast ',
-    make('b', {id: 'forecast-value'}, fixed(forecast, 3))];
+  const parts = [make('span', {class: 'place'}, placeText(latOf(run, cell), lonOf(run, cell)))];
+  const tell = (name, value, id) => parts.push(make('span', {}, `${name} `, make('b', {id}, value)));
+  tell(other ? 'this run' : 'forecast', fixed(forecast, 3), 'forecast-value');
   if (other) {
     const place = sameCellOf(other.run);
-    const value = valueOf(other.run, other.run.forecast, other.run.dayOf.get(run.days[day]), place);
-    parts.push(...place < 0 ? [' · the other run has no cell here'] // as its grid ends, or has water
-      : [' · the other run ', make('b', {id: 'other-value'}, fixed(value, 3))]);
+    if (place < 0) parts.push(make('span', {}, 'the other run has no cell here')); // as its grid ends, or has water
+    else {
+      const value = valueOf(other.run, other.run.forecast, other.run.dayOf.get(run.days[day]), place);
+      tell('the other run', fixed(value, 3), 'other-value');
+    }
   }
-  if (Number.isFinite(observed)) parts.push(' · observed ', make('b', {id: 'observed-value'}, fixed(observed, 3)), ` ${UNIT}`);
-  else parts.push(` ${UNIT} · not observed`);
+  if (Number.isFinite(observed)) tell('observed', fixed(observed, 3), 'observed-value');
+  else parts.push(make('span', {}, 'not observed'));
   if (!other) {
-    if (Number.isFinite(observed)) parts.push(' · difference ', make('b', {}, signed(forecast - observed, 3)));
+    if (Number.isFinite(observed)) tell('difference', signed(forecast - observed, 3));
     if (run.below) {
       const [below, above] = [run.below, run.above].map(series => valueOf(run, series, day, cell));
-      parts.push(` · 90 % interval ${fixed(forecast - below, 3)} to ${fixed(forecast + above, 3)}`);
+      tell('90 % interval', `${fixed(forecast - below, 3)} to ${fixed(forecast + above, 3)}`);
     }
-    parts.push(` · skill of the cell ${signed(valueOf(run, run.skill, 0, cell), 2)}`);
+    tell('skill', signed(valueOf(run, run.skill, 0, cell), 2));
   }
   view.readout.replaceChildren(...parts);
 }

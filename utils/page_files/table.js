@@ -1,21 +1,27 @@
 // The table of all runs: sorted, filtered, with what each is worth beside the baselines.
 'use strict';
 
-// Forecasters of the strip in the table: label, colour, shape
+// Forecasters of the strip in the table: colour, shape
 const MARKS = {
-  own: ['this run', 'var(--better)', 'diamond'],
-  ceiling: ['ceiling', 'var(--ink)', 'bar'],
-  water_balance: ['water balance', 'var(--water)', 'dot'],
-  damped_persistence: ['damped persistence', 'var(--reference)', 'dot'],
-  persistence: ['persistence', 'var(--pale)', 'ring'],
-  climatology: ['climatology', 'var(--pale)', 'cross'],
+  own: ['var(--better)', 'diamond'],
+  ceiling: ['var(--ink)', 'bar'],
+  water_balance: ['var(--water)', 'dot'],
+  damped_persistence: ['var(--reference)', 'dot'],
+  persistence: ['var(--pale)', 'ring'],
+  climatology: ['var(--pale)', 'cross'],
 };
+const markName = name => name === 'own' ? 'this run' : nameOf(name);
 const COLUMNS = [ // key, title, class, whether the first click puts large values first
   ['experiment', 'Experiment', 'experiment', false], ['model', 'Network', 'model', false], ['name', 'Run', 'name', false],
   ['lead', 'Lead', 'lead', false], ['rmse', 'RMSE', 'number', false], ['r2', 'R²', 'number wide-only', true],
   ['skill', 'Skill', 'skill-cell', true], ['baselines', 'Beside the baselines', 'strip-cell', null],
   ['n', 'Values', 'number wide-only', true], ['data', 'Data', 'data', false], ['date', 'Made', 'date wide-only', true],
 ];
+
+// What an order is called: ascending, descending
+const ORDERS = {text: ['A to Z', 'Z to A'], number: ['smallest first', 'largest first'],
+  lead: ['shortest first', 'longest first'], date: ['oldest first', 'newest first']};
+const NUMBERS = ['rmse', 'r2', 'skill', 'n'];
 
 const CHOICES = ['experiment', 'model', 'lead', 'data']; // of the filters
 
@@ -33,24 +39,31 @@ function showTable() {
 function buildTable(section) {
   const choose = (id, title, key, text = value => value) => {
     const values = [...new Set(table.runs.map(row => row[key]))].sort((a, b) => compare(a, b));
-    return make('label', {}, title, make('select', {id, onchange: fillTable}, make('option', {value: ''}, 'all'),
+    return make('label', {class: 'choice'}, title, make('select', {id, onchange: fillTable}, make('option', {value: ''}, 'all'),
       ...values.map(value => make('option', {value}, text(value)))));
   };
+  const more = make('button', {class: 'more', type: 'button', 'aria-expanded': false, onclick: () => { // on a phone
+    const open = one('.filters').classList.toggle('open');
+    more.setAttribute('aria-expanded', open);
+    more.textContent = open ? 'Fewer filters' : 'More filters';
+  }}, 'More filters');
   const sorts = COLUMNS.filter(([, , , down]) => down !== null);
   section.append(
     make('div', {class: 'filters'},
-      make('label', {class: 'wide'}, 'Filter', make('input',
-        {id: 'filter', type: 'search', placeholder: 'words of experiment, network, run …', oninput: fillTable})),
-      choose('experiment', 'Experiment', 'experiment'), choose('model', 'Network', 'model'),
+      make('div', {class: 'wide'}, make('label', {for: 'filter'}, 'Filter'), make('div', {class: 'find'}, make('input',
+        {id: 'filter', type: 'search', placeholder: 'words of experiment, network, run …', oninput: fillTable}), more)),
+      choose('experiment', 'Experiment', 'experiment'), choose('model', 'Network', 'model', nameOf),
       choose('lead', 'Lead time', 'lead', leadText), choose('data', 'Data', 'data'),
-      make('label', {class: 'phone'}, 'Sort by', make('select', {id: 'sort', onchange: event => sortBy(event.target.value)},
-        ...sorts.map(([key, title]) => make('option', {value: key, selected: key === sorting.key}, title))))),
+      make('div', {class: 'sort'}, make('label', {}, 'Sort by', make('select',
+        {id: 'sort', onchange: event => sortBy(event.target.value)},
+        ...sorts.map(([key, title]) => make('option', {value: key}, title)))),
+      make('button', {id: 'order', type: 'button', onclick: () => sortBy(sorting.key)}))),
     make('p', {class: 'legend'}, ...Object.keys(MARKS).map(name => make('span', {},
-      draw('svg', {width: 14, height: 14, 'aria-hidden': 'true'}, mark(name, 7, 7)), MARKS[name][0])),
+      draw('svg', {width: 14, height: 14, 'aria-hidden': 'true'}, mark(name, 7, 7)), markName(name))),
     make('span', {}, `RMSE in ${UNIT}, each row from its least to its largest; skill = 1 − MSE / MSE of damped persistence`)),
     make('table', {class: 'runs'}, make('thead', {}, make('tr', {}, ...COLUMNS.map(([key, title, name, down]) =>
-      make('th', {scope: 'col', 'data-key': key, class: name}, down === null ? make('button', {disabled: true}, title)
-        : make('button', {type: 'button', onclick: () => sortBy(key)}, title))))),
+      make('th', {scope: 'col', 'data-key': key, class: name}, down === null ? title
+        : make('button', {type: 'button', title: `Sort by ${title}`, onclick: () => sortBy(key)}, title))))),
     make('tbody')),
     make('p', {class: 'note', id: 'none', hidden: true}));
 }
@@ -61,6 +74,18 @@ function sortBy(key) {
   fillTable();
 }
 
+function showOrder() { // in the head of the table, and beside the choice that narrow windows have
+  const {key, down} = sorting;
+  for (const head of document.querySelectorAll('.runs th')) {
+    if (head.dataset.key === key) head.setAttribute('aria-sort', down ? 'descending' : 'ascending');
+    else head.removeAttribute('aria-sort');
+  }
+  const text = (ORDERS[key] || ORDERS[NUMBERS.includes(key) ? 'number' : 'text'])[+down];
+  one('#sort').value = key;
+  one('#order').replaceChildren(make('span', {'aria-hidden': 'true'}, down ? '▼ ' : '▲ '), text);
+  one('#order').setAttribute('aria-label', `${text}: turn the order round`);
+}
+
 function compare(a, b) {
   if (a == null || b == null) return (a == null) - (b == null);
   return typeof a === 'number' ? a - b : String(a).localeCompare(String(b), 'en', {numeric: true});
@@ -69,7 +94,7 @@ function compare(a, b) {
 function chosenRows() {
   const asked = one('#filter').value.toLowerCase().split(/\s+/).filter(Boolean);
   const rows = table.runs.filter(row => {
-    const text = [row.experiment, row.model, row.name, row.member, row.data, row.date].join(' ').toLowerCase();
+    const text = [row.experiment, row.model, nameOf(row.model), row.name, row.member, row.data, row.date].join(' ').toLowerCase();
     return asked.every(word => text.includes(word))
       && CHOICES.every(key => !one(`#${key}`).value || String(row[key]) === one(`#${key}`).value);
   });
@@ -83,10 +108,7 @@ function fillTable() {
   const skills = table.runs.map(row => row.skill).filter(Number.isFinite);
   const ends = [Math.max(-1, Math.min(0, ...skills)), Math.max(0.1, ...skills)];
   one('.runs tbody').replaceChildren(...rows.map(row => tableRow(row, ends)));
-  for (const head of document.querySelectorAll('.runs th')) {
-    if (head.dataset.key === sorting.key) head.setAttribute('aria-sort', sorting.down ? 'descending' : 'ascending');
-    else head.removeAttribute('aria-sort');
-  }
+  showOrder();
   const all = new Set(table.runs.map(row => row.id)).size;
   const shown = new Set(rows.map(row => row.id)).size;
   one('#count').textContent = shown === all ? `${all} ${all === 1 ? 'run' : 'runs'}` : `${shown} of ${all} runs`;
@@ -98,21 +120,23 @@ function fillTable() {
 
 function tableRow(row, ends) {
   const address = '#' + new URLSearchParams({run: row.id, lead: row.lead});
-  return make('tr', {}, make('td', {class: 'experiment'}, row.experiment), make('td', {}, row.model),
+  return make('tr', {}, make('td', {class: 'experiment'}, row.experiment),
+    make('td', {class: 'model'}, nameOf(row.model)),
     make('td', {class: 'name'}, make('a', {href: address}, row.name),
       row.member ? make('span', {class: 'soft'}, ` ${row.member}`) : ''),
     make('td', {class: 'lead'}, leadText(row.lead)),
-    make('td', {class: 'number', 'data-label': 'RMSE'}, fixed(row.rmse, 4)),
-    make('td', {class: 'number wide-only', 'data-label': 'R²'}, short(row.r2)),
+    make('td', {class: 'number rmse', 'data-label': 'RMSE'}, fixed(row.rmse, 4)),
+    make('td', {class: 'number r2 wide-only', 'data-label': 'R²'}, short(row.r2)),
     make('td', {class: 'skill-cell', 'data-label': 'Skill'}, skillBar(row.skill, ends)),
     make('td', {class: 'strip-cell'}, strip(row)),
-    make('td', {class: 'number wide-only', 'data-label': 'Values'}, counted(row.n)),
-    make('td', {}, dataChip(row)), make('td', {class: 'date wide-only'}, ...timeText(row.date)));
+    make('td', {class: 'number n wide-only', 'data-label': 'Values'}, counted(row.n)),
+    make('td', {class: 'data'}, dataChip(row)),
+    make('td', {class: 'date wide-only', 'data-label': 'Made'}, ...timeText(row.date)));
 }
 
 function timeText(iso) { // day and, below it, time of the reader's clock
   const [day, time] = new Date(iso).toLocaleString('sv').split(' ');
-  return [day, make('span', {class: 'soft'}, time.slice(0, 5))];
+  return [day, ' ', make('span', {class: 'soft'}, time.slice(0, 5))];
 }
 
 const dataChip = row => row.synthetic ? make('span', {class: 'chip'}, row.data) : '';
@@ -136,14 +160,14 @@ function strip(row) { // on a scale of its own: one bad run leaves the others ap
   const shown = names.map(name => errors[name]);
   const low = Math.min(...shown), high = Math.max(...shown);
   const x = value => 8 + 194 * (value - low) / (high - low || 1);
-  const text = names.map(name => `${MARKS[name][0]} ${fixed(errors[name], 4)}`).reverse().join(', ');
+  const text = names.map(name => `${markName(name)} ${fixed(errors[name], 4)}`).reverse().join(', ');
   return draw('svg', {class: 'strip', viewBox: '0 0 210 22', role: 'img', 'aria-label': `RMSE: ${text}`},
     draw('title', {}, `RMSE: ${text}`), draw('line', {class: 'grid', x1: 4, x2: 206, y1: 11, y2: 11}),
     ...names.map(name => mark(name, x(errors[name]), 11)));
 }
 
 function mark(name, x, y) {
-  const [, colour, shape] = MARKS[name];
+  const [colour, shape] = MARKS[name];
   const stroke = {stroke: colour, 'stroke-width': 2, fill: 'none'};
   if (shape === 'diamond') return draw('path', {d: `M${x} ${y - 6}l6 6-6 6-6-6z`, fill: colour});
   if (shape === 'bar') return draw('path', {d: `M${x} ${y - 7}v14`, ...stroke});
