@@ -63,7 +63,7 @@ def refuse_unknown_names(settings: Any) -> None:
                              "coming_weather": GIVE_WEATHER}.items():
         paths = getattr(settings, setting, None)
         for path in paths if isinstance(paths, tuple) else (paths,):
-            is_run = setting == "pretrained" and path and Path(path).expanduser().is_dir()
+            is_run = setting == "pretrained" and path is not None and Path(path).expanduser().is_dir()
             if path not in (None, TWIN, NOT_TOLD, OBSERVED) and not is_run:
                 require_file(path, f"{setting} is {path}", instead)
 
