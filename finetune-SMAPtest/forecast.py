@@ -116,11 +116,11 @@ def write_results(folder, found, record, init_time, places, label, members, prod
     from data_processing.files import write_csv
     from data_processing.terminal import print_result
     from utils.draw_forecast import draw_forecast
-    from utils.ensembles import LEVELS
     from utils.evaluation import write_forecast
     from utils.forecasting import last_observed, observed_by_init
     from utils.places import PLACE_COLUMNS, format_places, place_rows
     from utils.runs import lead_text
+    from utils.spread import LEVELS
 
     init_days = (init_time - record.time[0]).astype(int)
     attributes = {"title": f"Soil moisture forecasts, {label}", "source": record.name,
@@ -131,7 +131,7 @@ def write_results(folder, found, record, init_time, places, label, members, prod
                    quantiles=dict(zip(LEVELS, found.ends)))
     if places:
         rows = place_rows(places, record, init_days, forecast=found.forecast, spread=found.spread, ends=found.ends,
-                          errors=found.errors)
+                          validation=found.validation)
         write_csv(folder / "points.csv", PLACE_COLUMNS, rows)
         print_result(format_places([row for row in rows if row["init_time"] == init_time[-1]]))
     last, oldest, newest = last_observed(record, init_days[-1])

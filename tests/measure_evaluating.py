@@ -19,8 +19,8 @@ sys.path.insert(0, str(ROOT))
 from data_processing.arrays import create_array, in_turn, open_array, release, scratch_array
 from data_processing.record import Record
 from utils import reporting
-from utils.ensembles import write_validation
 from utils.runs import Run
+from utils.spread import write_validation
 
 ROWS, COLUMNS = 430, 675
 MISSING_BEFORE = 2  # days that a window may reach back before the record

@@ -22,6 +22,7 @@ from utils.models.forms import FORMS
 from utils.models.settings import complete
 from utils.places import cell_at, read_places
 from utils.runs import Run, write_json
+from utils.spread import Validation, error_spread, on_days
 from utils.study import load_script
 from utils.training import forecast_days
 from utils.transfer import save_model
@@ -244,11 +245,15 @@ def test_age_of_the_inputs_and_what_it_makes_of_the_lead():
 def test_spread_of_a_box_is_that_of_the_errors_of_its_mean(ensemble, target, tmp_path):
     found = forecast(tmp_path, ensemble / "seed0", cube=target, boxes=("all:29,34,99,105",))
     with xr.open_dataset(ensemble / "seed0/validation.nc") as validation:
-        errors = (validation["forecast"] - validation["observed"]).values[:, 1]
+        errors = (validation["forecast"] - validation["observed"]).values
+        days = validation["valid_time"].values.astype("datetime64[D]")
     area = np.cos(np.radians(30.0 + np.arange(4)))[:, None] * np.ones(5)
     area[SEA] = 0
-    of_box = (np.nan_to_num(errors) * area).sum(axis=(1, 2)) / area.sum()
-    assert float(read_csv(found / "points.csv")[1]["spread"]) == pytest.approx(np.sqrt((of_box ** 2).mean()), rel=1e-3)
+    of_box = ((np.nan_to_num(errors) * area).sum(axis=(2, 3)) / area.sum()).astype(np.float32)[..., None, None]
+    of_box, _ = error_spread(Validation(of_box, days), np.ones((1, 1), bool))
+    row = read_csv(found / "points.csv")[1]
+    expected = on_days(of_box[:, 1, 0, 0], np.array([row["valid_time"]], "datetime64[D]"))
+    assert float(row["spread"]) == pytest.approx(expected[0], rel=1e-3)
 
 
 def test_point_lies_in_its_cell_also_across_the_antimeridian():

@@ -16,9 +16,9 @@ from data_processing.record import open_record
 from data_processing.splits import split_cube
 from tests.conftest import ROOT, Experiment
 from utils.baselines import baseline_forecasts
-from utils.ensembles import write_validation
 from utils.reporting import evaluate_run
 from utils.runs import Run
+from utils.spread import write_validation
 
 LEADS = (1, 3)
 MEMORY_LIMIT = 1.2e9  # bytes; what must not be held, forecasts with spread, intervals and observations, is 1.7e9

@@ -273,6 +273,10 @@ def test_cells_that_only_touch_are_not_covered():
     np.testing.assert_array_equal(crop(source, window).lat_edges, [3, 4, 5])
 
 
+def test_cell_across_the_seam_is_covered_from_both_ends_of_the_globe():
+    assert cover_window(even_grid(0.5, -179.5, 10, 360, 1.0), even_grid(3.5, -180.0, 1, 2, 1.0)) == (3, 4, 0, 360)
+
+
 def test_grids_that_do_not_overlap_are_refused():
     with pytest.raises(UserError, match="lie outside those of the source"):
         Regridder(even_grid(0.5, 0.5, 10, 20, 1.0), even_grid(30.5, 0.5, 10, 20, 1.0))
@@ -326,6 +330,13 @@ def test_degrees_have_edges_at_multiples():
     grid = target_grid("0.25", source=ease_grid(9), box=CHINA)
     np.testing.assert_array_equal(grid.lat_edges, np.arange(17, 55.01, 0.25))
     np.testing.assert_array_equal(grid.lon_edges, np.arange(73, 136.01, 0.25))
+
+
+def test_centres_on_the_rim_of_the_box_are_in_though_their_quotient_is_not_exact():
+    """0.35 / 0.1 is 3.4999999999999996, 0.15 / 0.1 is 1.4999999999999998."""
+    grid = target_grid("0.1", source=even_grid(-5, -5, 11, 11, 1.0), box=(0.35, 0.15, 0.15, 0.35))
+    np.testing.assert_allclose(grid.lat, [0.15, 0.25, 0.35])
+    np.testing.assert_allclose(grid.lon, [0.15, 0.25, 0.35])
 
 
 def test_degrees_around_the_globe_have_each_cell_once():

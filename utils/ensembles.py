@@ -8,47 +8,26 @@ Large arrays may be mapped from files (`data_processing.arrays`): they are read 
 """
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy
-import xarray as xr
 
-from data_processing.arrays import blocks, in_turn, pieces, release, scratch_array
+from data_processing.arrays import pieces, scratch_array
 from data_processing.files import write_csv
 from data_processing.terminal import print_result
 from utils.captions import lead_text
-from utils.evaluation import MINIMUM_VALUES, write_in_pieces
+from utils.evaluation import MINIMUM_VALUES
 
 if TYPE_CHECKING:
     from utils.captions import Data
     from utils.runs import Run
 
-LEVELS = (0.05, 0.95)  # ends of the interval in forecast.nc
-PRIOR_ERRORS = 10.0  # weight of all cells' mean squared error beside the cell's own, in days
 ENSEMBLE_COLUMNS = ("lead_time", "members", "n", "rmse_mean", "member_spread", "member_spread_skill", "member_crps",
                     "predicted_spread", "predicted_spread_skill", "predicted_crps", "coverage_90")
 SPREAD_BINS = 8
-
-
-def write_validation(path: Path, forecast: np.ndarray, members: Any, observed: np.ndarray, valid_time: np.ndarray,
-                     lead_times: Sequence[int]) -> None:
-    """Keep the forecasts of validation days beside their observations.
-
-    forecast : float32 [V, L, H, W], m3 m-3, the mean of `members` [M, V, L, H, W] where a weather forecast has several.
-    observed : float32 [V, H, W].
-    """
-    dimensions = ("valid_time", "lead_time", "y", "x")
-    variables = {"forecast": (dimensions, forecast, {"units": "m3 m-3"}),
-                 "observed": (("valid_time", "y", "x"), observed, {"units": "m3 m-3"})}
-    if len(members) > 1:
-        variables["member_variance"] = dimensions[1:], mean_variance(members), {"units": "m6 m-6"}
-    coordinates = {"valid_time": valid_time.astype("datetime64[ns]"), "lead_time": list(lead_times)}
-    write_in_pieces(path, xr.Dataset(coords=coordinates), variables)
 
 
 def members_variance(members: np.ndarray) -> np.ndarray:
@@ -59,129 +38,12 @@ def members_variance(members: np.ndarray) -> np.ndarray:
     return variance
 
 
-def mean_variance(members: np.ndarray) -> np.ndarray:
-    """`members_variance`, mean over the days: float32 [L, H, W], NaN at sea."""
-    by_day = members.swapaxes(0, 1)
-    total, count = np.zeros(members.shape[2:], np.float32), np.zeros(members.shape[2:], int)
-    for day in in_turn(by_day):
-        variance = _variance(by_day[day])
-        total += np.nan_to_num(variance)
-        count += np.isfinite(variance)
-    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0, casting="unsafe")
-
-
 def members_mean(members: np.ndarray) -> np.ndarray:
     """Mean of members [M, N, L, H, W], float32 [N, L, H, W]."""
     mean, by_day = scratch_array(members.shape[1:]), members.swapaxes(0, 1)
     for days in pieces(by_day, mean):
         mean[days] = members[:, days].mean(axis=0)
     return mean
-
-
-def read_validation(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray | None]:
-    """What some runs tell about their forecasts on their common validation days.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-
-    Returns
-    -------
-    errors : float32 [V, L, H, W]
-        Of the mean of the runs, m3 m-3.
-    variance : float32 [L, H, W], or None
-        Among the runs, and (mean over the runs) among the members of each one's weather forecast; mean over the days,
-        (m3 m-3)^2.
-    """
-    between = 0.0
-    with contextlib.ExitStack() as stack:
-        runs = [stack.enter_context(xr.open_dataset(path, decode_times=False)) for path in paths]
-        within = [run["member_variance"].values for run in runs if "member_variance" in run]
-        errors = scratch_array(runs[0]["forecast"].shape)
-        for days in blocks(len(errors), errors[0].nbytes * (len(runs) + 1)):
-            forecasts = [run["forecast"][days].values for run in runs]
-            errors[days] = np.mean(forecasts, axis=0) - runs[-1]["observed"][days].values[:, None]
-            if len(runs) > 1:
-                for variance in np.var(forecasts, axis=0, ddof=1):
-                    between += variance
-            release(errors)
-    parts = [np.mean(within, axis=0)] if within else []
-    parts += [between / len(errors)] if len(runs) > 1 else []
-    return errors, sum(parts) if parts else None
-
-
-def error_spread(errors: np.ndarray, land: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Root mean squared validation error of each cell, and where the errors stand in units of it.
-
-    Parameters
-    ----------
-    errors : float32 [V, L, H, W]
-    land : bool [H, W]
-
-    Returns
-    -------
-    spread : float32 [L, H, W]
-        m3 m-3, pulled towards that of all cells (PRIOR_ERRORS); NaN at sea.
-    ends : float64 [len(LEVELS), L]
-        Quantiles of the errors in units of the spread, with their sign turned: what to add to a forecast.
-    """
-    total, count = np.zeros(errors.shape[1:]), np.zeros(errors.shape[1:], int)
-    for day in in_turn(errors):
-        known = np.isfinite(errors[day]) & land
-        total += np.where(known, errors[day], 0.0).astype(np.float64) ** 2
-        count += known
-    usual = total.sum(axis=(1, 2)) / np.maximum(count.sum(axis=(1, 2)), 1)
-    variance = (total + PRIOR_ERRORS * usual[:, None, None]) / (count + PRIOR_ERRORS)
-    spread = np.where(land, np.sqrt(variance), np.nan).astype(np.float32)
-    return spread, np.array([_error_quantiles(errors[:, lead], spread[lead], land) for lead in range(errors.shape[1])]).T
-
-
-def _error_quantiles(errors, spread, land):
-    """Quantiles LEVELS of -errors / spread, float64 [len(LEVELS)]; errors is [V, H, W]."""
-    scaled, filled = np.empty(errors.shape[0] * np.count_nonzero(land), np.float32), 0
-    for day in in_turn(errors):
-        known = np.isfinite(errors[day]) & land
-        values = -(errors[day] / spread)[known]
-        scaled[filled:filled + len(values)] = values
-        filled += len(values)
-    return np.quantile(scaled[:filled], LEVELS)
-
-
-def predict_spread(forecast: np.ndarray, variance: np.ndarray | None, errors: np.ndarray, usual_variance: np.ndarray | None,
-                   land: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Predicted spread and the ends of the interval of a forecast.
-
-    Parameters
-    ----------
-    forecast : float32 [N, L, H, W]
-        The mean of the members.
-    variance : float32 [N, L, H, W], or None for a single member
-        Among the members, (m3 m-3)^2; NaN where it is unknown.
-    errors : float32 [V, L, H, W]
-        Of the forecast on validation days: of the mean, so that what its members share and disagree on is in them.
-    usual_variance : float32 [L, H, W], or None where it is unknown
-        Among the members on validation days (`read_validation`).
-    land : bool [H, W]
-
-    Returns
-    -------
-    spread : float32 [N, L, H, W]
-        Standard deviation, m3 m-3: the validation error of the cell, larger on days on which the members disagree more than
-        they usually do.
-    ends : float32 [len(LEVELS), N, L, H, W]
-        m3 m-3
-    """
-    usual, distances = error_spread(errors, land)
-    spread, ends = scratch_array(forecast.shape), scratch_array((len(LEVELS), *forecast.shape))
-    for days in pieces(forecast, spread, *ends):
-        spread[days] = usual
-        if variance is not None and usual_variance is not None:
-            more = np.nan_to_num(variance[days] - usual_variance)
-            spread[days] = np.where(land, np.sqrt(np.maximum(usual ** 2 + more, (0.5 * usual) ** 2)), np.nan)
-            release(variance)
-        for end, distance in zip(ends, distances):
-            end[days] = forecast[days] + distance[:, None, None] * spread[days]
-    return spread, ends
 
 
 def gaussian_crps(forecast: np.ndarray, spread: np.ndarray, observed: np.ndarray) -> float | np.ndarray:
@@ -253,7 +115,7 @@ def ensemble_rows(*, observed: np.ndarray, forecast: np.ndarray, spread: np.ndar
 
 
 def _predicted_scores(observed, forecast, spread, ends):
-    """Scores of the predicted spread of one lead time, [N, H, W], ends [len(LEVELS), N, H, W]."""
+    """Scores of the predicted spread of one lead time, [N, H, W], ends [2, N, H, W]."""
     sums = np.zeros(5)  # number, squared errors, squared spreads, CRPS, inside the interval
     for days in pieces(observed, forecast, spread, *ends):
         valid = np.isfinite(observed[days]) & np.isfinite(forecast[days])

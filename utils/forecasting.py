@@ -22,11 +22,12 @@ from data_processing.record import cube_record, days_looked_back, recent_record,
 from data_processing.splits import asked_lead_times, parse_date
 from data_processing.static_maps import CHANNELS, USUAL_MEAN, USUAL_RANGE
 from utils.baselines import baseline_forecasts, persistence
-from utils.ensembles import members_mean, members_variance, predict_spread, read_validation
+from utils.ensembles import members_mean, members_variance
 from utils.evaluation import REFERENCES, score_forecasters
 from utils.models.forms import FORMS
 from utils.reporting import BLIND, forecaster_name, observed_on_land
 from utils.runs import lead_text, read_json
+from utils.spread import Validation, predict_spread, read_validation
 from utils.training import forecast_from, told_forecast
 from utils.transfer import grid_text, load_model, load_weights, same_grid
 
@@ -64,15 +65,14 @@ class Forecasts(NamedTuple):
     """What is forecast from some init days.
 
     forecast, spread : float32 [I, L, H, W]. ends : float32 [2, I, L, H, W], of the 90 % interval. members : float32
-    [M, I, L, H, W], of several runs, or None. errors : float32 [V, L, H, W], of validation days, or None where they do not tell
-    about these forecasts.
+    [M, I, L, H, W], of several runs, or None. validation : Validation, or None where it does not tell about these forecasts.
     """
 
     forecast: np.ndarray
     spread: np.ndarray
     ends: np.ndarray
     members: np.ndarray | None
-    errors: np.ndarray | None
+    validation: Validation | None
 
 
 # ------------------------------------------------------------------------------------------------------------ runs
@@ -398,15 +398,16 @@ def make_forecasts(members: list[Member], records: Records, init_time: np.ndarra
         variances.append(members_variance(several))
     land = members[0].model["land"]
     unknown = ~served if members[0].told else np.zeros(len(init_time), bool)
-    errors, usual_variance = _validation(members, blind=unknown.all())
-    if errors is None:
+    validation = _validation(members, blind=unknown.all())
+    if validation is None:
         nothing = np.broadcast_to(np.float32(np.nan), forecast.shape)
         return Forecasts(forecast, nothing, np.stack([nothing] * 2), several, None)
     variance: Any = sum(variances) if variances else None
-    spread, ends = predict_spread(forecast, variance, errors, usual_variance, land)
+    valid_time = init_time[:, None] + np.array(members[0].lead_times)
+    spread, ends = predict_spread(forecast, valid_time, variance, validation, land)
     for values in (spread, *ends):
         values[unknown] = np.nan
-    return Forecasts(forecast, spread, ends, several, errors)
+    return Forecasts(forecast, spread, ends, several, validation)
 
 
 def _known_of_files(member):
@@ -431,7 +432,7 @@ def _served(file, init_time, said):
 
 
 def _validation(members, blind=False):
-    """Errors on validation days and the usual variance, as `read_validation` gives them; None twice where they tell nothing.
+    """What validation days tell about the forecasts (Validation); None where they tell nothing.
 
     blind : bool, whether networks that were validated with coming weather forecast without.
     """
@@ -443,14 +444,7 @@ def _validation(members, blind=False):
     reasons += ["validation knew the observed weather"] if bound else []
     if reasons:
         print(f"the spread of the forecast is not known: {'; '.join(reasons)}", flush=True)
-        return None, None
-    days = []
-    for path in paths:
-        with xr.open_dataset(path, decode_times=False) as validation:
-            days.append(validation["valid_time"].values)
-    if not all(np.array_equal(days[0], each) for each in days):
-        raise UserError(f"{members[0].folder} and the other runs were validated on other days, so that the spread of "
-                        "their mean is not known. Name runs of one cube and one split.")
+        return None
     return read_validation(paths)
 
 

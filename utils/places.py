@@ -11,8 +11,8 @@ import numpy as np
 
 from data_processing.cube import SOIL_MOISTURE
 from data_processing.errors import UserError
-from utils.ensembles import predict_spread
 from utils.evaluation import cell_areas, cell_edges, unwrap_longitudes
+from utils.spread import Validation, predict_spread
 from utils.where_it_helps import read_regions
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def cell_at(lat: np.ndarray, lon: np.ndarray, north: float, east: float) -> tupl
 
 
 def place_rows(places: list[NamedPlace], record: Record, init_days: np.ndarray, *, forecast: np.ndarray, spread: np.ndarray,
-               ends: np.ndarray, errors: np.ndarray | None) -> list[dict]:
+               ends: np.ndarray, validation: Validation | None) -> list[dict]:
     """What is forecast at some places: rows of points.csv.
 
     Parameters
@@ -122,8 +122,8 @@ def place_rows(places: list[NamedPlace], record: Record, init_days: np.ndarray, 
     forecast, spread : float32 [I, L, H, W]
     ends : float32 [2, I, L, H, W]
         Of the 90 % interval.
-    errors : float32 [V, L, H, W], or None
-        Of validation days: the spread of a box is that of the errors of its mean, which are smaller than those of its cells.
+    validation : Validation, or None
+        The spread of a box is that of the errors of its mean, which are smaller than those of its cells.
 
     Returns
     -------
@@ -134,10 +134,11 @@ def place_rows(places: list[NamedPlace], record: Record, init_days: np.ndarray, 
     """
     rows = []
     seen_days = np.arange(len(record.time))
+    valid_time = record.time[0] + np.asarray(init_days)[:, None] + record.lead_times
     for place in places:
         told, width, low, high = (_mean(values, place) for values in (forecast, spread, *ends))
         if place.kind == "box":
-            width, (low, high) = _box_spread(place, told, np.isfinite(width), errors)
+            width, (low, high) = _box_spread(place, told, valid_time, np.isfinite(width), validation)
         seen = _known_mean(record.observed_at(seen_days, place.cells), place.weight, SEEN_SHARE)
         for number, day in enumerate(init_days):
             last, last_time = _last_observed(place, record, day)
@@ -165,15 +166,16 @@ def _known_mean(values, weight, least):
     return np.where(share >= least, (np.where(known, values, 0.0) @ weight) / np.maximum(share, 1e-12), np.nan)
 
 
-def _box_spread(place, forecast, known, errors):
+def _box_spread(place, forecast, valid_time, known, validation):
     """Spread [I, L] and ends [2][I, L] of the mean of a box; NaN where `known` is false."""
     of_box = None
-    if errors is not None:
-        of_box = errors.reshape(*errors.shape[:-2], -1)[..., place.cells]
+    if validation is not None:
+        of_box = validation.errors.reshape(*validation.errors.shape[:-2], -1)[..., place.cells]
         of_box = _known_mean(of_box, place.weight, KNOWN_SHARE)[..., None, None]
     if of_box is None or not np.isfinite(of_box).any(axis=0).all():
         return np.full(forecast.shape, np.nan), np.full((2, *forecast.shape), np.nan)
-    spread, ends = predict_spread(forecast[..., None, None], None, of_box.astype(np.float32), None, np.ones((1, 1), bool))
+    of_box = Validation(of_box.astype(np.float32), validation.valid_time)
+    spread, ends = predict_spread(forecast[..., None, None], valid_time, None, of_box, np.ones((1, 1), bool))
     return tuple(np.where(known, values[..., 0, 0], np.nan) for values in (spread, ends))
 
 

@@ -15,7 +15,7 @@ from data_processing.terminal import print_result
 from data_processing.twin import ceiling
 from utils.baselines import baseline_forecasts, cell_mean
 from utils.captions import data_of_run, lead_text
-from utils.ensembles import LEVELS, members_variance, predict_spread, read_validation, write_ensemble_scores
+from utils.ensembles import members_variance, write_ensemble_scores
 from utils.evaluation import (
     by_init_time,
     cell_metrics,
@@ -30,6 +30,7 @@ from utils.evaluation import (
 )
 from utils.processes import by_first, is_first
 from utils.results_page import refresh_page
+from utils.spread import LEVELS, predict_spread, read_validation
 from utils.training import forecast_days, forecast_told, told_forecast
 from utils.where_it_helps import event_limits, parts_of_the_record, read_regions, write_where_it_helps
 
@@ -107,16 +108,16 @@ def evaluate_run(run: Run, record: Record, splits: Splits, forecasts: dict[str, 
     """
     regions = read_regions(regions, record.lat, record.lon)
     model = next(iter(forecasts))
-    errors, usual_variance = read_validation(validation or [run.path("validation.nc")])
     variance = None if members is None else members_variance(members)
     if weather_variance is not None:
         for days in pieces(variance, weather_variance):
             variance[days] += weather_variance[days]
     elif model.endswith(WITH_FORECAST):
         weather_variance = variance
-    spread, ends = predict_spread(forecasts[model], variance, errors, usual_variance, record.land)
     lead_times = np.array(splits.lead_times)
     valid_time = np.repeat(record.time[splits.test][:, None], len(lead_times), axis=1)
+    told = read_validation(validation or [run.path("validation.nc")])
+    spread, ends = predict_spread(forecasts[model], valid_time, variance, told, record.land)
     observed = observed_on_land(record, splits.test)
     observed = np.broadcast_to(observed[:, None], (len(observed), len(lead_times), *record.land.shape))
     for name, values in forecasts.items():

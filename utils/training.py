@@ -24,8 +24,8 @@ from data_processing.record import scale_record
 from data_processing.terminal import progress_bar
 from utils.baselines import cell_mean, damped_persistence
 from utils.batches import Batch, chosen_device, input_day_indices, make_batch, observed_targets, to_device
-from utils.ensembles import write_validation
 from utils.processes import batch_share, by_first, count, is_first, mean_over_processes, own_random, rank, shared_network
+from utils.spread import write_validation
 
 if TYPE_CHECKING:
     from data_processing.record import Record
