@@ -16,6 +16,7 @@ import numpy as np
 
 from data_processing.cube import PRECIPITATION, SOIL_MOISTURE, SOIL_TEMPERATURE
 from data_processing.errors import UserError
+from data_processing.files import require_file
 from data_processing.terminal import progress_bar
 from data_processing.weather_file import WeatherFile, open_weather_file, read_weather
 
@@ -39,6 +40,7 @@ BLOCK = 64  # init days that are read at a time
 TEMPERATURE_FACTORS = (0.5, 2.0)  # allowed between the spreads of two temperatures: one season tells too little of the others
 RAIN_FACTORS = (0.2, 5.0)  # allowed between the mean rain of the file and that of the cube: beyond, a unit must be wrong
 NOT_TOLD, OBSERVED, TWIN = "none", "observed", "twin"
+GIVE_WEATHER = "Give none, observed, twin (the synthetic twin's weather service), or the path of a weather forecast file."
 
 
 class Kind(NamedTuple):
@@ -120,11 +122,8 @@ def open_coming_weather(setting: str, record: Record, splits: Splits, twin_domai
 def weather_file_path(setting: str, twin_domain: str | None) -> Path:
     """Path of the weather forecast file that a setting names; "twin" is made where it does not exist."""
     if setting != TWIN:
-        path = Path(setting).expanduser().absolute()
-        if not path.exists():
-            raise UserError(f"coming_weather is {setting}: there is no such file. It takes none, observed, twin (the synthetic "
-                            "twin's weather service), or the path of a weather forecast file.")
-        return path
+        require_file(setting, f"coming_weather is {setting}", GIVE_WEATHER)
+        return Path(setting).expanduser().absolute()
     if not twin_domain:
         raise UserError("coming_weather is twin, but the cube is not the synthetic twin: give the path of a weather forecast "
                         "file, or observed.")

@@ -19,7 +19,7 @@ import numpy as np
 
 from data_processing.arrays import blocks, kept_text, release, short_key
 from data_processing.errors import UserError
-from data_processing.files import check_netcdf, checksum, replacing
+from data_processing.files import check_netcdf, checksum, replacing, require_file
 
 if TYPE_CHECKING:
     import xarray
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Variable = Literal["precipitation", "soil_moisture", "soil_temperature"]
 VARIABLES: tuple[Variable, ...] = get_args(Variable)
 PRECIPITATION, SOIL_MOISTURE, SOIL_TEMPERATURE = range(len(VARIABLES))
+GIVE_CUBE = "Give the path of a daily cube (NetCDF)."
 
 
 class Quantity(NamedTuple):
@@ -191,8 +192,7 @@ def open_cube(path: str | Path, variables: Sequence[str] = VARIABLES, check_valu
 def _open_file(path):
     import xarray as xr
 
-    if not path.is_file():
-        raise UserError(f"{path}: no such file. Give the path of a daily cube (NetCDF).")
+    require_file(path, str(path), GIVE_CUBE)
     check_netcdf(path)
     try:
         with warnings.catch_warnings():

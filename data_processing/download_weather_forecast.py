@@ -54,7 +54,7 @@ class Settings:
     members: int = MEMBERS  # perturbed members, besides the control forecast; 0: the single forecast alone
     source: str = "ecmwf"  # ecmwf, aws, google, azure, or an address that serves the same files
     # output
-    folder: str = str(PROJECT / "data" / "weather" / "downloads")
+    folder: str = str(PROJECT / "data" / "weather" / "downloads")  # of the files
 
 
 def main(settings: Any) -> None:

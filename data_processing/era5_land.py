@@ -15,7 +15,7 @@ import numpy as np
 from data_processing.cube import VARIABLES, _plain_unit
 from data_processing.era5_files import field_values, is_preliminary, is_zip, open_fields, read_part
 from data_processing.errors import UserError
-from data_processing.files import expand, replacing
+from data_processing.files import expand, replacing, require_file
 from data_processing.preparing import Plan, Rule, Source
 from data_processing.regrid import Grid, axes_grid, cover_window, crop
 from data_processing.terminal import progress_bar
@@ -676,8 +676,7 @@ def read_mask(path: str | Path, folder: str | Path, lattice: Lattice, target: Gr
         No lsm; its values are no shares; it lies on another grid or does not cover all cells.
     """
     path = Path(path).expanduser().absolute()
-    if not path.is_file():
-        raise UserError(f"{path}: no such file. Give the land-sea mask that the Climate Data Store delivers (lsm).")
+    require_file(path, str(path), "Give the land-sea mask that the Climate Data Store delivers (lsm).")
     grid = crop(lattice.grid, cover_window(lattice.grid, target))
     with open_fields(path, folder) as fields:
         if "lsm" not in fields:

@@ -107,11 +107,43 @@ def new_hdf5(path: str | Path, **options: Any) -> Iterator[h5py.File]:
         file.write(content.getbuffer())
 
 
+def require_file(path: str | Path, named: str, instead: str) -> None:
+    """Refuse a path where no file stands, and a folder with what it holds.
+
+    Parameters
+    ----------
+    path : str or Path
+        "~" stands for the user's folder.
+    named : str
+        How the message calls it: the path, or "cube is <path>".
+    instead : str
+        What to give, a sentence.
+
+    Raises
+    ------
+    UserError
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        inside = sorted(each.name for each in path.glob("*.nc"))[:3]
+        raise UserError(f"{named}: that is a folder{', which holds ' * bool(inside)}{', '.join(inside)}. {instead}")
+    if not path.exists():
+        raise UserError(f"{named}: no such file{'' if path.is_absolute() else f' here ({Path.cwd()})'}. {instead}")
+
+
 def remove_half_written(folder: Path, stem: str = "*") -> None:
     """Remove what a killed process left of files named `stem` in a folder, under the temporary names of `replacing`."""
     for path in Path(folder).glob(f".{stem}.*.*"):
         if not path.is_dir():
             path.unlink(missing_ok=True)
+
+
+class FolderInUseError(UserError):
+    """Another process works in a folder."""
+
+    def __init__(self, found, instead):
+        super().__init__(f"{found}. Wait until that has ended, or {instead}.")
+        self.found = found  # which folder, and by whom
 
 
 def lock_folder(folder: str | Path, instead: str) -> None:
@@ -129,7 +161,7 @@ def lock_folder(folder: str | Path, instead: str) -> None:
 
     Raises
     ------
-    UserError
+    FolderInUseError
         Another process works there.
     """
     folder = Path(folder).resolve()
@@ -147,7 +179,7 @@ def lock_folder(folder: str | Path, instead: str) -> None:
             with file:
                 file.seek(0)
                 holder = file.read().strip() or "another process"
-            raise UserError(f"{folder} is in use by {holder}. Wait until that has ended, or {instead}.") from None
+            raise FolderInUseError(f"{folder} is in use by {holder}", instead) from None
         if _stands_under(folder / LOCK, file):
             break
         file.close()  # whoever held it has removed it meanwhile

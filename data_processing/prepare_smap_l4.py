@@ -1,7 +1,7 @@
 """Make one daily cube of SMAP L4 granules: soil moisture, soil temperature and precipitation of each UTC day.
 
-Reads   SPL4SMGP files (doi:10.5067/T5RUATAQREF8 and older versions) as download_smap_l4.py or the data centre delivers
-        them: whole, cropped, or regridded to degrees. With --product SPL4SMAU the analyses: soil moisture alone
+Reads   SPL4SMGP files (doi:10.5067/T5RUATAQREF8 and older versions) as download_smap_l4.py or the data centre
+        delivers them, whole, cropped, or regridded to degrees; with --product SPL4SMAU the analyses, soil moisture alone
 
 Writes  the cube; beside it quicklook.png and pieces/, which holds what was read: started again, it goes on there
 

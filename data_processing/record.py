@@ -14,7 +14,7 @@ import numpy as np
 from data_processing.arrays import Observed, blocks, kept_arrays, release, short_key
 from data_processing.coming_weather import ComingWeather, open_coming_weather
 from data_processing.cube import PRECIPITATION, SOIL_MOISTURE, VARIABLES, cube_days, cube_values, land_mask, open_cube
-from data_processing.errors import UserError
+from data_processing.errors import UserError, refuse_unknown
 from data_processing.files import checksum
 from data_processing.gaps import MEMORY_DAYS, NO_VALUE, antecedent_means, carry_forward, check_gap_days
 from data_processing.motion import KEPT_EVIDENCE, MOTION_VERSION, RainMotion, motion_block, rain_motion
@@ -236,9 +236,7 @@ def open_record(cube: xarray.Dataset, name: str, splits: Splits, *, max_gap_days
     UserError
         A split without any observed target.
     """
-    unknown = [each for each in hidden if each not in INPUTS]
-    if unknown:
-        raise UserError(f"drop_inputs names {', '.join(unknown)}; the inputs are {', '.join(INPUTS)}.")
+    refuse_unknown("drop_inputs", hidden, INPUTS)
     record = cube_record(cube, name, splits, max_gap_days, hidden, splits.history_days)
     for split in ("train", "validation", "test"):
         days = getattr(splits, split)

@@ -284,7 +284,7 @@ def audit_rows(splits: Splits, coming_weather: str = "none") -> list[dict]:
     -------
     list of dict
         One per split: `split`; `first_input` = first recorded day of its first window, `last_input` = last
-        init day; `first_target`, `last_target` (dates); `windows` = number of target days; `gap_days_before`
+        init day; `first_target`, `last_target` (dates); `windows` = number of target days; `embargo_days_before`
         = full days between the former split's last target and this one's first (None for training);
         `after_last_input` = what is known of later days: nothing, a forecast, or (an upper bound) their observed weather.
     """
@@ -299,7 +299,7 @@ def audit_rows(splits: Splits, coming_weather: str = "none") -> list[dict]:
                      "first_target": splits.time[targets[0]],
                      "last_target": splits.time[targets[-1]],
                      "windows": targets.size,
-                     "gap_days_before": None if last is None else int(targets[0] - last - 1),
+                     "embargo_days_before": None if last is None else int(targets[0] - last - 1),
                      "after_last_input": told})
         last = targets[-1]
     return rows
@@ -307,11 +307,12 @@ def audit_rows(splits: Splits, coming_weather: str = "none") -> list[dict]:
 
 def format_audit(rows: list[dict]) -> str:
     """Text of `audit_rows` for the terminal: a line per split, 80 columns wide."""
-    heads = ["split", "inputs", "until", "targets", "until", "windows", "days between"]
+    heads = ["split", "inputs", "until", "targets", "until", "windows", "embargo"]
     table = [heads] + [["" if value is None else str(value) for value in row.values()][:len(heads)] for row in rows]
     widths = [max(map(len, column)) for column in zip(*table)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths)) for line in table)
-    return "\n".join([*map(str.rstrip, lines), f"what is known of the days after the last input: {rows[0]['after_last_input']}"])
+    return "\n".join([*map(str.rstrip, lines), "embargo = days without targets between two splits",
+                      f"what is known of the days after the last input: {rows[0]['after_last_input']}"])
 
 
 def write_audit(path: Path, rows: list[dict]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from data_processing.cube import FILL_VALUE, HUGE, QUANTITIES, check_numbers, conversion
 from data_processing.errors import UserError
-from data_processing.files import check_netcdf, replacing, unreadable
+from data_processing.files import check_netcdf, replacing, require_file, unreadable
 
 if TYPE_CHECKING:
     import xarray
@@ -136,8 +136,7 @@ def open_weather_file(path: str | Path, lat: np.ndarray, lon: np.ndarray) -> Wea
     import xarray as xr  # slow to import, and not needed to write such a file
 
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file.")
+    require_file(path, str(path), "Give a weather forecast file, as prepare_weather_forecast.py makes it.")
     check_netcdf(path)
     try:
         dataset = xr.open_dataset(path, decode_times=xr.coders.CFDatetimeCoder(use_cftime=False), decode_timedelta=False,

@@ -8,8 +8,8 @@ Writes  data/twin/files/
         smap_l4/granules/     eight SPL4SMGP granules a day (version 7, native 9 km cells of the box)
         era5_land/downloads/  hourly ERA5-Land on 0.1 degrees: one file a variable in the first month, one ZIP for
                               each later month, and the 00 UTC stamp that completes the rain of the last day
-        twin_smap_l4_box.nc, twin_era5_land_box.nc   the twin's own values of the same days in its own cells: what
-                              the cubes made from the files must be like
+        twin_<domain>_box.nc  the twin's own values of the same days in its own cells: what the cubes made from the
+                              files must be like
 
 Run     python data_processing/write_twin_files.py
 

@@ -44,7 +44,7 @@ def main(settings):
         make_on_workers(settings.scheduler, [default], settings.results)
     folder = Path(settings.run) if settings.run else run_or_reuse(*default[:2], **default[2])
     run = open_run(folder)
-    claim_study(folder)
+    claim_study(folder, "name another --run")
     rows = permutation_rows(run, repeats=settings.repeats, seed=settings.seed)
     if settings.drop_one:
         rows += drop_one_rows(run, settings.scheduler)

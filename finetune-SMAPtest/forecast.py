@@ -58,13 +58,16 @@ class Settings:
 def main(settings):
     import numpy as np
 
-    from data_processing.files import locked, remove_half_written
+    from data_processing.cube import GIVE_CUBE
+    from data_processing.files import locked, remove_half_written, require_file
     from data_processing.terminal import print_result
     from utils import forecasting
     from utils.places import read_places
     from utils.runs import cube_label, find_cube
     from utils.study import DOMAIN_OF, run_or_reuse
 
+    if settings.cube not in (None, "twin"):  # refused before a run is made
+        require_file(settings.cube, f"cube is {settings.cube}", GIVE_CUBE)
     runs = settings.runs or (run_or_reuse("finetune-SMAPtest", "convlstm", results=settings.results),)
     members = forecasting.open_members(runs)
     own, experiment = forecasting.own_cube(members[0])

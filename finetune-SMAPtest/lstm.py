@@ -1,6 +1,6 @@
 """Fine-tune an LSTM, pre-trained on ERA5-Land, on the target domain, SMAP L4, and test it there.
 
-Reads   a daily cube of precipitation, soil moisture and soil temperature; by default the synthetic twin of SMAP L4
+Reads   a daily cube of precipitation, soil moisture and soil temperature; by default the synthetic twin of SMAP L4;
         the run of ERA5test/lstm.py, which is made first where it does not exist
 
 Writes  results/finetune-SMAPtest/lstm/<name>/lead<days>/: model.pt, forecast.nc, metrics.csv, maps

@@ -1272,7 +1272,7 @@ PREPARING_SETTINGS = [
     ("--min-valid-fraction nan", "min_valid_fraction"), ("--workers 0", "workers"), ("--workers -1", "workers"),
     ("--output cube.txt", "output"), ("--grid 0", "grid"), ("--grid -1", "grid"), ("--grid nan", "grid"), ("--grid inf", "grid"),
     ("--grid coarse", "grid"), ("--grid 1e-9", "grid"), ("--grid 1/0", "grid"), ("--box 1 2 3 4", "box"), ("--box nan 0 0 1", "box"),
-    ("--box 200 0 100 1", "box"), ("--box inf 0 -inf 1", "box"), ("--like absent.nc", "absent.nc"), ("--like .", ".: no such file"),
+    ("--box 200 0 100 1", "box"), ("--box inf 0 -inf 1", "box"), ("--like absent.nc", "absent.nc"), ("--like .", ": that is a folder"),
     ("--scheduler nonsense", "scheduler"),
 ]
 OTHER_SETTINGS = [

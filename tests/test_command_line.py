@@ -3,12 +3,15 @@ import contextlib
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import pytest
 
+from data_processing.errors import UserError
 from tests.conftest import ROOT
 from utils.command_line import run_script, wrapped
+from utils.wrong_value import refuse_wrong_value
 
 SLOW_TO_IMPORT = {"torch", "xarray", "pandas", "matplotlib", "cartopy", "sklearn", "dask"}
 SCRIPTS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("*/*.py")
@@ -46,6 +49,11 @@ def test_paragraphs_of_a_description_keep_their_column():
     text = "Reads   one two three four\n        five six\n        key: seven eight nine\n\nRun     python a.py --of many words here\nend"
     assert wrapped(text, 22) == ("Reads   one two three\n        four five six\n        key: seven\n             eight\n"
                                  "             nine\n\nRun     python a.py --of many words here\nend")
+
+
+def test_commands_of_a_description_stay_one_a_line():
+    text = "Run     OMP_NUM_THREADS=1 python a.py\n        OMP_NUM_THREADS=1 python a.py --short\n        A=1 B=x python a.py --only one"
+    assert wrapped(text, 30) == text
 
 
 def test_script_says_that_it_starts_before_its_work(monkeypatch, capsys):
@@ -119,3 +127,44 @@ def test_quiet_script_says_its_result_alone(tmp_path):
 def test_misspelt_option_is_answered_with_the_nearest(tmp_path):
     done = run_small(tmp_path, "--test-day", "3")
     assert done.returncode == 2 and "--test-days" in done.stderr and "None" not in done.stderr
+    done = run_small(tmp_path, "--test-days", "seven")
+    assert done.returncode == 2
+    assert done.stderr == "error: --test-days is seven; it takes a whole number. --help says: length; default 365.\n"
+
+
+@dataclass
+class OfEveryType:
+    lead_time: int = 3  # days
+    lead_times: tuple[int, ...] | None = None
+    pull: float = 0.0
+    scaling: Literal["cell", "global"] | None = None
+    refit: bool | None = None
+    zero_shot: bool = False
+    box: tuple[float, float, float, float] | None = None
+    rates: dict[str, float] = field(default_factory=dict)
+    cube: str = "twin"  # path
+
+
+@pytest.mark.parametrize("words, said", [
+    ("--lead-time seven", "--lead-time is seven; it takes a whole number. --help says: days."),
+    ("--cube a.nc --lead_time=7.5", "--lead-time is 7.5; it takes a whole number. --help says: days."),
+    ("--lead-time --pull 1", "--lead-time is given without a value; it takes a whole number. --help says: days."),
+    ("--lead-times 1 two", "--lead-times is 1 two; it takes one or more whole numbers with spaces between."),
+    ("--pull much", "--pull is much; it takes a number."),
+    ("--scaling cells", "--scaling is cells; it takes cell or global (did you mean cell?)."),
+    ("--scaling no", "--scaling is no; it takes cell or global."),
+    ("--refit perhaps", "--refit is perhaps; it takes True or False."),
+    ("--zero-shot True", "--zero-shot is True; it takes no value (--no- before its name turns it off)."),
+    ("--box 1 2 3", "--box is 1 2 3; it takes 4 numbers with spaces between."),
+    ("--rates encoder fast", "--rates is encoder fast; it takes pairs of a name and a number with spaces between."),
+    ("--cube", "--cube is given without a value; it takes a text. --help says: path."),
+])
+def test_value_of_another_type_is_answered_with_what_the_setting_takes(words, said):
+    with pytest.raises(UserError) as error:
+        refuse_wrong_value(words.split(), OfEveryType, __file__)
+    assert str(error.value) == said
+
+
+def test_values_that_will_do_are_not_blamed():
+    refuse_wrong_value("--lead-times 1 2 --pull 1e-3 --scaling cell --refit True --zero-shot --box 1 2 3 -4 --rates a 1 --other x".split(),
+                       OfEveryType, __file__)

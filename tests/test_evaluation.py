@@ -286,16 +286,16 @@ def test_table_at_the_screen_stars_the_best_forecast_and_no_bound():
     rows = [dict.fromkeys(METRIC_COLUMNS, 0.5) | {"forecaster": name, "lead_time": lead, "n": 1200, "rmse_pooled": lead * error}
             for name, error in scores.items() for lead in (1, 3)]
     lines = evaluation.format_metrics(rows).splitlines()
-    assert max(map(len, lines)) <= 80 and len(lines) == 2 + 2 * 5
+    assert max(map(len, lines)) <= 80 and len(lines) == 2 + 2 * 5 + 2
     assert lines[2] == "1 day ahead, 1,200 values" and lines[7] == "3 days ahead, 1,200 values"
-    errors = [line.split()[1] for line in lines[3:7] + lines[8:]]
+    errors = [line.split()[1] for line in lines[3:7] + lines[8:12]]
     assert errors == ["0.0200*", "0.0100", "0.0300", "0.0150", "0.0600*", "0.0300", "0.0900", "0.0450"]
 
 
 def test_forecasts_that_are_equal_in_the_digits_shown_share_the_star():
     rows = [dict.fromkeys(METRIC_COLUMNS, 0.5) | {"forecaster": name, "lead_time": 1, "n": 1200, "rmse_pooled": error}
             for name, error in (("lstm", 0.08651), ("damped_persistence", 0.08654), ("climatology", 0.0866))]
-    assert [line.split()[1] for line in evaluation.format_metrics(rows).splitlines()[3:]] == ["0.0865*", "0.0865*", "0.0866"]
+    assert [line.split()[1] for line in evaluation.format_metrics(rows).splitlines()[3:6]] == ["0.0865*", "0.0865*", "0.0866"]
 
 
 def test_a_failed_write_leaves_the_old_file(case, tmp_path):

@@ -19,6 +19,7 @@ from data_processing.files import LOCK, lock_folder, locked, unlock_folder
 from tests.conftest import ROOT
 from tests.test_killed import check_equal, check_whole, fine_tuning, run_unbroken, smap_download, smap_preparation, start, training
 from utils.command_line import RESUME_FILES, fault_line
+from utils.study import made_elsewhere
 
 IN_USE = r"is in use by process (\d+) on \S+ since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\. Wait until that has ended, or "
 HOLD = f"""
@@ -49,6 +50,8 @@ def test_second_process_in_a_folder_is_refused_and_told_of_the_first_which_leave
         with pytest.raises(UserError, match=IN_USE + "give another --name") as error:
             lock_folder(tmp_path / "run", "give another --name")
         assert re.search(IN_USE, str(error.value))[1] == str(process.pid) and "\n" not in str(error.value)
+        with pytest.raises(UserError, match="UTC, which is making a run that is needed here. Wait until it is finished"), made_elsewhere():
+            lock_folder(tmp_path / "run", "give another --name")
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert (tmp_path / "run" / LOCK).exists()

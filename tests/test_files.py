@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_processing.errors import UserError
-from data_processing.files import expand, unreadable
+from data_processing.files import expand, require_file, unreadable
 
 
 def test_folders_globs_and_files_each_once_sorted_by_name(tmp_path):
@@ -52,3 +52,14 @@ def test_unreadable_says_in_one_line_what_the_file_is(tmp_path, make, message):
     assert "\n" not in str(error)
     with pytest.raises(UserError, match=message):
         raise error
+
+
+def test_folder_in_the_place_of_a_file_is_named_with_what_it_holds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "cube.nc").write_bytes(b"")
+    require_file("data/cube.nc", "cube is data/cube.nc", "Give a file.")
+    with pytest.raises(UserError, match="^cube is data: that is a folder, which holds cube.nc. Give a file.$"):
+        require_file("data", "cube is data", "Give a file.")
+    with pytest.raises(UserError, match=rf"^cube is smap.nc: no such file here \({tmp_path}\). Give a file.$"):
+        require_file("smap.nc", "cube is smap.nc", "Give a file.")

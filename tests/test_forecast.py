@@ -336,6 +336,10 @@ def test_mistake_is_answered_with_one_sentence(settings, words, ensemble, target
 def test_runs_that_do_not_belong_together_are_refused(ensemble, told, target, tmp_path):
     with pytest.raises(UserError, match="no run with a model.pt"):
         forecast(tmp_path, tmp_path, cube=target)
+    (tmp_path / "started").mkdir()
+    (tmp_path / "started" / "settings.json").write_text("{}")
+    with pytest.raises(UserError, match="started holds an unfinished run: it has no model.pt yet"):
+        forecast(tmp_path, tmp_path / "started", cube=target)
     with pytest.raises(UserError, match="only one of both knows of coming weather"):
         forecast(tmp_path, ensemble / "seed0", told[0], cube=target)
     other = tmp_path / "SMAPtest/convlstm/target/lead3"
@@ -348,7 +352,7 @@ def test_runs_that_do_not_belong_together_are_refused(ensemble, told, target, tm
 
 
 @pytest.mark.parametrize("coming_weather, words", [(None, "give --coming-weather FILE"), ("observed", "which is no forecast"),
-                                                   ("nowhere.nc", "there is no such file"), ("twin", "not the synthetic twin")])
+                                                   ("nowhere.nc", "no such file"), ("twin", "not the synthetic twin")])
 def test_run_that_knows_of_coming_weather_has_to_be_told(coming_weather, words, told, target, tmp_path):
     with pytest.raises(UserError, match=words):
         forecast(tmp_path, told[0], cube=target, coming_weather=coming_weather)

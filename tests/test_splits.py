@@ -50,17 +50,17 @@ def test_length_of_the_validation(training_days, expected):
 def test_embargo_is_lead_time_full_days_and_no_target_is_shared(lead_time):
     splits = split(lead_time=lead_time, input_days=lead_time)
     rows = audit_rows(splits)
-    assert [row["gap_days_before"] for row in rows] == [None, lead_time, lead_time]
+    assert [row["embargo_days_before"] for row in rows] == [None, lead_time, lead_time]
     targets = np.concatenate([splits.train, splits.validation, splits.test])
     assert np.unique(targets).size == targets.size and (np.diff(targets) > 0).all()
     assert splits.train[0] == lead_time  # the first target with an init day inside the record
 
 
 def test_embargo_days_and_explicit_dates_win():
-    assert [row["gap_days_before"] for row in audit_rows(split(embargo_days=20))] == [None, 20, 20]
-    assert [row["gap_days_before"] for row in audit_rows(split(embargo_days=0))] == [None, 0, 0]
+    assert [row["embargo_days_before"] for row in audit_rows(split(embargo_days=20))] == [None, 20, 20]
+    assert [row["embargo_days_before"] for row in audit_rows(split(embargo_days=0))] == [None, 0, 0]
     splits = split(CONUS, train_until="2016-03-31", test_from="2016-04-01")
-    assert [row["gap_days_before"] for row in audit_rows(splits)] == [None, 3, 0]
+    assert [row["embargo_days_before"] for row in audit_rows(splits)] == [None, 3, 0]
     assert str(splits.train_until) == "2016-03-31" and str(splits.time[splits.validation[-1]]) == "2016-03-31"
     assert str(splits.test_from) == "2016-04-01" and str(splits.time[splits.test[-1]]) == "2016-09-30"
     assert splits.history_days.sum() == 366
@@ -210,14 +210,15 @@ def test_fault_09_audit_prints_and_saves_the_dates(tmp_path):
     assert str(test["first_input"]) == "2014-12-21"  # a test input may reach back before test_from
     assert test["windows"] == 365 and validation["windows"] == 365
     assert format_audit(rows).splitlines() == [
-        "split       inputs      until       targets     until       windows  days between",
+        "split       inputs      until       targets     until       windows  embargo",
         "train       2010-01-01  2013-12-16  2010-01-06  2013-12-21  1446",
         "validation  2013-12-16  2014-12-21  2013-12-27  2014-12-26  365      5",
         "test        2014-12-21  2015-12-26  2015-01-01  2015-12-31  365      5",
+        "embargo = days without targets between two splits",
         "what is known of the days after the last input: nothing"]
     write_audit(tmp_path / "splits.csv", rows)
     lines = (tmp_path / "splits.csv").read_text().splitlines()
-    assert lines[0] == "split,first_input,last_input,first_target,last_target,windows,gap_days_before,after_last_input"
+    assert lines[0] == "split,first_input,last_input,first_target,last_target,windows,embargo_days_before,after_last_input"
     assert lines[3] == "test,2014-12-21,2015-12-26,2015-01-01,2015-12-31,365,5,nothing"
     assert [file.name for file in tmp_path.iterdir()] == ["splits.csv"]
 

@@ -72,12 +72,15 @@ def test_fine_tuning_goes_no_further_than_the_share_of_a_year_that_the_record_ha
     assert choose_share(network, copy_weights(network), record, splits, "cpu") == 0.0
 
 
-def test_spoilt_fine_tuning_ends_at_the_pretrained_weights(weather_cube, tmp_path, monkeypatch):
-    settings, record, splits = opened(weather_cube(days=400), hold_back=True, epochs=2, refit=True)
+def test_spoilt_fine_tuning_of_a_short_record_ends_at_the_pretrained_weights(weather_cube, tmp_path, monkeypatch, capsys):
+    settings, record, splits = opened(weather_cube(days=400), hold_back=True, epochs=2, refit=None)
     monkeypatch.setattr("utils.training.choose_share", lambda *_: 0.0)
     network, _ = train(lambda record: new_network(record, settings), record, splits, settings, Run(tmp_path, False))
     start = new_network(record, settings).state_dict()
     assert all(torch.equal(value, start[name]) for name, value in network.state_dict().items())
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("refit", "on all "))]
+    assert said[0].startswith("refit, the record is short (under two years): trained once more, ") and max(map(len, said)) <= 80
+    assert said[1].endswith(f" to {splits.train_until}, validation included")
 
 
 def test_zero_shot_changes_no_weight_and_takes_the_targets_statistics(weather_cube, tmp_path):
@@ -193,7 +196,7 @@ def test_worlds_are_deterministic_differ_and_say_that_they_are_synthetic(tmp_pat
 def test_input_that_is_none_is_refused(weather_cube):
     settings = Experiment(input_days=3)
     cube, splits = split_cube(weather_cube(), settings)
-    with pytest.raises(UserError, match="drop_inputs names rain; the inputs are precipitation"):
+    with pytest.raises(UserError, match="drop_inputs names rain; it takes precipitation"):
         open_record(cube, "small", splits, max_gap_days=10, hidden=("rain",))
 
 

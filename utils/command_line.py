@@ -32,6 +32,7 @@ NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory", "can't start new thread", "bad_alloc",
              "memory allocation (malloc) failure", "resource temporarily unavailable", "failed to map segment",
              "could not create a primitive")  # oneDNN, for want of memory for its code
+COMMAND = re.compile(r"(?:[A-Z_]+=\S+ )*python .*")  # a line of a docstring that is not broken
 DESCRIPTION = "DESCRIPTION"  # stands for it until all else is laid out
 QUIET = "--quiet"
 QUIET_HELP = """
@@ -79,6 +80,8 @@ def run_script(main: Callable, settings_class: type, resume: str = RESUME_RUN) -
             with contextlib.redirect_stderr(written):
                 settings = tyro.cli(settings_class, args=words, description=description, **defaults)
         except SystemExit:
+            from utils.wrong_value import refuse_wrong_value
+            refuse_wrong_value(words, settings_class, script.__file__)
             sys.stderr.write(without_none(written.getvalue()))
             raise
         print(name, "starts", flush=True)  # before its main imports what takes seconds
@@ -110,7 +113,7 @@ def run_script(main: Callable, settings_class: type, resume: str = RESUME_RUN) -
 def without_none(text: str) -> str:
     """What tyro writes of options, without None: what it stands for is said in words."""
     text = re.sub(r"\s*\(default:\s+None\)", lambda found: "" if "\n" in found[0] else " " * len(found[0]), text)
-    return re.sub(r"\{None\}\|(\{(\[.*\])\}|\S+)", lambda found: (found[2] or found[1]).ljust(len(found[0])),
+    return re.sub(r"\{None\}\|(?:\{(\[.*\]|[A-Z ]+)\}|(\S+))", lambda found: (found[1] or found[2]).ljust(len(found[0])),
                   text).replace("{None,", "{")
 
 
@@ -124,12 +127,12 @@ def wrapped(text: str, columns: int) -> str:
     for line in text.splitlines():
         found = re.fullmatch(r"( *(?:\S+ {2,}|[\w-]+: )?)(.*)", line)
         label, words = found[1], found[2]
-        alone = not words or words.startswith("python ")
+        alone = not words or bool(COMMAND.fullmatch(words))
         if alone or before != len(label) or label.strip():
             paragraphs.append((label, []))
         paragraphs[-1][1].append(words)
         before = None if alone else len(label)
-    return "\n".join(label + words[0] if words[0].startswith("python ") else textwrap.fill(
+    return "\n".join(label + words[0] if COMMAND.fullmatch(words[0]) else textwrap.fill(
         " ".join(words), columns, initial_indent=label, subsequent_indent=" " * len(label), break_long_words=False,
         break_on_hyphens=False) for label, words in paragraphs)
 
@@ -144,11 +147,13 @@ def grouped_help(tyro: ModuleType, settings_class: type, description: str, scrip
     groups = {"--" + name.replace("_", "-"): title for title, name in firsts.items()}
     description = wrapped(description.strip(), shutil.get_terminal_size().columns)  # tyro would join some of its lines
     text = text.replace(DESCRIPTION, description, 1)
-    lines = []
+    lines: list[str] = []
     for line in text.splitlines():
-        option = re.match(r"\s+(--[\w-]+)", line)
+        option, indent = re.match(r"\s+(--[\w-]+)", line), len(line) - len(line.lstrip())
         if option and option[1] in groups:
             lines += ["", f" {groups[option[1]]}"]
+        if lines and re.match(r"  (--|\[?[A-Z\[])[^ ]", lines[-1]) and len(lines[-1]) < indent - 1 and "  " not in lines[-1].strip():
+            line = lines.pop().ljust(indent) + line.lstrip()  # there is room beside what is shorter without None
         lines.append(line.rstrip())
     return "\n".join(lines)
 

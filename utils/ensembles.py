@@ -175,7 +175,7 @@ def write_ensemble_scores(run: Run, *, observed: np.ndarray, forecast: np.ndarra
                   [{"lead_time": lead_time, "rank": rank, "count": int(count)}
                    for lead_time, of_lead in zip(lead_times, counts) for rank, count in enumerate(of_lead)])
     for row in rows:
-        print_result(f"{lead_text((row['lead_time'],))}: 90 % intervals hold {100 * row['coverage_90']:.0f} %, spread / error "
-                     f"{row['predicted_spread_skill']:.2f}, CRPS {row['predicted_crps']:.4f} m3 m-3")
+        print_result(f"{lead_text((row['lead_time'],))}: 90 % intervals hold {100 * row['coverage_90']:.0f} % of values; spread / "
+                     f"error {row['predicted_spread_skill']:.2f}; CRPS {row['predicted_crps']:.4f}")
     draw_ensemble(run.path("ensemble.png"), observed=observed[:, -1], forecast=forecast[:, -1], spread=spread[:, -1],
                   coverage_90=rows[-1]["coverage_90"], counts=None if counts is None else counts[-1], title=title, data=data)

@@ -398,7 +398,7 @@ def format_metrics(rows: list[dict]) -> str:
     The best forecast of each column is marked by a star, and those that are as good in the digits that are shown; a bound and the
     ceiling know more than a forecast can, and are not.
     """
-    columns = {"rmse_pooled": ("RMSE", "7.4f", min), "r2_pooled": ("R2", "7.3f", max), "r2_cell_median": ("R2", "7.3f", max),
+    columns = {"rmse_pooled": ("RMSE", "7.4f", min), "r2_pooled": ("R2", "7.3f", max), "r2_cell_median": ("R2 cell", "8.3f", max),
                "skill_persistence": ("persis.", "7.3f", max), "skill_damped_persistence": ("damped", "7.3f", max),
                "skill_climatology": ("climat.", "7.3f", max)}
 
@@ -407,7 +407,7 @@ def format_metrics(rows: list[dict]) -> str:
 
     names = [row["forecaster"] for row in rows]
     width = max(len("forecaster"), *map(len, names))
-    lines = [f"{'* = best forecast':{width}} m3 m-3           cells   skill over",
+    lines = [f"{'* = best forecast':{width}} m3 m-3                    skill over",
              f"{'forecaster':{width}}" + "".join(f"{title:>{style.split('.')[0]}} " for title, style, _ in columns.values()).rstrip()]
     for lead_time in sorted({row["lead_time"] for row in rows}):
         of_lead = [row for row in rows if row["lead_time"] == lead_time]
@@ -418,6 +418,8 @@ def format_metrics(rows: list[dict]) -> str:
         lines += [f"{row['forecaster']:{width}}" + "".join(
             f"{shown(row, name):{style}}{'*' if row in fair and shown(row, name) == shown(best, name) else ' '}"
             for name, (_, style, _) in columns.items()).rstrip() for row in of_lead]
+    lines += ["R2: of all values together; R2 cell: of each cell in time, median over cells",
+              "skill over a forecaster = 1 - MSE / its MSE"]
     return "\n".join(lines)
 
 

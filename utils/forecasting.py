@@ -119,6 +119,9 @@ def _run_folders(runs):
             found.append(folder)
         elif seeds:
             found += seeds
+        elif (folder / "settings.json").is_file():
+            raise UserError(f"{folder} holds an unfinished run: it has no model.pt yet. Wait until its training has ended, or go on "
+                            "with it by its script and --resume.")
         else:
             raise UserError(f"{folder}: no run with a model.pt, and no folders seed<k> with one. Name the folder of a trained "
                             "run, such as results/finetune-SMAPtest/convlstm/twin/lead3.")

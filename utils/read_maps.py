@@ -8,7 +8,7 @@ import xarray as xr
 
 from data_processing.cube import QUANTITIES, UNITS, cube_days, cube_variables, first_line, open_cube
 from data_processing.errors import UserError
-from data_processing.files import check_netcdf
+from data_processing.files import check_netcdf, require_file
 from data_processing.splits import parse_date
 from utils.captions import lead_text, product_of_run
 
@@ -52,8 +52,7 @@ def open_maps(path: Path, variable: str | None = None, lead_time: int | None = N
     UserError
         No such file, or it is neither; no such variable or lead time.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file. Name a cube or a forecast.nc.")
+    require_file(path, str(path), "Name a cube or a forecast.nc.")
     check_netcdf(path)
     try:
         file = xr.open_dataset(path, engine="netcdf4", cache=False)

@@ -171,7 +171,7 @@ def evaluate_run(run: Run, record: Record, splits: Splits, forecasts: dict[str, 
     write_metrics(run.path("metrics.csv"), rows)  # the last file: it says that the run is finished
     unlock_folder(run.folder)
     refresh_page(run)
-    print_result(f"-> {run.folder}: metrics.csv, forecast.nc, figures; open the page of results to look through them")
+    print_result(f"-> {run.folder}: metrics.csv, forecast.nc, figures;\nopen the page of results to look through them")
 
 
 def observed_on_land(record: Record, days: np.ndarray) -> np.ndarray:

@@ -1,15 +1,17 @@
 """Runs of the scripts as parts of a study: each is made once and reused, so that an interrupted study goes on."""
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_processing.coming_weather import NOT_TOLD, source_weather
 from data_processing.errors import UserError
-from data_processing.files import PROJECT, lock_folder, remove_half_written
+from data_processing.files import PROJECT, FolderInUseError, lock_folder, remove_half_written
 from data_processing.splits import split_cube
 from utils.models.settings import complete
 from utils.runs import OTHER_NAME, find_cube, is_finished, read_json, run_differences, run_folder, run_name
@@ -27,9 +29,19 @@ def load_script(experiment: str, model: str) -> dict[str, Any]:
     return vars(importlib.import_module(f"utils.models.{model}")) | runpy.run_path(str(PROJECT / experiment / f"{model}.py"))
 
 
-def claim_study(folder: Path) -> None:
-    """Make a study's folder where it does not exist, and keep it for this process until that ends."""
-    lock_folder(folder, OTHER_NAME)
+@contextlib.contextmanager
+def made_elsewhere() -> Iterator[None]:
+    """Where another process is making a run that is needed in this block: say that, instead of advising another name."""
+    try:
+        yield
+    except FolderInUseError as error:
+        raise UserError(f"{error.found}, which is making a run that is needed here. Wait until it is finished, and start this "
+                        "again.") from None
+
+
+def claim_study(folder: Path, instead: str = OTHER_NAME) -> None:
+    """Make a study's folder where it does not exist, and keep it for this process until that ends; see `lock_folder`."""
+    lock_folder(folder, instead)
     remove_half_written(folder)
 
 
@@ -79,7 +91,8 @@ def run_or_reuse(experiment: str, model: str, **settings: Any) -> Path:
     script, asked = script_settings(experiment, model, **settings, resume=True)
     folder = study_folder(experiment, model, asked)
     if not is_finished(folder):
-        script["main"](asked)
+        with made_elsewhere():
+            script["main"](asked)
         return folder
     seeds = read_json(folder / "settings.json")["settings"]["seeds"]
     if seeds != asked.seeds:

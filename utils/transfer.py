@@ -20,7 +20,7 @@ from data_processing.splits import parse_date
 from utils.models.settings import ARCHITECTURE
 from utils.processes import by_first, from_first
 from utils.runs import find_cube, is_finished, plain, read_json, run_folder, run_name, save_tensors, setting_differences
-from utils.study import script_settings
+from utils.study import made_elsewhere, script_settings
 from utils.tensor_files import load_tensors
 
 if TYPE_CHECKING:
@@ -232,7 +232,8 @@ def _source_model(settings, model, splits, record):
     if not from_first(lambda: is_finished(folder)):
         print(f"no pre-trained run in {folder}: ERA5test/{model}.py makes it first", flush=True)
         script, source_settings = script_settings("ERA5test", model, **asked, resume=settings.resume)
-        script["train_and_test"](source_settings)
+        with made_elsewhere():
+            script["train_and_test"](source_settings)
     return folder / "model.pt", checksum(source_file.path)
 
 

@@ -3,8 +3,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data_processing.coming_weather import NOT_TOLD, OBSERVED, TWIN
-from data_processing.errors import UserError
+from data_processing.coming_weather import GIVE_WEATHER, NOT_TOLD, OBSERVED, TWIN
+from data_processing.cube import GIVE_CUBE
+from data_processing.errors import UserError, refuse_unknown
+from data_processing.files import require_file
 from data_processing.record import INPUTS
 from utils.runs import check_settings
 
@@ -14,6 +16,7 @@ LOCAL: dict = {"input_days": 30, "hidden": (48,), "scaling": "cell", "hold_back"
 FEW_STEPS, MANY_STEPS = 1500, 5000
 PAPER = {"scaling": "global", "epochs": 30, "batch_size": 32, "learning_rate": 1e-3,
          "satellite_view": False, "worlds": 0, "hold_back": False}
+GIVE_RUN = "Give the folder of a finished run, or its model.pt."
 PARTS = ("encoder", "recurrent", "head", "coming")  # of the networks; which of them one has, it says itself
 ARCHITECTURE = ("head", "hidden")  # settings that weights depend on
 
@@ -54,16 +57,15 @@ def complete(settings: Any, *, learning_rate: float, paper_hidden: tuple[int, ..
 
 def refuse_unknown_names(settings: Any) -> None:
     """Raise a UserError for what is named and exists nowhere, before any data are read."""
-    known = {"drop_inputs": INPUTS, "freeze": PARTS, "learning_rate_scale": PARTS}
-    for setting, names in known.items():
-        unknown = [name for name in getattr(settings, setting, ()) if name not in names]
-        if unknown:
-            raise UserError(f"{setting} names {', '.join(unknown)}; it takes {', '.join(names)}.")
-    for setting in ("cube", "source_cube", "pretrained", "coming_weather"):
-        path = getattr(settings, setting, None)
-        if path not in (None, TWIN, NOT_TOLD, OBSERVED) and not Path(path).expanduser().exists():
-            words = f", nor {NOT_TOLD}, {OBSERVED} or {TWIN}" if setting == "coming_weather" else ""
-            raise UserError(f"{setting} is {path}: no such file here ({Path.cwd()}){words}.")
+    for setting, known in {"drop_inputs": INPUTS, "freeze": PARTS, "learning_rate_scale": PARTS}.items():
+        refuse_unknown(setting, getattr(settings, setting, ()), known)
+    for setting, instead in {"cube": GIVE_CUBE, "source_cube": GIVE_CUBE, "further_cubes": GIVE_CUBE, "pretrained": GIVE_RUN,
+                             "coming_weather": GIVE_WEATHER}.items():
+        paths = getattr(settings, setting, None)
+        for path in paths if isinstance(paths, tuple) else (paths,):
+            is_run = setting == "pretrained" and path is not None and Path(path).expanduser().is_dir()
+            if path not in (None, TWIN, NOT_TOLD, OBSERVED) and not is_run:
+                require_file(path, f"{setting} is {path}", instead)
 
 
 def refuse_idle_settings(settings: Any, paper_hidden: tuple[int, ...] | None) -> None:
