@@ -1,4 +1,6 @@
 """Spread and intervals from validation errors, against numbers known by hand or by chance."""
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -81,6 +83,22 @@ def test_months_without_validation_days_have_the_spread_of_the_others():
     spread, ends = error_spread(validation_of(errors), LAND)
     np.testing.assert_allclose(spread, 0.04, rtol=1e-5)
     np.testing.assert_allclose(ends, np.tile([[[-1.0]], [[1.0]]], (1, 12, 1)), rtol=1e-5)
+
+
+def test_memory_of_many_lead_times_is_that_of_their_months_and_no_multiple():
+    land = np.ones((200, 200), bool)
+
+    def peak_bytes(leads):
+        errors = np.full((2, leads, *land.shape), 0.03, np.float32)
+        forecast = np.zeros((1, leads, *land.shape), np.float32)
+        tracemalloc.start()
+        predict_spread(forecast, np.full((1, leads), FIRST), forecast, validation_of(errors, variance=errors), land)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    months = 12 * land.size * 4  # bytes of a lead time, of the errors and of the variance; the latter stands twice when it is joined
+    assert peak_bytes(6) - peak_bytes(1) < 5 * 3.5 * months
 
 
 def test_month_of_a_day_is_linear_in_between():

@@ -170,26 +170,31 @@ def error_spread(validation: Validation, land: np.ndarray) -> tuple[np.ndarray, 
         Quantiles of the errors about each month in units of the spread, with their sign turned: what to add to a forecast.
     """
     errors, weights = validation.errors, month_weights(validation.valid_time)
+    spread, ends = np.empty((MONTHS, *errors.shape[1:]), np.float32), np.empty((len(LEVELS), MONTHS, errors.shape[1]))
+    for lead in range(errors.shape[1]):  # one by one: a year of months of a large map is many times a day of it
+        spread[:, lead] = _spread_of_lead(errors[:, lead], weights, land)
+        ends[..., lead] = _error_quantiles(errors[:, lead], spread[:, lead], validation.valid_time, weights, land)
+    return spread, ends
+
+
+def _spread_of_lead(errors, weights, land):
+    """Spread of one lead time, float32 [MONTHS, H, W]; errors is [V, H, W]."""
     squares = scratch_array(errors.shape)
-    total, count = np.zeros(errors.shape[1:]), np.zeros(errors.shape[1:], int)
+    total, count = np.zeros(land.shape), np.zeros(land.shape, int)
     for day in in_turn(errors, squares):
         known = np.isfinite(errors[day]) & land
         squares[day] = np.where(known, errors[day] ** 2, np.nan)
         total += np.where(known, squares[day], 0.0)
         count += known
-    usual = total.sum(axis=(1, 2)) / np.maximum(count.sum(axis=(1, 2)), 1)
-    of_cell = np.where(land, (total + PRIOR_ERRORS * usual[:, None, None]) / (count + PRIOR_ERRORS), np.nan)
-    of_day = np.full(errors.shape[:2], np.nan)  # squared errors of all cells in units of their usual ones
+    usual = total.sum() / max(count.sum(), 1)
+    of_cell = np.where(land, (total + PRIOR_ERRORS * usual) / (count + PRIOR_ERRORS), np.nan)
+    of_day = np.full(len(errors), np.nan)  # squared errors of all cells in units of their usual ones
     for day in in_turn(squares):
-        for lead, of_lead in enumerate(squares[day]):
-            known = np.isfinite(of_lead)
-            if known.any():
-                of_day[day, lead] = np.mean(of_lead[known] / np.maximum(of_cell[lead][known], np.finfo(np.float32).tiny))
-    season = monthly_means(of_day, weights, np.ones(len(of_cell)), SEASON_PRIOR)
-    spread = np.sqrt(monthly_means(squares, weights, season[..., None, None] * of_cell, PRIOR_ERRORS))
-    ends = [_error_quantiles(errors[:, lead], spread[:, lead], validation.valid_time, weights, land)
-            for lead in range(errors.shape[1])]
-    return spread, np.stack(ends, axis=-1)
+        known = np.isfinite(squares[day])
+        if known.any():
+            of_day[day] = np.mean(squares[day][known] / np.maximum(of_cell[known], np.finfo(np.float32).tiny))
+    season = monthly_means(of_day, weights, np.ones(()), SEASON_PRIOR)
+    return np.sqrt(monthly_means(squares, weights, season[:, None, None] * of_cell, PRIOR_ERRORS))
 
 
 def _error_quantiles(errors, spread, valid_time, weights, land):
@@ -233,8 +238,9 @@ def predict_spread(forecast: np.ndarray, valid_time: np.ndarray, variance: np.nd
     usual, distances = error_spread(validation, land)
     usual_variance = None
     if variance is not None and validation.variance is not None:
-        usual_variance = monthly_means(validation.variance, month_weights(validation.valid_time), _mean(validation.variance),
-                                       SEASON_PRIOR)
+        weights = month_weights(validation.valid_time)
+        of_leads = (validation.variance[:, lead] for lead in range(forecast.shape[1]))
+        usual_variance = np.stack([monthly_means(each, weights, _mean(each), SEASON_PRIOR) for each in of_leads], axis=1)
     spread, ends = scratch_array(forecast.shape), scratch_array((len(LEVELS), *forecast.shape))
     for days in pieces(forecast, spread, *ends):
         for lead, time in enumerate(valid_time[days].T):
