@@ -168,3 +168,4 @@ def test_value_of_another_type_is_answered_with_what_the_setting_takes(words, sa
 def test_values_that_will_do_are_not_blamed():
     refuse_wrong_value("--lead-times 1 2 --pull 1e-3 --scaling cell --refit True --zero-shot --box 1 2 3 -4 --rates a 1 --other x".split(),
                        OfEveryType, __file__)
+    refuse_wrong_value("--lead-times None --scaling None --refit None --box None --other x".split(), OfEveryType, __file__)

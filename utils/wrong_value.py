@@ -30,7 +30,7 @@ def refuse_wrong_value(words: list[str], settings_class: type, script: str) -> N
         wanted = what_is_wanted(kinds[name], values) if name in kinds else None
         if wanted is not None:
             found = f"is {' '.join(values)}" if values else "is given without a value"
-            about = re.search(rf"^    {name}: .*?  # (.*)", Path(script).read_text(), re.M)
+            about = re.search(rf"^    {name}: .*?  # (.*)", Path(script).read_text(encoding="utf-8"), re.M)
             raise UserError(f"{option} {found}; it takes {wanted}.{f' --help says: {about[1]}.' if about else ''}")
 
 
@@ -50,6 +50,8 @@ def what_is_wanted(kind: Any, values: list[str]) -> str | None:
     """What a setting of this type takes, where the values are something else; None where they will do, or nobody can tell."""
     optional = get_origin(kind) in (Union, types.UnionType)
     if optional:
+        if values == ["None"]:  # a default, as settings.json and the scripts write it
+            return None
         kind = next(each for each in get_args(kind) if each is not type(None))
     if kind is bool and not optional:
         return "no value (--no- before its name turns it off)" if values and values[0].lower() in YES_OR_NO else None
