@@ -7,6 +7,7 @@ from test_scheduler import cluster, kill_a_worker  # noqa: F401
 from test_studies import SHORT, call, shortest, source, target  # noqa: F401
 
 from data_processing.errors import UserError
+from data_processing.files import locked
 from utils import fan_out
 from utils.study import run_or_reuse
 
@@ -51,6 +52,14 @@ def test_run_of_a_worker_is_that_of_this_process(target, tmp_path, monkeypatch, 
         assert text_of(tmp_path / "here", name) == text_of(tmp_path / "there", name)
     with pytest.raises(UserError, match="made otherwise: .*test_days is 60 there, 50 was asked"):
         fan_out.make_on_workers(cluster.scheduler_address, [(*run[:2], run[2] | {"test_days": 50})], "there")
+
+
+@pytest.mark.slow
+def test_member_that_another_process_makes_is_to_be_waited_for_and_no_other_name_is_advised(target, tmp_path, cluster):
+    run = ("SMAPtest", "lstm", {"cube": target, "results": str(tmp_path), "seeds": 2, "test_days": 60, **SHORT})
+    with (locked(tmp_path / "SMAPtest/lstm/target/lead3/seed0", ""),
+          pytest.raises(UserError, match="UTC, which is making a run that is needed here. Wait until it is finished")):
+        fan_out.make_on_workers(cluster.scheduler_address, [run], tmp_path)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from data_processing.files import unlock_folders
 from data_processing.scheduler import scheduled, wait_until_seen
 from data_processing.splits import split_cube
 from utils.runs import find_cube, is_finished
-from utils.study import DOMAIN_OF, load_script, run_or_reuse, script_settings, study_folder
+from utils.study import DOMAIN_OF, load_script, made_elsewhere, run_or_reuse, script_settings, study_folder
 from utils.transfer import source_run
 
 
@@ -120,6 +120,7 @@ def make_part(cwd: str, folder: str, part: StudyPart) -> None:
                 run_or_reuse(part.experiment, part.model, **part.settings)
             elif not is_finished(folder):
                 script = load_script(part.experiment, part.model)
-                script["train_and_test"](script["Settings"](**part.settings))
+                with made_elsewhere():
+                    script["train_and_test"](script["Settings"](**part.settings))
         finally:
             unlock_folders()  # the worker lives on
