@@ -3,6 +3,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from data_processing.errors import UserError
 from utils.ensembles import ensemble_rows, members_variance
@@ -173,3 +174,10 @@ def test_runs_validated_on_different_days_do_not_tell_the_spread_of_their_mean(t
         read_validation([tmp_path / name / "validation.nc" for name in "ab"])
 
 
+def test_file_of_a_version_that_kept_only_the_mean_disagreement_of_members_is_refused(tmp_path):
+    write_validation(tmp_path / "new.nc", np.zeros((4, 1, 1, 1), np.float32), (), np.zeros((4, 1, 1), np.float32),
+                     np.datetime64("2020-01-01") + np.arange(4), [3])
+    with xr.open_dataset(tmp_path / "new.nc") as file:
+        file.assign(member_variance=(("lead_time", "y", "x"), np.full((1, 1, 1), 1e-4))).to_netcdf(tmp_path / "old.nc")
+    with pytest.raises(UserError, match="old.nc was made by an older version: .* Train again"):
+        read_validation([tmp_path / "old.nc"])
