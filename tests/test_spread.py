@@ -86,6 +86,14 @@ def test_months_without_validation_days_have_the_spread_of_the_others():
     np.testing.assert_allclose(ends, np.tile([[[-1.0]], [[1.0]]], (1, 12, 1)), rtol=1e-5)
 
 
+def test_lead_time_without_any_known_error_has_an_unknown_spread_and_not_one_of_0():
+    errors = np.where(np.arange(30) % 2, 0.04, -0.04).astype(np.float32).reshape(30, 1, 1, 1).repeat(2, 1).repeat(2, 3)
+    errors[:, 1] = np.nan
+    spread, ends = error_spread(validation_of(errors), LAND)
+    assert np.isnan(spread[:, 1]).all() and np.isnan(ends[..., 1]).all()
+    np.testing.assert_allclose(spread[:, 0], 0.04, rtol=1e-5)
+
+
 def test_memory_of_many_lead_times_is_that_of_their_months_and_no_multiple():
     land = np.ones((200, 200), bool)
 

@@ -165,7 +165,7 @@ def error_spread(validation: Validation, land: np.ndarray) -> tuple[np.ndarray, 
     -------
     spread : float32 [MONTHS, L, H, W]
         m3 m-3. That of a cell in a year is pulled towards that of all cells, that of a month towards the cell's own times what all
-        cells say of the month (PRIOR_ERRORS, SEASON_PRIOR); NaN at sea.
+        cells say of the month (PRIOR_ERRORS, SEASON_PRIOR); NaN at sea, and of a lead time without any known error.
     ends : float64 [len(LEVELS), MONTHS, L]
         Quantiles of the errors about each month in units of the spread, with their sign turned: what to add to a forecast.
     """
@@ -186,7 +186,7 @@ def _spread_of_lead(errors, weights, land):
         squares[day] = np.where(known, errors[day] ** 2, np.nan)
         total += np.where(known, squares[day], 0.0)
         count += known
-    usual = total.sum() / max(count.sum(), 1)
+    usual = total.sum() / count.sum() if count.any() else np.nan
     of_cell = np.where(land, (total + PRIOR_ERRORS * usual) / (count + PRIOR_ERRORS), np.nan)
     of_day = np.full(len(errors), np.nan)  # squared errors of all cells in units of their usual ones
     for day in in_turn(squares):
@@ -207,6 +207,8 @@ def _error_quantiles(errors, spread, valid_time, weights, land):
         scaled[day] = -errors[day].ravel()[cells] / on_days(spread, valid_time[day:day + 1])[0]
     about = [np.flatnonzero(of_month) for of_month in weights]
     tells = np.isfinite(scaled).any(axis=1)
+    if not tells.any():
+        return np.full((len(LEVELS), MONTHS), np.nan)
     about = [days if np.count_nonzero(tells[days]) >= FEWEST_DAYS else slice(None) for days in about]
     return np.stack([np.nanquantile(scaled[days], LEVELS) for days in about], axis=-1)
 
