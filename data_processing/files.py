@@ -28,6 +28,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 PIECES = "pieces"
 """Folder beside a cube, of what was read for it."""
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+HEAP_SIGNATURE, HEAP_BYTES = b"GCOL\x01\0\0\0", 2 ** 22
 NETCDF_ATTRIBUTES = {"DIMENSION_LIST": "O", "REFERENCE_LIST": "V", "_Netcdf4Dimid": "i", "_Netcdf4Coordinates": "i", "CLASS": "SO",
                      "NAME": "SO"}
 """Attributes by which NetCDF-4 ties variables and dimensions together, and their kinds of numpy."""
@@ -407,12 +408,36 @@ def _check_hdf5(path, called):
                 raise ValueError(f"the attribute {key} of {name} is not what NetCDF writes")
 
     try:
+        _check_heaps(path)
         with h5py.File(path) as file:
             look("/", file)
             file.visititems(look)
             _check_dimensions(file, datasets)
     except Exception as error:  # of many kinds where what the file says of itself does not agree
         raise unreadable(called, error) from None
+
+
+def _check_heaps(path):
+    """Raise ValueError where an object of a global heap does not end within it, or begins where it ends: HDF5 would read it for ever.
+
+    Global heaps hold what attributes such as DIMENSION_LIST point to; NetCDF writes them beside its definitions, so that they are
+    looked for in HEAP_BYTES at both ends of the file. Layout: HDF5 File Format Specification 3.0, III.E, "Global Heap".
+    """
+    with open(path, "rb") as file:
+        start = file.read(HEAP_BYTES)
+        file.seek(max(len(start), os.fstat(file.fileno()).st_size - HEAP_BYTES))
+        for found in (start, file.read()):
+            place = found.find(HEAP_SIGNATURE)
+            while 0 <= place <= len(found) - 16:
+                end = min(place + int.from_bytes(found[place + 8:place + 16], "little"), len(found))
+                part = place + 16
+                while part + 16 <= end:
+                    number, size = int.from_bytes(found[part:part + 2], "little"), int.from_bytes(found[part + 8:part + 16], "little")
+                    taken = 16 + -(-size // 8) * 8 if number else size  # the size of what is free, number 0, counts its own header
+                    if taken < 16 or part + taken > end:
+                        raise ValueError("a list of what its variables stand on is damaged")
+                    part += taken
+                place = found.find(HEAP_SIGNATURE, place + 8)
 
 
 def _check_dimensions(file, datasets):

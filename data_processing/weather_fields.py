@@ -220,6 +220,9 @@ def _field_of(message, variable, grids, path):
     if step_type != STEP_TYPES[variable]:
         raise UserError(f"{path}: {get(message, 'shortName')} is of step type {step_type!r}; needed is "
                         f"{STEP_TYPES[variable]!r}. Take it out.")
+    if not 0 <= begin <= end < 2 ** 31:
+        raise UserError(f"{path}: {get(message, 'shortName')} is of {begin} to {end} h after the start, which is no forecast. Download "
+                        "it again.")
     if variable == RAIN and begin == end:
         return None
     date, hour = get(message, "dataDate"), get(message, "dataTime") // 100

@@ -806,6 +806,16 @@ CUBE_DATASETS = [
 ]
 
 
+def free_nothing(folder):
+    """What is free of the heap to which DIMENSION_LIST points has size 0: HDF5 2.0 reads such a heap for ever."""
+    content = bytearray((folder / "cube.nc").read_bytes())
+    part = content.index(b"GCOL") + 16
+    while int.from_bytes(content[part:part + 2], "little"):  # number of an object; 0 = what is free
+        part += 16 + -(-int.from_bytes(content[part + 8:part + 16], "little") // 8) * 8
+    content[part + 8:part + 16] = bytes(8)
+    (folder / "cube.nc").write_bytes(content)
+
+
 def huge_dimension(file):
     """A variable of 4e15 values that takes no room in the file."""
     for name, size in (("lat", 10**5), ("lon", 10**5)):
@@ -1033,6 +1043,8 @@ def grib_changes():
     yield "dates", "day 0", with_bytes(31, b"\x00"), R
     yield "dates", "year 0", with_bytes(28, b"\x00\x00"), R
     yield "dates", "hour 77", with_bytes(32, b"\x4d"), R
+    # section 4 begins behind section 3 (72 bytes): hours to the forecast at 127, here of a temperature
+    yield "dates", "3e9 hours ahead", with_bytes(127, (3 * 10**9).to_bytes(4, "big"), which=8), R
     # section 3 begins behind section 1 (21 bytes): number of points at 43, Ni at 67, Nj at 71, first latitude at 83
     yield "length 0", "no columns", with_bytes(67, bytes(4)), R
     yield "length 1", "one column", with_bytes(67, (1).to_bytes(4, "big")), R
@@ -1188,6 +1200,7 @@ def specific_mutants():
     for kind, name, change, right, expected in CUBE_DATASETS:
         yield Mutant("cube", kind, name, lambda folder, change=change: rewrite(folder / "cube.nc", change), right, expected)
     yield Mutant("cube", "layout", "4e15 values in no room", lambda folder: edit(folder / "cube.nc", huge_dimension), R)
+    yield Mutant("cube", "bits flipped", "what is free of a global heap takes no room", free_nothing, R)
     yield Mutant("cube", "another file", "a folder", make_folder("cube.nc"), R)
     for kind, name, change, right, expected in GRANULE_CHANGES:
         yield Mutant("granules", kind, name, lambda folder, change=change: change(folder / GRANULE), right, expected)
