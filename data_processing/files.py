@@ -441,7 +441,7 @@ def _check_heaps(path):
 
 
 def _check_dimensions(file, datasets):
-    """Raise ValueError where dimensions are numbered as NetCDF does not, or a variable stands on what is no dimension."""
+    """Raise ValueError where dimensions are numbered as NetCDF does not, or a variable stands on what is no dimension or none any more."""
     numbers = [item.attrs["_Netcdf4Dimid"] for item in datasets if "_Netcdf4Dimid" in item.attrs]
     numbers += [number for item in datasets for number in item.attrs.get("_Netcdf4Coordinates", ())]
     for number in numbers:
@@ -449,7 +449,7 @@ def _check_dimensions(file, datasets):
             raise ValueError(f"a dimension has the number {number}, which NetCDF does not give")
     for item in datasets:
         scales = [file[scale] for axis in item.attrs.get("DIMENSION_LIST", ()) for scale in axis]
-        if any(scale.attrs.get("CLASS") not in ("DIMENSION_SCALE", b"DIMENSION_SCALE") for scale in scales):
+        if any(scale.name is None or scale.attrs.get("CLASS") not in ("DIMENSION_SCALE", b"DIMENSION_SCALE") for scale in scales):
             raise ValueError(f"{item.name} stands on what is no dimension")
 
 

@@ -788,6 +788,7 @@ CUBE_CHANGES = [
     of_hdf5("attribute of another type", "_Netcdf4Coordinates of dimensions that no file has",
             set_attribute("soil_moisture", "_Netcdf4Coordinates", [7, 70, 700]), R),
     of_hdf5("attribute gone", "CLASS of a dimension", set_attribute("lat", "CLASS", None), R),
+    of_hdf5("variable of another type", "a dimension that the others do not stand on", replaced("lon", stored_as()), R),
     of_hdf5("attribute gone", "DIMENSION_LIST", set_attribute("soil_moisture", "DIMENSION_LIST", None), E),
     of_hdf5("values", "never written", replaced("soil_moisture", lambda file, name, values: file.create_dataset(
         name, values.shape, "f4", chunks=(10, 3, 4), fillvalue=np.nan)), R),
