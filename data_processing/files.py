@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -427,17 +428,20 @@ def _check_heaps(path):
         start = file.read(HEAP_BYTES)
         file.seek(max(len(start), os.fstat(file.fileno()).st_size - HEAP_BYTES))
         for found in (start, file.read()):
-            place = found.find(HEAP_SIGNATURE)
-            while 0 <= place <= len(found) - 16:
-                end = min(place + int.from_bytes(found[place + 8:place + 16], "little"), len(found))
-                part = place + 16
-                while part + 16 <= end:
-                    number, size = int.from_bytes(found[part:part + 2], "little"), int.from_bytes(found[part + 8:part + 16], "little")
-                    taken = 16 + -(-size // 8) * 8 if number else size  # the size of what is free, number 0, counts its own header
-                    if taken < 16 or part + taken > end:
-                        raise ValueError("a list of what its variables stand on is damaged")
-                    part += taken
-                place = found.find(HEAP_SIGNATURE, place + 8)
+            for heap in re.finditer(re.escape(HEAP_SIGNATURE), found):
+                _check_heap(found, heap.start())
+
+
+def _check_heap(found, place):
+    """Look at the objects of the heap that begins at a place of some bytes; at none where it goes on beyond them."""
+    end = place + int.from_bytes(found[place + 8:place + 16], "little")
+    part = place + 16
+    while part + 16 <= end <= len(found):
+        number, size = int.from_bytes(found[part:part + 2], "little"), int.from_bytes(found[part + 8:part + 16], "little")
+        taken = 16 + -(-size // 8) * 8 if number else size  # the size of what is free, number 0, counts its own header
+        if taken < 16 or part + taken > end:
+            raise ValueError("a list of what its variables stand on is damaged")
+        part += taken
 
 
 def _check_dimensions(file, datasets):

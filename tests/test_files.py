@@ -5,6 +5,8 @@ import h5py
 import numpy as np
 import pytest
 
+from data_processing import files
+from data_processing.cube import write_cube
 from data_processing.errors import UserError
 from data_processing.files import expand, require_file, unreadable
 
@@ -63,3 +65,14 @@ def test_folder_in_the_place_of_a_file_is_named_with_what_it_holds(tmp_path, mon
         require_file("data", "cube is data", "Give a file.")
     with pytest.raises(UserError, match=rf"^cube is smap.nc: no such file here \({tmp_path}\). Give a file.$"):
         require_file("smap.nc", "cube is smap.nc", "Give a file.")
+
+
+def test_a_heap_that_goes_beyond_what_is_looked_at_is_left_to_the_library(tmp_path, monkeypatch):
+    """A good file is not refused because HEAP_BYTES end within its heap."""
+    path = tmp_path / "cube.nc"
+    write_cube(path, np.full((3, 3, 2, 2), 0.2, np.float32), np.datetime64("2020-01-01") + np.arange(3), np.array([30.0, 31.0]),
+               np.array([100.0, 101.0]),
+               {"title": "a", "source": "b"})
+    heap = path.read_bytes().index(files.HEAP_SIGNATURE)
+    monkeypatch.setattr(files, "HEAP_BYTES", heap + 40)
+    files.check_netcdf(path)
