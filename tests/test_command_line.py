@@ -98,6 +98,15 @@ run_script(main, Settings)
 """
 
 
+def test_reader_of_the_help_who_goes_before_its_end_is_no_error(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, tmp_path / "script.py", "--help"], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def run_small(tmp_path, *words):
     (tmp_path / "script.py").write_text(SCRIPT)
     return subprocess.run([sys.executable, tmp_path / "script.py", *words], capture_output=True, text=True,

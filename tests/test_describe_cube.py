@@ -185,7 +185,7 @@ def test_the_script_leaves_a_page_a_caption_and_a_table(weather_cube, tmp_path):
     assert "at 1 day: R2 0." in done.stdout and "20 of 20 cells are land" in done.stdout and "UNIT?" not in done.stdout
     assert all(len(line) <= 80 for line in done.stdout.splitlines() if line.startswith("- "))
     caption = (tmp_path / f"{path.stem}_description.txt").read_text()
-    assert "n = 20 land cells" in caption and "(m) R2 in time of damped persistence 7 days ahead" in caption
+    assert "n = 20 land cells" in caption and "(m) R² in time of damped persistence 7 days ahead" in caption
     with open(tmp_path / f"{path.stem}_description.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["topic"] for row in rows} == {"holes", "season", "autocorrelation", "predictability"}
@@ -234,8 +234,11 @@ def test_no_label_of_the_page_is_cut_off(weather_cube, tmp_path, monkeypatch, ro
         assert box.y0 > 0 and box.x0 > 0 and box.x1 < drawn[0].bbox.x1
 
 
-def test_equal_lines_are_dashed_in_turn():
-    same, other = np.ones(4), np.zeros(4)
-    assert draw_description.dashes([same, other, same], 1) == "-"
-    first, second = (draw_description.dashes([same, other, same], number) for number in (0, 2))
-    assert first[1] == second[1] and first[0] != second[0]
+def test_equal_series_are_one_line():
+    same, other = np.array([1.0, np.nan]), np.zeros(2)
+    assert draw_description.equal_series({"a": same, "b": other, "c": same.copy()}) == [["a", "c"], ["b"]]
+
+
+def test_sentences_of_the_page_raise_exponents_but_not_in_the_words_of_the_file():
+    said = "UNIT? sm_l4 is 0.2 m3 m-3, with units = 'm3 m-3': R2 0.9, 3 mm d-1"
+    assert draw_description.raised_units(said) == "UNIT? sm_l4 is 0.2 m³ m⁻³, with units = 'm3 m-3': R² 0.9, 3 mm d⁻¹"

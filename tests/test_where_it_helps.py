@@ -4,6 +4,7 @@ import pytest
 import xarray as xr
 
 from data_processing.errors import UserError
+from utils.draw_regions import draw_events, forecasters_of_events, wavelength_ticks
 from utils.where_it_helps import event_limits, event_rows, part_coverage, parts_of_the_record, power_spectrum, read_regions, region_rows
 
 LAND = np.array([[True, True], [True, False]])
@@ -102,6 +103,21 @@ def test_cells_without_enough_history_have_no_events():
     values = np.full((3, 1, 1, 1), 0.2, np.float32)
     limits = event_limits(values[:, 0], np.ones(3, bool), np.ones((1, 1), bool))
     assert event_rows(observed=values, forecasts={"net": values}, limits=limits, lead_times=[1]) == []
+
+
+def test_events_that_are_never_forecast_have_no_marker_and_the_figure_says_so(tmp_path):
+    rows = [{"forecaster": name, "lead_time": 3, "event": event, "observed": observed, "hit_rate": hit_rate, "false_alarm_ratio": ratio}
+            for event, observed in (("dry", 1775), ("wet", 1762))
+            for name, hit_rate, ratio in (("lstm", 0.0, np.nan), ("persistence", 0.1, 0.9))]
+    draw_events(tmp_path / "events.png", rows, "LSTM")
+    caption = (tmp_path / "events.txt").read_text()
+    assert "n = 1,775 dry and 1,762 wet observed events." in caption and "ceiling" not in caption
+    assert forecasters_of_events(rows) == (["persistence"], ["lstm"])
+
+
+def test_axis_of_wavelengths_has_its_longest_and_two_ticks_at_least():
+    assert wavelength_ticks(165.0, 4301.0) == [4301.0, 200, 500, 1000, 2000]  # without what lies at the longest
+    assert wavelength_ticks(103.0, 190.0) == [190.0, 103.0]
 
 
 def test_spectrum_finds_the_wavelength_and_the_loss_of_detail():

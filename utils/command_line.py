@@ -73,7 +73,7 @@ def run_script(main: Callable, settings_class: type, resume: str = RESUME_RUN) -
         import tyro
         defaults = {"default": recorded.settings} if recorded else {}
         if {"-h", "--help"} & set(words):
-            print(grouped_help(tyro, settings_class, description, script.__file__))
+            print_for_reading(grouped_help(tyro, settings_class, description, script.__file__))
             sys.exit(0)
         written = io.StringIO()
         try:
@@ -108,6 +108,14 @@ def run_script(main: Callable, settings_class: type, resume: str = RESUME_RUN) -
         sys.exit(2)
     finally:
         unlock_folders()
+
+
+def print_for_reading(text: str) -> None:
+    """Print a text whose reader (`| head`) may go before its end, which is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be written at the end of the process
 
 
 def without_none(text: str) -> str:

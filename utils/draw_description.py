@@ -1,19 +1,20 @@
 """The page that describes a cube: holes, seasons, memory, and what the baselines score."""
 from __future__ import annotations
 
+import re
 import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib
 import numpy as np
-from matplotlib.colors import Normalize
+from matplotlib.colors import ListedColormap, Normalize
 
 from data_processing.cube import UNITS
 from utils.captions import caption_of, in_words
 from utils.figures import (
     BLUE,
+    GAP_COLOUR,
     LOOKS,
     PAGE,
     PAPER_STYLE,
@@ -49,6 +50,8 @@ PAGE_HEIGHT = 277.0  # mm: A4 without its margins
 TEXT_LETTERS = 128  # in a line of the page's text
 NARROWEST_MAP = 30.0  # mm
 OTHER_ROWS = 4 + 45 + 38 + 49 + 15 + 18  # mm of the page besides the two rows of maps, from top to bottom as they are drawn
+SHARE_COLOURS = ListedColormap(matplotlib.colormaps["Purples_r"](np.linspace(0.0, 0.8, 256)), "share")  # all days: pale
+MEMORY_COLOURS = ListedColormap(matplotlib.colormaps["cividis"].colors, "memory").with_extremes(over=GAP_COLOUR)
 VARIABLE_LINES = {"precipitation": SKY_BLUE, "soil_moisture": BLUE, "soil_temperature": VERMILLION}
 LABELS = {"persistence": "persistence", "damped_persistence": "damped persistence", "climatology": "season", "cell_mean": "cell's mean"}
 
@@ -84,16 +87,17 @@ def draw_description(path: Path, about: Description, data: Data) -> None:
     """
     figure = description_figure(about)
     shows = ("A cube before any training. (a) Share of the days on which soil moisture is observed, (b) its mean and (c) its standard "
-             "deviation in time. (d) Share of the land that is observed on each day. (e) to (g) Means of the land by month, bands: 10th to "
-             "90th percentile of its days. (h) Autocorrelation of soil moisture in time, of departures from the mean of each cell and "
+             "deviation in time. (d) Share of the land that is observed on each day; variables that are observed alike share a line. "
+             "(e) to (g) Means of the land by month, bands: 10th to 90th percentile of its days. (h) Autocorrelation of soil moisture in time, of departures from the mean of each cell and "
              "from its season.")
     n = None
     if about.scores is not None:
         scores, lead_time = about.scores, shown_lead(about.scores)
         n = next(row["n"] for row in scores.rows)
-        shows += (f" (i) RMSE and (j) R2 of forecasts that need no network, fitted on the days to {scores.last_history} and "
+        shows += (f" (i) RMSE and (j) R² of forecasts that need no network, fitted on the days to {scores.last_history} and "
                   f"scored from {scores.first_test} to {scores.last_test}, n = {n:,}. (k) Days until less than 1/e of a departure is "
-                  f"left, (l) RMSE and (m) R2 in time of damped persistence {lead_time} days ahead.")
+                  f"left (grey: more is left at all these lead times), (l) RMSE and (m) R² in time of damped persistence "
+                  f"{lead_time} days ahead.")
     save_figure(path, figure, caption_of(shows, about.title, data, int(np.count_nonzero(about.land)), "land cells"))
 
 
@@ -109,7 +113,7 @@ def description_figure(about: Description) -> Figure:
     heads = wrap_title(about.title, PAGE)
     write_title(figure, heads)
     top = PAGE_HEIGHT - 3 - 4 * len(heads)
-    text = [line for sentence in about.said for line in wrap_sentence(sentence, TEXT_LETTERS)]
+    text = [line for sentence in map(raised_units, about.said) for line in wrap_sentence(sentence, TEXT_LETTERS)]
     figure.text(12 / PAGE, top / PAGE_HEIGHT, "\n".join(text), va="top", linespacing=1.25)
     top -= 3.4 * len(text) + 4
     frame = map_frame(about.lat, about.lon)
@@ -130,21 +134,20 @@ def description_figure(about: Description) -> Figure:
             if norm.vmax == 100:
                 figure.axes[-1].set_xticks(range(0, 101, 25))
 
+    complete = np.all(about.observed_share[about.land] == 1)
+    share = 100 * np.where(about.land, about.observed_share, np.nan)
     top -= 4 + map_height
-    map_row(top, 0, (("days observed", 100 * np.where(about.land, about.observed_share, np.nan), "viridis", Normalize(0, 100), "share (%)"),
+    map_row(top, 0, ((f"days observed{': all' if complete else ''}", share, SHARE_COLOURS, Normalize(0, 100), "share (%)"),
                      ("mean", about.mean, SOIL_MOISTURE_COLOURS, None, "soil moisture (m³ m⁻³)"),
-                     ("spread in time", about.spread, "cividis", None, "standard deviation (m³ m⁻³)")))
+                     ("standard deviation in time", about.spread, "cividis", None, "standard deviation (m³ m⁻³)")))
     top -= 19 + 26
     axes = time_axes(figure, 16, top, PAGE - 20, 22, about.time)
-    shares = list(about.observed_on.values())
-    for number, (name, share) in enumerate(about.observed_on.items()):
-        axes.plot(about.time, 100 * share, color=VARIABLE_LINES[name], linewidth=1.0, label=in_words(name),
-                  linestyle=dashes(shares, number))
+    for names in equal_series(about.observed_on):
+        axes.plot(about.time, 100 * about.observed_on[names[0]], color=VARIABLE_LINES[names[0]] if len(names) == 1 else "0.2",
+                  linewidth=1.0, label=", ".join(map(in_words, names)))
     axes.set(ylim=(-3, 103), ylabel="land (%)", yticks=range(0, 101, 25))
     axes.set_title(panel_title(3, "share of the land that is observed on each day"), loc="left")
-    legend = axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=3, borderaxespad=0.1)
-    for handle in legend.get_lines():
-        handle.set_linestyle("-")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=3, borderaxespad=0.1)
     top -= 14 + 24
     for column, (name, months) in enumerate(about.seasons.items()):
         axes = place_axes(figure, 16 + column * 61, top, 48, 24)
@@ -160,19 +163,29 @@ def description_figure(about: Description) -> Figure:
         longest = max(about.scores.rmse)
         r2 = about.scores.r2[lead_time]
         memory = np.minimum(about.scores.memory, longest + 1)
-        map_row(top, 10, (("memory", memory, "cividis", Normalize(0, longest), "days until < 1/e is left"),
-                          (f"RMSE, {lead_time} days", about.scores.rmse[lead_time], "cividis", None, "damped persistence (m³ m⁻³)"),
-                          (f"R² in time, {lead_time} days", r2, SKILL_COLOURS, range_of_scores(r2), "damped persistence")))
+        beyond = f" (grey: over {longest} days)" if np.any(memory > longest) else ""
+        map_row(top, 10, (("memory" + beyond, memory, MEMORY_COLOURS,
+                           Normalize(0, longest), "days until < 1/e is left"),
+                          (f"RMSE, {lead_time} days", about.scores.rmse[lead_time], "cividis", None, "RMSE of damped persistence (m³ m⁻³)"),
+                          (f"R² in time, {lead_time} days", r2, SKILL_COLOURS, range_of_scores(r2), "R² of damped persistence")))
     return figure
 
 
-def dashes(series: Sequence[np.ndarray], number: int) -> Any:
-    """Line style of one of several series: solid, or dashes in turn with those that are equal to it, so that all are seen."""
-    equal = [other for other, values in enumerate(series) if np.array_equal(values, series[number], equal_nan=True)]
-    if len(equal) == 1:
-        return "-"
-    length = 12.0
-    return -length * equal.index(number), (length, length * (len(equal) - 1))
+def equal_series(series: dict[str, np.ndarray]) -> list[list[str]]:
+    """Names of the series that are drawn as one line, because their values are the same."""
+    groups: list[list[str]] = []
+    for name, values in series.items():
+        same = [group for group in groups if np.array_equal(values, series[group[0]], equal_nan=True)]
+        if same:
+            same[0].append(name)
+        else:
+            groups.append([name])
+    return groups
+
+
+def raised_units(sentence: str) -> str:
+    """A sentence of the terminal as figures write it: R², m³ m⁻³; what stands in quotation marks is the file's own."""
+    return re.sub(r"(?<!')\b(?:m3 m-3|mm d-1|R2)\b", lambda found: unit_text(found.group()), sentence)
 
 
 def lines(figure: Figure, bottom: float, about: Description) -> None:

@@ -68,8 +68,10 @@ def draw_ensemble(path: Path, *, observed: np.ndarray, forecast: np.ndarray, spr
     axes = place_axes(figure, left + side + gap, bottom, side, side)
     held = shares_held(observed, forecast, spread)
     axes.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=0.7)
-    axes.plot(CHANCES, held, marker="o", markersize=2.5, color=colour)
-    axes.plot(0.9, coverage_90, marker="D", markersize=5, markerfacecolor="none", color="black", clip_on=False)
+    axes.plot(CHANCES, held, marker="o", markersize=2.5, color=colour, label="normal distribution\nof that spread")
+    axes.plot(0.9, coverage_90, marker="D", markersize=5, markerfacecolor="none", color="black", linestyle="none", clip_on=False,
+              label="90 % interval\nof forecast.nc")
+    axes.legend(loc="best", handlelength=1.2, borderaxespad=0.2, labelspacing=0.4)
     axes.set_title(panel_title(1, "coverage of intervals"), loc="left")
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted share in the interval", ylabel="observed share")
 
@@ -82,8 +84,9 @@ def draw_ensemble(path: Path, *, observed: np.ndarray, forecast: np.ndarray, spr
     write_title(figure, lines)
     shows = ("Reliability of the forecast's spread. (a) RMSE against predicted spread, in bins of equally many values; dashed: 1:1. "
              "(b) Share of the observations inside the central interval of each predicted share, of a normal distribution with that "
-             "spread; diamond: inside the 90 % interval of forecast.nc, whose ends are its quantiles (coverage_90 of ensemble.csv); "
-             "dashed: 1:1.")
+             "spread: above 1:1 (dashed) where most errors are smaller, and a few much larger, than in that distribution. Diamond: "
+             "inside the 90 % interval of forecast.nc, which assumes no distribution: its ends are quantiles of errors "
+             "on validation days (coverage_90 of ensemble.csv).")
     if counts is not None:
         shows += " (c) Rank of the observation among the members; dashed: all ranks alike."
     n = sum(len(error) for error, _ in errors_and_widths(observed, forecast, spread))

@@ -14,6 +14,7 @@ from utils.figures import (
     GAP_COLOUR,
     PAGE,
     PAPER_STYLE,
+    SHOWN,
     SOIL_MOISTURE_COLOURS,
     SPREAD_COLOURS,
     colour_bar,
@@ -58,9 +59,10 @@ def draw_forecast(path: Path, *, last: np.ndarray, forecast: np.ndarray, spread:
     product : str
         Title of the cube, for the caption.
     """
-    shows = (f"(a) Last observed soil moisture, {last_days}. (b) Forecast of {valid_day}. (c) Change, forecast - last observed. "
+    shows = (f"(a) Last observed soil moisture, {last_days}. (b) Forecast of {valid_day}. (c) Change, forecast − last observed. "
              "(d) Spread of the forecast, one standard deviation, where it is known: it follows from the errors of each cell on "
-             "validation days of that season, in which single storms leave their outlines. All in m3 m-3.")
+             "validation days of that season, in which single storms leave their outlines. All in m3 m-3; the colours "
+             f"tell {SHOWN[1] - SHOWN[0]} % of the values apart, arrows: there are values beyond.")
     figure = forecast_figure(last=last, forecast=forecast, spread=spread, lat=lat, lon=lon, title=title, last_days=last_days,
                              valid_day=valid_day)
     day = np.datetime64(valid_day)
@@ -74,10 +76,10 @@ def forecast_figure(*, last: np.ndarray, forecast: np.ndarray, spread: np.ndarra
     change, gaps = forecast - last, np.isfinite(forecast) & ~np.isfinite(last)
     soil_moisture = colour_range(np.stack([last, forecast]))
     panels: list[tuple] = [
-              (f"(a) last seen, {last_days}{' (grey: none)' if gaps.any() else ''}", last, SOIL_MOISTURE_COLOURS,
+              (f"(a) last observed, {last_days}{' (grey: none)' if gaps.any() else ''}", last, SOIL_MOISTURE_COLOURS,
                soil_moisture, "soil moisture (m³ m⁻³)"),
               (f"(b) forecast of {valid_day}", forecast, SOIL_MOISTURE_COLOURS, soil_moisture, "soil moisture (m³ m⁻³)"),
-              ("(c) change, forecast − last seen", change, DIFFERENCE_COLOURS, range_around_0(change), "change (m³ m⁻³)")]
+              ("(c) change, forecast − last observed", change, DIFFERENCE_COLOURS, range_around_0(change), "change (m³ m⁻³)")]
     if np.isfinite(spread).any():
         panels.append(("(d) spread of the forecast (1 standard deviation)", spread, SPREAD_COLOURS,
                        colour_range(spread), "spread (m³ m⁻³)"))

@@ -1,6 +1,7 @@
 """The figures of where it helps: skill by part of the record, events, power by wavelength."""
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from utils.captions import caption_of, in_words, lead_text
 from utils.figures import (
     COLUMN,
+    MILLIMETRES_PER_INCH,
     PAPER_STYLE,
     look_of,
     new_figure,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 
 SIZE_OF_STAR = 5.5  # points: as large to the eye as other markers of 4
+LETTERS_OF_NOTE = 58  # in a line of a figure of one column
 KM_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
 
@@ -51,7 +54,7 @@ def draw_regions(path: Path, rows: list[dict], title: str, data: Data | None = N
     shown = [name for name in (model, "water_balance", "ceiling") if any(row["forecaster"] == name for row in rows)]
     columns, legend_height = legend_size(shown, 3)
     left, bottom, height = 24.0, 12.0 + legend_height, 5.5 * len(parts)
-    figure = new_figure(COLUMN, bottom + height + 5 + 4 * len(lines))
+    figure = new_figure(COLUMN, bottom + height + 2.5 + 4 * len(lines))
     axes = place_axes(figure, left, bottom, COLUMN - left - 4, height)
     places = {part: len(parts) - 1 - number for number, part in enumerate(parts)}
     for name in shown:
@@ -67,7 +70,9 @@ def draw_regions(path: Path, rows: list[dict], title: str, data: Data | None = N
     write_title(figure, lines)
     save_figure(path, figure, caption_of(
         f"Skill, 1 − MSE / MSE of damped persistence, {lead_text((lead_time,))} ahead, on parts of the record (seasons, frost, wetness, "
-        "regions): above 0 better than damped persistence.", title, data, max(row["n"] for row in rows), "values in all"))
+        "regions): above 0 better than damped persistence. Persistence and climatology are left out (see regions.csv): both are usually "
+        "worse than damped persistence, climatology by so much that the others could not be told apart.", title, data,
+        max(row["n"] for row in rows), "values in all"))
 
 
 @matplotlib.rc_context(PAPER_STYLE)
@@ -76,16 +81,19 @@ def draw_events(path: Path, rows: list[dict], title: str, data: Data | None = No
     lead_time = max(row["lead_time"] for row in rows)
     model = rows[0]["forecaster"]
     shown = [row for row in rows if row["lead_time"] == lead_time and "_seed" not in row["forecaster"]]
+    kinds = "dry", "wet"
     names = ("false_alarm_ratio", "hit_rate")
+    drawn, absent = forecasters_of_events(shown)
+    note = textwrap.wrap(f"never, or too seldom, forecast by: {', '.join(map(in_words, absent))}", LETTERS_OF_NOTE) if absent else []
     highest = [max([row[name] for row in shown if np.isfinite(row[name])], default=1.0) for name in names]
     x_end, y_end = (min(np.floor(5 * value + 1.25) / 5, 1.0) for value in highest)  # markers that lie near each other need room
     lines = wrap_title(f"Dry and wet events, {title}", COLUMN)
-    columns, legend_height = legend_size({row["forecaster"] for row in shown}, 2)
-    left, bottom, side, gap = 11.0, 12.0 + legend_height, 33.0, 9.0
+    columns, legend_height = legend_size(drawn, 2)
+    left, bottom, side, gap = 13.0, 12.0 + legend_height + 3.2 * len(note), 32.0, 9.0
     figure = new_figure(COLUMN, bottom + side + 6 + 4 * len(lines))
-    for panel, event in enumerate(("dry", "wet")):
+    for panel, event in enumerate(kinds):
         axes = place_axes(figure, left + panel * (side + gap), bottom, side, side)
-        for row in (row for row in shown if row["event"] == event):
+        for row in (row for row in shown if row["event"] == event and row["forecaster"] in drawn):
             look, own = look_of(row["forecaster"]), row["forecaster"] == model
             axes.plot(row["false_alarm_ratio"], row["hit_rate"], marker=look.marker, linestyle="none", color=look.colour,
                       markersize=SIZE_OF_STAR if look.marker == "*" else 4.5, markerfacecolor=look.colour if own else "none",
@@ -96,20 +104,30 @@ def draw_events(path: Path, rows: list[dict], title: str, data: Data | None = No
         axes.set_title(panel_title(panel, f"{event}: {threshold} percentile"), loc="left", fontsize=7.5)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="lower center", ncols=columns, borderaxespad=0.3)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="lower center", ncols=columns, borderaxespad=0.3,
+                  bbox_to_anchor=(0.5, 3.2 * len(note) / (figure.get_size_inches()[1] * MILLIMETRES_PER_INCH)))
+    figure.text(0.5, 0.005, "\n".join(note), ha="center", va="bottom", fontsize=7)
     write_title(figure, lines)
+    dry, wet = (max(row["observed"] for row in shown if row["event"] == event) for event in kinds)
+    ceiling = ", the ceiling too," if any(row["forecaster"] == "ceiling" for row in shown) else ""
     save_figure(path, figure, caption_of(
         f"How well days below the 10th and above the 90th percentile of their cell are forecast {lead_text((lead_time,))} ahead: share of "
-        "them that is forecast against share of the forecasts that is wrong; the further to the upper left the better. The "
-        "Brier scores of events.csv do not "
-        f"compare between forecasters: {model} is scored by its probability, which follows from its spread, all others, the ceiling too, "
-        "by yes or no.", title, data,
-        max(row["observed"] for row in rows), "observed events of a kind"))
+        "them that is forecast against share of the forecasts that is wrong; the further to the upper left the better. "
+        "An event is forecast where the mean forecast lies beyond the percentile; a forecaster without a marker never, or too seldom, "
+        f"does. The Brier scores of events.csv do not compare between forecasters: {model} is scored by its probability, which follows "
+        f"from its spread, all others{ceiling} by that yes or no.", title, data, dry, f"dry and {wet:,} wet observed events"))
+
+
+def forecasters_of_events(rows: list[dict]) -> tuple[list[str], list[str]]:
+    """Names of those that have a place in the figure of events, and of those that have none: too few forecast events, or observed."""
+    names = list(dict.fromkeys(row["forecaster"] for row in rows))
+    placed = {row["forecaster"] for row in rows if np.isfinite(row["false_alarm_ratio"] + row["hit_rate"])}
+    return [name for name in names if name in placed], [name for name in names if name not in placed]
 
 
 @matplotlib.rc_context(PAPER_STYLE)
-def draw_spectrum(path: Path, rows: list[dict], title: str, data: Data | None = None) -> None:
-    """Power of forecast and observation by wavelength, km, at the longest lead time."""
+def draw_spectrum(path: Path, rows: list[dict], title: str, data: Data | None = None, days: int | None = None) -> None:
+    """Power of forecast and observation by wavelength, km, at the longest lead time; a mean over so many days."""
     lead_time = max(row["lead_time"] for row in rows)
     names = list(dict.fromkeys(row["forecaster"] for row in rows))
     lines = wrap_title(f"Detail, {title}", COLUMN)
@@ -123,7 +141,7 @@ def draw_spectrum(path: Path, rows: list[dict], title: str, data: Data | None = 
     axes.set(xscale="log", yscale="log", xlabel="wavelength (km)", ylabel="power ((m³ m⁻³)²)")
     lengths = [row["wavelength_km"] for row in rows]
     axes.set_xlim(max(lengths), min(lengths))
-    axes.set_xticks([length for length in KM_TICKS if min(lengths) <= length <= max(lengths)])
+    axes.set_xticks(wavelength_ticks(min(lengths), max(lengths)))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.yaxis.set_major_locator(LogLocator(numticks=8))
     axes.yaxis.set_major_formatter(lambda value, place: power_text(value))  # matplotlib's exponents would be too small to read
@@ -132,4 +150,11 @@ def draw_spectrum(path: Path, rows: list[dict], title: str, data: Data | None = 
     write_title(figure, lines)
     save_figure(path, figure, caption_of(
         f"Mean power of the maps by wavelength, {lead_text((lead_time,))} ahead (km in the middle of the map): where a forecast lies "
-        "below the observation, it is smoother.", title, data))
+        "below the observation, it is smoother.", title, data, days, "days"))
+
+
+def wavelength_ticks(shortest: float, longest: float) -> list[float]:
+    """Ticks of an axis of wavelengths, km: round ones, the longest, and the shortest where there would be one alone."""
+    apart = 0.12 * np.log(longest / shortest)
+    inner = [tick for tick in KM_TICKS if shortest <= tick < longest and np.log(longest / tick) > apart]
+    return [longest, *(inner or [shortest])]

@@ -72,8 +72,6 @@ FIELD_COLOURS = VARIABLE_COLOURS | {"forecast": SOIL_MOISTURE_COLOURS, "observed
 # Of a cube's own values and holes: no forecaster's colours.
 VALUES_COLOUR, MISSING_COLOUR = "0.2", "0.6"
 
-_LEGIBLE = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
-
 
 class Line(NamedTuple):
     """All pairs of observation and forecast in a few numbers."""
@@ -223,9 +221,9 @@ def draw_fields(path: Path, *, fields: dict[str, np.ndarray], labels: dict[str, 
     told = [f"{what} ({unit})" for what, unit in (labels[name] for name in fields)]
     shown = "; ".join(panel_title(panel, what) for panel, what in enumerate(told)) if len(told) > 1 else told[0]
     cells = max(np.count_nonzero(np.isfinite(values)) for values in fields.values())
+    blank = f"Grey: sea or no value; white: less than {DRY_DAY} mm d-1." if "precipitation" in fields else "Blank: sea or no value."
     save_figure(path, figure, caption_of(
-        f"Map of one day: {shown}; colours from the 1st to the 99th percentile. Blank: sea or no value"
-        + (f", or less than {DRY_DAY} mm d-1." if "precipitation" in fields else "."), title, data, cells, "cells"))
+        f"Map of one day: {shown}; colours from the 1st to the 99th percentile. {blank}", title, data, cells, "cells"))
 
 
 def draw_quicklook(path: Path, *, summaries: dict[str, Summary], units: dict[str, str], time: np.ndarray, lat: np.ndarray,
@@ -249,7 +247,7 @@ def draw_quicklook(path: Path, *, summaries: dict[str, Summary], units: dict[str
     cells = np.count_nonzero(np.isfinite(next(iter(summaries.values())).mean_map))
     save_figure(path, figure, caption_of(
         "A cube at a glance, a column for each variable: mean over all days, mean over the land on each day, share of the land cells "
-        "without a value on each day.", title, data, cells, "cells"))
+        "without a value on each day. On the map of precipitation, grey: sea or no value.", title, data, cells, "cells"))
 
 
 @matplotlib.rc_context(PAPER_STYLE)
@@ -314,23 +312,22 @@ def scatter_figure(*, observed: np.ndarray, forecast: np.ndarray, title: str) ->
     limits = (low - margin, high + margin)
 
     title_lines = wrap_title(title, COLUMN)
-    left, bottom, side = 14.0, 11.0, 56.0
-    figure = new_figure(COLUMN, bottom + side + 3.0 + 4.0 * len(title_lines))
+    left, bottom, side = 14.0, 15.0, 56.0  # numbers and legend stand around the axes: within, they would hide values
+    figure = new_figure(COLUMN, bottom + side + 6.5 + 4.0 * len(title_lines))
     axes = place_axes(figure, left, bottom, side, side)
     density = draw_density(axes, observed, forecast, limits, 70, LogNorm(vmin=1))
     axes.plot(limits, limits, color="black", linestyle="--", linewidth=0.8, label="1:1")
     if line.varies:
-        formula = f"{line.slope:.2f} x {'+' if line.offset >= 0 else '−'} {abs(line.offset):.3f}"
+        formula = f"{_true_minus(f'{line.slope:z.2f}')} x {'+' if line.offset >= 0 else '−'} {abs(line.offset):.3f}"
         axes.plot(limits, [line.offset + line.slope * end for end in limits], color="black", linewidth=1.0, label=f"fit: {formula}",
-                  path_effects=[withStroke(linewidth=2.2, foreground="white")])
-    r2 = f"{line.r2:.3f}" if line.varies else "undefined"
-    axes.text(0.04, 0.96, f"n = {line.n:,}\nRMSE = {line.rmse:.4f} m³ m⁻³\nR² = {r2}",
-              transform=axes.transAxes, va="top", bbox=_LEGIBLE)
+                  path_effects=[withStroke(linewidth=1.4, foreground="white")])
+    r2 = _true_minus(f"{line.r2:z.3f}") if line.varies else "undefined"
+    axes.set_title(f"n = {line.n:,}, RMSE = {line.rmse:.4f} m³ m⁻³, R² = {r2}", fontsize=7.5)
     axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel="observed soil moisture (m³ m⁻³)",
              ylabel="forecast soil moisture (m³ m⁻³)")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(6))
-    axes.legend(loc="lower right", handlelength=1.8, frameon=True, framealpha=0.8, edgecolor="none")
+    figure.legend(loc="lower center", ncols=2, handlelength=1.8, borderaxespad=0.2)
     bar = figure.colorbar(density, cax=place_axes(figure, left + side + 2.0, bottom, 2.5, side))
     bar.set_label("number of values per hexagon")
     bar.ax.yaxis.set_major_formatter("{x:,.0f}")  # exponents would be too small to read
@@ -544,7 +541,12 @@ def series_cells(observed: np.ndarray, forecast: np.ndarray, title: str) -> list
 
 def _signed(value):
     text = f"{value:+.3f}"
-    return "0.000" if float(text) == 0 else text.replace("-", "−")
+    return "0.000" if float(text) == 0 else _true_minus(text)
+
+
+def _true_minus(number):
+    """A number in digits, with the sign that figures have before it instead of the hyphen."""
+    return number.replace("-", "−")
 
 
 def _check_grid(values, lat, lon):

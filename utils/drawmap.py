@@ -7,6 +7,7 @@ Writes  a figure for a paper as PNG and PDF, and its caption as .txt: of a cube
         difference or, where that day is not observed, forecast and spread
 
 Run     python utils/drawmap.py smap.nc --variable precipitation --day 2020-07-01
+        python utils/drawmap.py twin
         python utils/drawmap.py results/SMAPtest/lstm/twin/lead3/forecast.nc
         python utils/drawmap.py forecast.nc --variable spread --lead 7
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    file: tyro.conf.Positional[str]  # a cube or a forecast file, NetCDF
+    file: tyro.conf.Positional[str]  # a cube or a forecast file, NetCDF, or "twin": the synthetic twin of SMAP L4
     variable: str | None = None  # default soil moisture; of a forecast the comparison with what was observed
     day: str | None = None  # such as 2020-07-01, of a forecast the day that is forecast; default the fullest of the last ten
     lead: int | None = None  # days ahead, of a forecast; default the longest
@@ -45,19 +46,20 @@ def main(settings: Any) -> None:
 
     from data_processing.errors import UserError
     from data_processing.terminal import print_result
+    from data_processing.twin import cube_path
     from utils.captions import Data, in_words, lead_text
     from utils.draw_run import draw_fields, draw_map
     from utils.read_maps import find_day, open_maps
 
-    path = Path(settings.file).expanduser().absolute()
     if settings.output is not None and Path(settings.output).suffix.lower() != ".png":
         raise UserError(f"output is {settings.output}: name a file that ends in .png; the PDF and the caption stand beside it.")
+    path = cube_path("smap_l4") if settings.file == "twin" else Path(settings.file).expanduser().absolute()
     maps = open_maps(path, settings.variable, settings.lead)
     day = find_day(maps, settings.day)
     fields = {name: maps.read(name, day) for name in maps.names}
     output = output_path(settings.output, maps, maps.days[day])
 
-    title = maps.title + ("" if maps.lead_time is None else f", {lead_text((maps.lead_time,))} ahead") + f"; {maps.days[day]}"
+    title = maps.title + ("" if maps.lead_time is None else f", {lead_text((maps.lead_time,))} ahead") + f", {maps.days[day]}"
     about: dict = {"lat": maps.lat, "lon": maps.lon, "title": title, "data": Data(maps.product, maps.days[day], maps.days[day])}
     if "observed" in fields and np.isfinite(fields["observed"] + fields.get("forecast", np.nan)).any():
         draw_map(output, observed=fields["observed"], forecast=fields["forecast"], **about)

@@ -49,13 +49,14 @@ SOIL_MOISTURE_COLOURS = ListedColormap(matplotlib.colormaps["YlGnBu"](np.linspac
                                        "soil moisture")
 DIFFERENCE_COLOURS = "BrBG"
 SKILL_COLOURS = "RdBu"
+GAP_COLOUR = "0.85"
 DRY_DAY = 0.1  # mm d-1: less rain is none, and blank
-RAIN_COLOURS = ListedColormap(matplotlib.colormaps["Blues"](np.linspace(0.12, 1.0, 256)), "rain").with_extremes(under="white")
+RAIN_COLOURS = ListedColormap(matplotlib.colormaps["Blues"](np.linspace(0.12, 1.0, 256)), "rain").with_extremes(
+    under="white", bad=GAP_COLOUR)  # dry land is white, so that the sea and gaps cannot be
 VARIABLE_COLOURS: dict[str, Any] = {"precipitation": RAIN_COLOURS, "soil_moisture": SOIL_MOISTURE_COLOURS,
                                     "soil_temperature": "cividis"}
 SHOWN = (1, 99)  # percentiles of the values, between which colours tell them apart
 SHOWN_AROUND_0 = 98  # percentile of the values without their sign
-GAP_COLOUR = "0.85"
 SPREAD_COLOURS = ListedColormap(matplotlib.colormaps["magma_r"](np.linspace(0.06, 0.92, 256)), "spread")
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # Spaces at which no line of a title ends.
@@ -187,7 +188,7 @@ def map_axes(figure: Figure, frame: Frame, left: float, bottom: float, width: fl
 
 
 def draw_cells(axes: Axes, frame: Frame, values: np.ndarray, colours: Colormap | str, norm: Normalize) -> QuadMesh:
-    """Coloured cells [H, W] on the axes of a map; NaN stays blank."""
+    """Coloured cells [H, W] on the axes of a map; NaN stays blank, and is grey in RAIN_COLOURS."""
     values = np.ma.masked_invalid(np.asarray(values)[:, frame.columns])
     # The edges are projection coordinates already: cartopy's own method would wrap them once more.
     return Axes.pcolormesh(axes, frame.x_edges, frame.y_edges, values, cmap=colours, norm=norm,

@@ -10,7 +10,7 @@ from data_processing.cube import QUANTITIES, UNITS, cube_days, cube_variables, f
 from data_processing.errors import UserError
 from data_processing.files import check_netcdf, require_file
 from data_processing.splits import parse_date
-from utils.captions import lead_text, product_of_run
+from utils.captions import is_synthetic, lead_text, product_of_run
 
 FORECAST_DIMENSIONS = ("init_time", "lead_time", "lat", "lon")
 COMPARED = ("observed", "forecast", "spread")  # what is shown of a forecast where no variable is named
@@ -70,7 +70,8 @@ def open_maps(path: Path, variable: str | None = None, lead_time: int | None = N
     cube = open_cube(path, (name,), check_values=False)
     title = str(cube.attrs.get("title") or path.stem)
     return DailyMaps(path, (name,), cube_days(cube), cube["lat"].values, cube["lon"].values,
-                     lambda name, day: cube[name][day].values, {name: (QUANTITIES[name].long_name, UNITS[name])}, title, title, None)
+                     lambda name, day: cube[name][day].values, {name: (QUANTITIES[name].long_name, UNITS[name])},
+                     title.split(" (")[0] if is_synthetic(title) else title, title, None)
 
 
 def _open_forecast(path, file, variable, lead_time):

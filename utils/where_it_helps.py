@@ -404,7 +404,7 @@ def write_where_it_helps(run: Run, *, observed: np.ndarray, forecasts: dict[str,
     else:
         print(f"no events.png: no cell has {FEWEST_HISTORY_VALUES} observed days before the test to say what is dry and wet")
     if detail:
-        draw_spectrum(run.path("spectrum.png"), detail, title, data)
+        draw_spectrum(run.path("spectrum.png"), detail, title, data, len(observed))
     else:
         print("no spectrum.png: the map is too narrow for wavelengths")
 
