@@ -88,8 +88,8 @@ def draw_description(path: Path, about: Description, data: Data) -> None:
     figure = description_figure(about)
     shows = ("A cube before any training. (a) Share of the days on which soil moisture is observed, (b) its mean and (c) its standard "
              "deviation in time. (d) Share of the land that is observed on each day; variables that are observed alike share a line. "
-             "(e) to (g) Means of the land by month, bands: 10th to 90th percentile of its days. (h) Autocorrelation of soil moisture in time, of departures from the mean of each cell and "
-             "from its season.")
+             "(e) to (g) Means of the land by month, bands: 10th to 90th percentile of its days. "
+             "(h) Autocorrelation of soil moisture in time, of departures from the mean of each cell and from its season.")
     n = None
     if about.scores is not None:
         scores, lead_time = about.scores, shown_lead(about.scores)
