@@ -240,5 +240,5 @@ def test_equal_series_are_one_line():
 
 
 def test_sentences_of_the_page_raise_exponents_but_not_in_the_words_of_the_file():
-    said = "UNIT? sm_l4 is 0.2 m3 m-3, with units = 'm3 m-3': R2 0.9, 3 mm d-1"
-    assert draw_description.raised_units(said) == "UNIT? sm_l4 is 0.2 m³ m⁻³, with units = 'm3 m-3': R² 0.9, 3 mm d⁻¹"
+    said = "UNIT? sm_l4 is 0.2 m3 m-3, with units = 'm3 m-3': R2 -0.9, 3 mm d-1"
+    assert draw_description.raised_units(said) == "UNIT? sm_l4 is 0.2 m³ m⁻³, with units = 'm3 m-3': R² −0.9, 3 mm d⁻¹"

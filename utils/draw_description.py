@@ -51,7 +51,7 @@ TEXT_LETTERS = 128  # in a line of the page's text
 NARROWEST_MAP = 30.0  # mm
 OTHER_ROWS = 4 + 45 + 38 + 49 + 15 + 18  # mm of the page besides the two rows of maps, from top to bottom as they are drawn
 SHARE_COLOURS = ListedColormap(matplotlib.colormaps["Purples_r"](np.linspace(0.0, 0.8, 256)), "share")  # all days: pale
-MEMORY_COLOURS = ListedColormap(matplotlib.colormaps["cividis"].colors, "memory").with_extremes(over=GAP_COLOUR)
+MEMORY_COLOURS = matplotlib.colormaps["cividis"].with_extremes(over=GAP_COLOUR)
 VARIABLE_LINES = {"precipitation": SKY_BLUE, "soil_moisture": BLUE, "soil_temperature": VERMILLION}
 LABELS = {"persistence": "persistence", "damped_persistence": "damped persistence", "climatology": "season", "cell_mean": "cell's mean"}
 
@@ -184,7 +184,8 @@ def equal_series(series: dict[str, np.ndarray]) -> list[list[str]]:
 
 
 def raised_units(sentence: str) -> str:
-    """A sentence of the terminal as figures write it: R², m³ m⁻³; what stands in quotation marks is the file's own."""
+    """A sentence of the terminal as figures write it: R² −0.1, m³ m⁻³; what stands in quotation marks is the file's own."""
+    sentence = re.sub(r"(?<=[ (])-(?=\d)", "−", sentence)
     return re.sub(r"(?<!')\b(?:m3 m-3|mm d-1|R2)\b", lambda found: unit_text(found.group()), sentence)
 
 

@@ -156,5 +156,5 @@ def draw_spectrum(path: Path, rows: list[dict], title: str, data: Data | None = 
 def wavelength_ticks(shortest: float, longest: float) -> list[float]:
     """Ticks of an axis of wavelengths, km: round ones, the longest, and the shortest where there would be one alone."""
     apart = 0.12 * np.log(longest / shortest)
-    inner = [tick for tick in KM_TICKS if shortest <= tick < longest and np.log(longest / tick) > apart]
+    inner = [float(tick) for tick in KM_TICKS if shortest <= tick < longest and np.log(longest / tick) > apart]
     return [longest, *(inner or [shortest])]
