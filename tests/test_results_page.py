@@ -415,7 +415,7 @@ def test_browser_paints_a_value_in_the_colour_of_its_bar_and_gaps_grey(page, tmp
         file["observed"][5, 0, 3, 4] = -10.0
     page.open(make_page(tmp_path), address(folder, tmp_path, 3, day="2020-01-06", cell="30,100"))
     colours = page.run("""
-        const {image} = view.panels[1], row = Math.floor(image.height / 8);
+        const {image} = view.panels[0], row = Math.floor(image.height / 8);
         return [0, 2, 3, 4].map(column => {
             const start = 4 * (row * image.width + Math.floor((column + 0.5) / 5 * image.width));
             return [...image.data.slice(start, start + 3)];
@@ -426,10 +426,13 @@ def test_browser_paints_a_value_in_the_colour_of_its_bar_and_gaps_grey(page, tmp
 def test_browser_compares_two_runs_on_the_same_day(page, tmp_path):
     one = make_run(tmp_path, name="one", seed=1, gaps=0.0)
     two = make_run(tmp_path, name="two", seed=1, gaps=0.0, error=0.09, first="2020-01-11")
+    make_run(tmp_path, name="another_map", shape=(8, 5))
+    make_run(tmp_path, name="another_lead", lead_times=(7,))
     page.open(make_page(tmp_path), address(one, tmp_path, 3, day="2020-01-15", cell="31,102"))
+    assert page.texts("#compare option")[1:] == ["SMAPtest / LSTM / two", "SMAPtest / LSTM / another_lead, 7 days"]
     page.choose("#compare", 0)
     page.wait("view.other && document.querySelectorAll('.map').length === 4")
-    assert page.texts(".map b") == ["This run", "The other run", "Observed", "Difference of errors"]
+    assert page.texts(".map b") == ["Observed", "This run", "The other run", "Difference of errors"]
     with netCDF4.Dataset(one / "forecast.nc") as first, netCDF4.Dataset(two / "forecast.nc") as second:
         of_one, of_two = float(first["forecast"][14, 0, 1, 2]), float(second["forecast"][4, 0, 1, 2])
         observed = float(first["observed"][14, 0, 1, 2]), float(second["observed"][4, 0, 1, 2])
