@@ -44,11 +44,13 @@ function whyNoSkill(row, other) {
 
 function settingsApart(data, other) { // what differs between two runs
   const [one, two] = [data, other.run.data].map(each => each.settings.settings || {});
-  const names = [...new Set([...Object.keys(one), ...Object.keys(two)])].filter(name => !UNTOLD.includes(name)
-    && JSON.stringify(one[name]) !== JSON.stringify(two[name]));
+  const differs = name => name in one && name in two ? JSON.stringify(one[name]) !== JSON.stringify(two[name])
+    : isAsked(one[name] ?? two[name] ?? null); // a script has it, the other has not
+  const names = Object.keys({...one, ...two}).filter(name => !UNTOLD.includes(name) && differs(name));
   const cell = (values, name) => make('td', {}, name in values ? readable(values[name]) : '–');
-  return make('div', {class: 'card', id: 'apart'}, make('h3', {}, 'Settings that differ'), names.length ? wideTable('Settings that differ',
-    ['Setting', 'This run', 'The other run'].map(title => make('th', {scope: 'col'}, title)),
+  const title = 'Settings that differ';
+  return make('div', {class: 'card', id: 'apart'}, make('h3', {}, title), names.length ? wideTable(title,
+    ['Setting', 'This run', 'The other run'].map(head => make('th', {scope: 'col'}, head)),
     names.map(name => make('tr', {}, make('th', {scope: 'row'}, words(name)), cell(one, name), cell(two, name))))
     : make('p', {class: 'soft'}, 'None: all settings are the same.'));
 }

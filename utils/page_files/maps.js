@@ -17,8 +17,8 @@ const COLOURS = {
 function panel([title, short = title], run, scale, read, caption) {
   const note = make('span');
   const canvas = make('canvas', {tabindex: 0, role: 'img', onclick: event => setCellAt(made, event), onkeydown: moveCell});
-  const ends = endsBeyond(run, scale, read);
-  const figure = make('figure', {class: 'map'}, make('figcaption', {}, make('b', {}, title), note), canvas, colourBar(scale, ends));
+  const bar = colourBar(scale, endsBeyond(run, scale, read));
+  const figure = make('figure', {class: 'map'}, make('figcaption', {}, make('b', {}, title), note), canvas, bar);
   const made = {title, short, run, scale, read, caption, note, canvas, figure, values: new Int16Array(run.cells),
     colours: colourTable(scale.palette), latEdges: edges(run.data.lat), lonEdges: edges(run.data.lon)};
   return made;
@@ -43,8 +43,8 @@ function colourBar(scale, [below, above]) {
   const found = ticks(scale.low, scale.high, 6);
   const labels = found.values.map(value => make('span', {style: `left:${100 * (value - scale.low) / (scale.high - scale.low)}%`},
     text(Math.abs(value) < 1e-9 ? 0 : value, found.digits)));
-  const arrow = (name, path, fill) => draw('svg', {class: name, viewBox: '0 0 9 12', role: 'img', 'aria-label': `values lie ${name}`},
-    draw('title', {}, `Values lie ${name}`), draw('path', {d: path, fill}));
+  const arrow = (name, path, fill) => draw('svg', {class: name, viewBox: '0 0 9 12', role: 'img',
+    'aria-label': `Values lie ${name}`}, draw('title', {}, `Values lie ${name}`), draw('path', {d: path, fill}));
   return make('div', {class: 'colour-bar'}, make('i', {style: `background:linear-gradient(to right,${stops.join()})`}),
     below ? arrow('below', 'M9 .5L.5 6 9 11.5', stops[0]) : '', above ? arrow('above', 'M0 .5L8.5 6 0 11.5', stops.at(-1)) : '',
     make('div', {}, ...labels), make('p', {}, scale.unit));

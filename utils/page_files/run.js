@@ -164,6 +164,8 @@ function viewer() {
     other && !run.days.some(day => other.run.dayOf.has(day)) ? make('p', {class: 'note', id: 'no-day'},
       `The two runs have no day in common: the other forecasts ${dayText(other.run.days[0])} to `
       + `${dayText(other.run.days.at(-1))}.`) : '',
+    other && other.row.map !== view.row.map ? make('p', {class: 'note', id: 'no-map'},
+      'The two runs have different maps: they are compared only where cells have the same place.') : '',
     switches(view.panels),
     make('div', {class: 'maps'}, ...view.panels.map(panel => panel.figure),
       make('figure', {class: 'series'},
@@ -194,13 +196,14 @@ function choices() { // of the lead time, and of a run to compare with
   const leads = table.runs.filter(each => each.packed && each.id === row.id);
   const others = comparable(row);
   if (other && !others.includes(other.row)) others.push(other.row); // from an address
+  const leadOf = each => each.lead === row.lead ? '' : `, ${leadText(each.lead)}`;
   const choice = (id, title, onchange, ...options) => make('label', {}, title, make('select', {id, onchange}, ...options));
   return make('div', {class: 'choices'},
     leads.length > 1 ? choice('lead-choice', 'Lead time', event => go({lead: +event.target.value}),
       ...leads.map(each => make('option', {value: each.lead, selected: each.lead === row.lead}, leadText(each.lead)))) : '',
     others.length ? choice('compare', 'Compare with', event => go({other: others[+event.target.value] || null}),
       make('option', {value: -1}, 'nothing'), ...others.map((each, number) => make('option',
-        {value: number, selected: Boolean(other) && other.row === each}, titleOf(each) + (each.lead === row.lead ? '' : `, ${leadText(each.lead)}`)))) : '');
+        {value: number, selected: Boolean(other) && other.row === each}, titleOf(each) + leadOf(each)))) : '');
 }
 
 function keys() {
