@@ -70,13 +70,13 @@ function learning(data) {
 function splits(data) {
   if (!data.splits.length) return '';
   const [first, ...rest] = Object.keys(data.splits[0]);
-  const isTold = name => name !== TOLD || data.splits.some(row => row[name] !== 'nothing');
+  const told = data.splits[0][TOLD]; // the same of all splits
   const cell = value => make('td', {class: 'number day'}, /^\d+$/.test(value) ? counted(+value) : value);
   return make('div', {class: 'card'}, make('h3', {}, 'Days'), wideTable('Days',
     [make('td'), ...data.splits.map(row => make('th', {scope: 'col', class: 'number'}, row[first]))],
-    rest.filter(isTold).map(name => make('tr', {}, make('th', {scope: 'row'},
-      name === TOLD ? 'weather of the days after the last input' : words(name)),
-      ...data.splits.map(row => cell(row[name]))))));
+    rest.filter(name => name !== TOLD).map(name => make('tr', {}, make('th', {scope: 'row'}, words(name)),
+      ...data.splits.map(row => cell(row[name]))))),
+  told && told !== 'nothing' ? make('p', {class: 'hint'}, `Of the days after the last input forecasts are told: ${told}.`) : '');
 }
 
 function refitStart(log) { // first epoch of the training that begins anew with the validation days, or null
