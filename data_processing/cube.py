@@ -9,6 +9,7 @@ when they are used.
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -110,6 +111,7 @@ FILE_UNITS = "file_units"  # what an opened cube's variables keep of their file,
 FILL_VALUE = -9999.0  # missing in many products, declared or not
 HUGE = 1e20  # netCDF's default fill (9.97e36) and its kin
 LARGE_FILE = 20_000_000  # bytes
+GOOD = "good"
 BLOCK_VALUES = 2_000_000  # values read at a time: 8 MB of float32
 SMALLEST_STEP = 1e-6  # degrees; two centres nearer than that are one position
 MOST_CELLS = 2 ** 31  # of a map; one of 1 km around the globe has half as many
@@ -182,11 +184,18 @@ def open_cube(path: str | Path, variables: Sequence[str] = VARIABLES, check_valu
     cube.encoding["source"] = str(path)
     if check_values and path.stat().st_size > LARGE_FILE:  # read through once, not at each start
         units = sorted((variable, cube[variable].encoding[FILE_UNITS]) for variable in fields)
-        key = f"{path.stem}-checked-{short_key(checksum(path), units, QUANTITIES)}"
-        kept_text(key, lambda: check_cube_values(cube))
+        key = f"{path.stem}-checked-{short_key(2, checksum(path), units, QUANTITIES)}"
+        _say_doubts(str(path), kept_text(key, lambda: check_cube_values(cube)))
     elif check_values:
-        check_cube_values(cube)
+        _say_doubts(str(path), check_cube_values(cube))
     return cube
+
+
+@functools.cache
+def _say_doubts(path, doubts):
+    """Say once what `check_cube_values` has found odd: a cube is opened several times in one run."""
+    for doubt in doubts.splitlines() if doubts != GOOD else ():
+        print(f"UNIT? {path}: {doubt}", flush=True)
 
 
 def _open_file(path):
@@ -435,22 +444,30 @@ def check_cube_values(cube: xarray.Dataset) -> str:
     Returns
     -------
     str
-        "good"
+        What is odd about their units (`data_processing.units.suspicion`), a line each; GOOD where nothing is.
     """
-    for variable, field in cube.data_vars.items():
-        _check_variable(field, variable, field.encoding[FILE_UNITS], cube.encoding["source"])
-    return "good"
+    from data_processing.units import Range, suspicion
+
+    doubts = []
+    for variable in map(str, cube.data_vars):
+        field = cube[variable]
+        unit = field.encoding[FILE_UNITS]
+        values = _check_variable(field, variable, unit, cube.encoding["source"])
+        factor, offset = QUANTITIES[variable].conversions[_plain_unit(unit)]
+        doubts.append(suspicion(variable, Range(variable, unit, *((value - offset) / factor for value in values))))
+    return "\n".join(filter(None, doubts)) or GOOD
 
 
 def _check_variable(field, variable, file_unit, path):
+    """Lowest, mean and highest value of a variable; a UserError where they cannot be."""
     quantity = QUANTITIES[variable]
-    lowest, highest, count = np.inf, -np.inf, 0
+    lowest, highest, count, total = np.inf, -np.inf, 0, 0.0
     for days in day_blocks(field.shape):
         values = field[days].values
         valid = values[~np.isnan(values)]
         if valid.size:
             lowest, highest = min(lowest, valid.min()), max(highest, valid.max())
-            count += valid.size
+            count, total = count + valid.size, total + valid.sum(dtype=np.float64)
     if count == 0:
         raise UserError(f"{path}: {variable} has no value at all; every day and cell is missing.")
     said = (f"{path}: {variable} reaches from {lowest:.4g} to {highest:.4g} {quantity.unit} when its unit is "
@@ -460,6 +477,7 @@ def _check_variable(field, variable, file_unit, path):
                         "undeclared fill value must be wrong: put the file's attributes right.")
     if quantity.conversions[_plain_unit(file_unit)][0] == 0.01 and highest <= 0.015:
         raise UserError(f"{said}: these look like fractions, not per cent. Put the file's `units` right.")
+    return float(lowest), total / count, float(highest)
 
 
 def day_blocks(shape: tuple[int, ...]) -> list[slice]:

@@ -96,8 +96,8 @@ def suspicion(variable: str, values: Range) -> str:
         One of `data_processing.cube.VARIABLES`.
     values : Range
     """
-    name = variable if values.name == variable else f"{values.name} ({variable})"
-    said = f"{name} reaches from {values.lowest:.4g} to {values.highest:.4g}, mean {values.mean:.4g}"
+    called = variable if values.name == variable else f"{values.name} ({variable})"
+    said = f"{called} reaches from {values.lowest:.4g} to {values.highest:.4g}, mean {values.mean:.4g}"
     unit = f"units = {values.unit!r}" if values.unit else "no attribute `units`"
     if values.lowest <= -FILL_VALUE or variable != "precipitation" and values.highest >= 10 * FILL_VALUE:
         odd = values.lowest if values.lowest <= -FILL_VALUE else values.highest

@@ -85,6 +85,7 @@ def test_values_are_read_only_when_used_and_by_part(small_cube):
 def test_one_copy_in_memory(small_cube, monkeypatch):
     monkeypatch.setattr(cube_module, "BLOCK_VALUES", 20_000)
     path = small_cube(days=500, rows=20, columns=20)
+    open_cube(path)  # imports what it needs
     tracemalloc.start()
     values = cube_values(open_cube(path))
     peak = tracemalloc.get_traced_memory()[1]
@@ -310,6 +311,14 @@ def test_unknown_or_absent_unit_is_refused(rewritten):
         return file
     with pytest.raises(UserError, match="soil_moisture.* has no attribute `units`"):
         open_cube(rewritten(change))
+
+
+def test_rain_in_metres_that_is_called_millimetres_is_told_whenever_a_cube_is_opened(rewritten, capsys):
+    """It is possible as millimetres, in a desert: told once, not refused."""
+    path = rewritten(lambda dataset: with_units(dataset, "precipitation", "mm d-1", 0.001))
+    open_cube(path), open_cube(path)
+    said, = [line for line in capsys.readouterr().out.splitlines() if line.startswith("UNIT?")]
+    assert str(path) in said and "this looks like m (of the day)" in said and "multiply by 1000" in said
 
 
 @pytest.mark.parametrize("name, units, factor, offset, message", [

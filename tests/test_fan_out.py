@@ -35,6 +35,16 @@ def test_what_others_start_from_is_made_once_and_first(source, target, tmp_path)
     assert needs[scratch / "seed0"] == set()
 
 
+def test_run_to_start_from_that_the_study_makes_later_is_waited_for_and_not_refused(source, target, tmp_path):
+    """Studies with a scheduler were refused: a run to start from had to be there when they were planned."""
+    shared = {"results": str(tmp_path), **SHORT}
+    later = tmp_path / "ERA5test/lstm/source/lead3"
+    runs = [("ERA5test", "lstm", shared | {"cube": source, "worlds": 0}),
+            ("finetune-SMAPtest", "lstm", shared | {"cube": target, "test_days": 60, "worlds": 0, "pretrained": str(later)})]
+    _, needs = fan_out.parts_of(runs)
+    assert needs[tmp_path / "finetune-SMAPtest/lstm/target/lead3"] == {later}
+
+
 def text_of(results, name):
     """Content of the one file of that name below a folder of results."""
     path, = results.rglob(name)

@@ -335,7 +335,7 @@ def test_full_disk_that_then_has_room(make, kilobytes, tmp_path):
 def test_folder_that_may_not_be_written_to(make, tmp_path):
     with made_case(make, tmp_path) as case:
         place = tmp_path / "place"
-        with small_disk(place, 500_000):
+        with small_disk(place, 2_000_000):  # room for all that is announced
             remount(place, "ro")
             check_fault(*run_limited(case, place), "Read-only file system")
             remount(place, "rw")

@@ -16,7 +16,7 @@ from tests.test_scripts import QUICK, call
 from utils import pack_forecast as packing
 from utils import results_page
 from utils.evaluation import by_init_time, cell_metrics, score_forecasters, write_cell_metrics, write_forecast, write_metrics
-from utils.runs import Run, write_json
+from utils.runs import Run, read_json, write_json
 
 BROWSER, DRIVER = "chromium", "chromedriver"
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -407,6 +407,12 @@ def test_browser_moves_by_keys_and_keeps_its_place_in_the_address(page, tmp_path
     page.wait("view.row.lead === 3")
 
 
+def test_what_is_rounded_to_nothing_has_no_sign(page, tmp_path):
+    page.open(make_page(make_run(tmp_path).parents[3]))
+    assert page.run("return [fixed(-0.00004, 4), fixed(-0.00006, 4), signed(-0.004, 2), signed(0.004, 2), signed(0.006, 2)]") == [
+        "0.0000", "−0.0001", "0.00", "0.00", "+0.01"]
+
+
 def test_browser_paints_a_value_in_the_colour_of_its_bar_and_gaps_grey(page, tmp_path):
     folder = make_run(tmp_path, gaps=0.0)
     with netCDF4.Dataset(folder / "forecast.nc", "a") as file:
@@ -415,21 +421,27 @@ def test_browser_paints_a_value_in_the_colour_of_its_bar_and_gaps_grey(page, tmp
         file["observed"][5, 0, 3, 4] = -10.0
     page.open(make_page(tmp_path), address(folder, tmp_path, 3, day="2020-01-06", cell="30,100"))
     colours = page.run("""
-        const {image} = view.panels[1], row = Math.floor(image.height / 8);
+        const {image} = view.panels[0], row = Math.floor(image.height / 8);
         return [0, 2, 3, 4].map(column => {
             const start = 4 * (row * image.width + Math.floor((column + 0.5) / 5 * image.width));
             return [...image.data.slice(start, start + 3)];
         });""")
     assert colours == [[0xe9, 0xed, 0xf0], [0xc4, 0xc8, 0xcc], [0x08, 0x1d, 0x58], [0xf7, 0xfc, 0xc7]]  # sea, gap, wet, dry
+    assert page.run("return view.panels.map(panel => [...panel.figure.querySelectorAll('.colour-bar svg')].length)")[:2] == [2, 0]
 
 
 def test_browser_compares_two_runs_on_the_same_day(page, tmp_path):
     one = make_run(tmp_path, name="one", seed=1, gaps=0.0)
     two = make_run(tmp_path, name="two", seed=1, gaps=0.0, error=0.09, first="2020-01-11")
+    made = read_json(two / "settings.json")
+    write_json(two / "settings.json", made | {"settings": made["settings"] | {"hidden": [16, 8]}})
+    make_run(tmp_path, name="another_map", shape=(8, 5))
+    make_run(tmp_path, name="another_lead", lead_times=(7,))
     page.open(make_page(tmp_path), address(one, tmp_path, 3, day="2020-01-15", cell="31,102"))
+    assert page.texts("#compare option")[1:] == ["SMAPtest / LSTM / two", "SMAPtest / LSTM / another_lead, 7 days"]
     page.choose("#compare", 0)
     page.wait("view.other && document.querySelectorAll('.map').length === 4")
-    assert page.texts(".map b") == ["This run", "The other run", "Observed", "Difference of errors"]
+    assert page.texts(".map b") == ["Observed", "This run", "The other run", "Difference of errors"]
     with netCDF4.Dataset(one / "forecast.nc") as first, netCDF4.Dataset(two / "forecast.nc") as second:
         of_one, of_two = float(first["forecast"][14, 0, 1, 2]), float(second["forecast"][4, 0, 1, 2])
         observed = float(first["observed"][14, 0, 1, 2]), float(second["observed"][4, 0, 1, 2])
@@ -441,6 +453,9 @@ def test_browser_compares_two_runs_on_the_same_day(page, tmp_path):
     page.key("#slider", "HOME")
     page.wait("document.querySelector('#day').textContent === '2020-01-01'")
     assert page.text("#other-value") == "–"  # the other begins later
+    assert page.texts("[aria-label=Scores] tbody tr:nth-child(2) td:nth-last-child(-n+3)") == ["", "", ""]  # other baselines
+    assert page.text("#no-skill").endswith("it was scored on other values.")
+    assert page.texts("#apart tbody tr") == ["hidden1616, 8"] and page.run("return view.series.querySelector('[fill*=band]')")
 
 
 def test_browser_compares_only_cells_that_both_runs_have(page, tmp_path):
@@ -455,6 +470,7 @@ def test_browser_compares_only_cells_that_both_runs_have(page, tmp_path):
     rmse = float(results_page.csv_rows(two / "metrics.csv")[0]["rmse_pooled"])
     scores = page.texts("[aria-label=Scores] tr.own td:nth-child(-n+2)")
     assert scores[2:] == ["The other run: SMAPtest / LSTM / two, 3 days", f"{rmse:.4f}"]
+    assert page.text("#no-map").startswith("The two runs have different maps")
 
 
 def test_settings_stand_in_their_groups_those_other_than_the_default_first(page, tmp_path):

@@ -53,6 +53,13 @@ def test_interval_stands_on_the_right_side_of_a_biased_forecast():
     np.testing.assert_allclose(ends, 0.27, atol=1e-6)
 
 
+def test_no_end_of_an_interval_is_below_no_water_or_above_water_alone():
+    errors = np.where(np.arange(50) % 2, 0.1, -0.1).astype(np.float32).reshape(50, 1, 1, 1).repeat(2, 3)
+    forecast = np.array([0.02, 0.97], np.float32).reshape(1, 1, 1, 2)
+    _, ends = predict_spread(forecast, days_of(forecast), None, validation_of(errors), LAND)
+    np.testing.assert_allclose(ends[:, 0, 0, 0], [[0, 0.87], [0.12, 1]], atol=1e-6)
+
+
 def test_cell_with_few_validation_days_has_the_usual_spread():
     """The year's mean squared error, with 10 days of the usual one beside; the month's, with 10 days of that beside."""
     errors = np.full((100, 1, 1, 2), 0.02, np.float32)

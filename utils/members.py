@@ -16,6 +16,7 @@ from data_processing.files import remove_half_written
 from data_processing.record import open_record
 from data_processing.splits import audit_rows, split_cube, write_audit
 from utils.ensembles import members_mean
+from utils.models.settings import refuse_missing_run
 from utils.processes import by_first, from_first
 from utils.reporting import KEPT, VARIANCE, evaluate_run, forecaster_name
 from utils.runs import (
@@ -52,7 +53,13 @@ def run_members(train_and_test: Callable, settings: Any, experiment: str, model:
         Folder and name of the script.
     domain : str
         The twin's domain that the cube "twin" stands for.
+
+    Raises
+    ------
+    UserError
+        The run to start from is not there.
     """
+    refuse_missing_run(settings)
     if settings.seeds <= 1:  # a number out of range is refused with the other settings
         train_and_test(settings)
         return

@@ -87,8 +87,9 @@ def _point(text, lat, lon, land):
         raise UserError(f"point is {text!r}; it must be name:lat,lon in degrees, such as Beijing:39.9,116.4.") from None
     row, column = cell_at(lat, lon, north, east)
     if row is None or column is None:
-        raise UserError(f"point {text!r} lies outside the map, which reaches from {cell_edges(lat).min():.2f} to "
-                        f"{cell_edges(lat).max():.2f} N, {lon[0]:.2f} to {lon[-1]:.2f} E. Give name:lat,lon in degrees.")
+        rows, columns = cell_edges(lat), cell_edges(unwrap_longitudes(lon)[1])
+        raise UserError(f"point {text!r} lies outside the map, which reaches from {rows.min():.2f} to {rows.max():.2f} N, "
+                        f"{columns[0]:.2f} to {columns[-1]:.2f} E. Give name:lat,lon in degrees.")
     if not land[row, column]:
         rows, columns = np.nonzero(land)
         away = np.hypot(lat[rows] - north, ((lon[columns] - east + 180) % 360 - 180) * np.cos(np.radians(north)))

@@ -71,7 +71,7 @@ def pretraining_sources(record: Record, splits: Splits, settings: Any) -> list[t
     for number in range(1, settings.worlds + 1):  # made up: they know nothing of any other record's days
         with first_before_others():
             path = world_path(number, PROJECT / "data" / "twin")
-        world = whole_record(open_cube(path), path.stem, splits, settings.max_gap_days, hidden=settings.drop_inputs)
+        world = whole_record(open_cube(path, check_values=False), path.stem, splits, settings.max_gap_days, hidden=settings.drop_inputs)
         views.append((world, np.ones(len(world.time), bool), np.arange(splits.lead_time, len(world.time))))
     sources = []
     for view, days, targets in views:

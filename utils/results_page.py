@@ -153,9 +153,22 @@ def rows_of_run(results: Path, folder: Path) -> list[dict]:
                      "member": parts[4] if len(parts) > 4 else member_text(settings), "lead": lead,
                      "first": row["first_valid_time"], "last": row["last_valid_time"],
                      **{name: number(row[column]) for name, column in SCORES.items()}, "others": others,
-                     "synthetic": is_synthetic(settings["cube"].get("title")), "date": made_on(folder),
+                     "map": map_key(folder), "synthetic": is_synthetic(settings["cube"].get("title")), "date": made_on(folder),
                      "packed": data_path(results, folder, lead).exists()})
     return rows
+
+
+def map_key(folder: Path) -> str | None:
+    """What runs of the same latitudes and longitudes share; None where they cannot be read."""
+    import netCDF4
+
+    from data_processing.arrays import short_key
+
+    try:
+        with netCDF4.Dataset(folder / "forecast.nc") as file:
+            return short_key(*(sorted(file[name][:].round(4).tolist()) for name in ("lat", "lon")))
+    except (OSError, IndexError):
+        return None
 
 
 def names_of(words: Iterable[str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ import xarray as xr
 from data_processing.arrays import blocks, in_turn, pieces, release, scratch_array
 from data_processing.errors import UserError
 from utils.ensembles import members_variance
-from utils.evaluation import write_in_pieces
+from utils.evaluation import POSSIBLE, write_in_pieces
 
 LEVELS = (0.05, 0.95)  # ends of the interval in forecast.nc
 PRIOR_ERRORS = 10.0  # weight of the usual squared error beside the cell's own, in days: of all cells, then of the cell in a year
@@ -235,7 +235,7 @@ def predict_spread(forecast: np.ndarray, valid_time: np.ndarray, variance: np.nd
         Standard deviation, m3 m-3: the validation error of the cell in that season, larger on days on which the members
         disagree more than they usually do then.
     ends : float32 [len(LEVELS), N, L, H, W]
-        m3 m-3
+        m3 m-3, within POSSIBLE.
     """
     usual, distances = error_spread(validation, land)
     usual_variance = None
@@ -252,7 +252,8 @@ def predict_spread(forecast: np.ndarray, valid_time: np.ndarray, variance: np.nd
                 width = np.sqrt(np.maximum(width ** 2 + more, (0.5 * width) ** 2))
             spread[days, lead] = width
             for end, distance in zip(ends, distances):
-                end[days, lead] = forecast[days, lead] + on_days(distance[:, lead], time)[:, None, None] * width
+                reached = forecast[days, lead] + on_days(distance[:, lead], time)[:, None, None] * width
+                end[days, lead] = np.clip(reached, *POSSIBLE)
         release(variance)
     return spread, ends
 

@@ -59,13 +59,19 @@ def refuse_unknown_names(settings: Any) -> None:
     """Raise a UserError for what is named and exists nowhere, before any data are read."""
     for setting, known in {"drop_inputs": INPUTS, "freeze": PARTS, "learning_rate_scale": PARTS}.items():
         refuse_unknown(setting, getattr(settings, setting, ()), known)
-    for setting, instead in {"cube": GIVE_CUBE, "source_cube": GIVE_CUBE, "further_cubes": GIVE_CUBE, "pretrained": GIVE_RUN,
+    for setting, instead in {"cube": GIVE_CUBE, "source_cube": GIVE_CUBE, "further_cubes": GIVE_CUBE,
                              "coming_weather": GIVE_WEATHER}.items():
         paths = getattr(settings, setting, None)
         for path in paths if isinstance(paths, tuple) else (paths,):
-            is_run = setting == "pretrained" and path is not None and Path(path).expanduser().is_dir()
-            if path not in (None, TWIN, NOT_TOLD, OBSERVED) and not is_run:
+            if path not in (None, TWIN, NOT_TOLD, OBSERVED):
                 require_file(path, f"{setting} is {path}", instead)
+
+
+def refuse_missing_run(settings: Any) -> None:
+    """Raise a UserError where the run to start from is not there; not of settings by which a study plans runs that it makes later."""
+    pretrained = getattr(settings, "pretrained", None)
+    if pretrained is not None and not Path(pretrained).expanduser().is_dir():
+        require_file(pretrained, f"pretrained is {pretrained}", GIVE_RUN)
 
 
 def refuse_idle_settings(settings: Any, paper_hidden: tuple[int, ...] | None) -> None:

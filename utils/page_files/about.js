@@ -5,20 +5,54 @@ const SCORES = [['rmse_pooled', 'RMSE', 4], ['r2_pooled', 'R²', 3], ['bias_pool
   ['rmse_cell_median', 'RMSE, cell median', 4], ['r2_cell_median', 'R², cell median', 3],
   ['skill_persistence', 'Skill / persistence', 3], ['skill_damped_persistence', 'Skill / damped', 3],
   ['skill_climatology', 'Skill / climatology', 3]]; // column of metrics.csv, title, digits
+const UNTOLD = ['name', 'results', 'resume', 'device']; // settings that make no difference between two forecasts
+const TOLD = 'after_last_input'; // of splits.csv
 
-function scores(data, other) {
-  const row = (about, name, own) => make('tr', {class: own ? 'own' : ''}, make('td', {}, name),
-    ...SCORES.map(([name, , digits]) => make('td', {class: 'number'}, fixed(about[name], digits))));
+function scores(row, data, other) {
+  const line = (about, name, own, left = []) => make('tr', {class: own ? 'own' : ''}, make('td', {}, name),
+    ...SCORES.map(([name, , digits]) => make('td', {class: 'number'}, left.includes(name) ? '' : fixed(about[name], digits))));
   const [own, ...baselines] = data.metrics;
-  const rows = [row(own, (other ? 'This run: ' : '') + nameOf(own.forecaster), true),
-    other ? row(other.run.data.metrics[0], `The other run: ${titleOf(other.row)}, ${leadText(other.row.lead)}`, true) : '',
-    ...baselines.map(about => row(about, nameOf(about.forecaster), false))];
-  const title = other ? 'Scores: the other run on its own values, all else on those of this run'
+  const left = other ? otherSkills(row, other.row) : [];
+  const rows = [line(own, (other ? 'This run: ' : '') + nameOf(own.forecaster), true),
+    other ? line(other.run.data.metrics[0], `The other run: ${titleOf(other.row)}, ${leadText(other.row.lead)}`, true, left) : '',
+    ...baselines.map(about => line(about, nameOf(about.forecaster), false))];
+  const title = other && !sameValues(row, other.row) ? 'Scores: the other run on its own values, all else on those of this run'
     : 'Scores, all on the same values';
   const units = make('span', {class: 'soft'}, `; RMSE and bias in ${UNIT}`);
   return make('div', {class: 'card'}, make('h3', {}, title, units), wideTable('Scores',
     [make('th', {scope: 'col'}, 'Forecaster'), ...SCORES.map(([, title]) => make('th', {scope: 'col', class: 'number'}, title))],
-    rows));
+    rows), left.length ? make('p', {class: 'hint', id: 'no-skill'}, whyNoSkill(row, other.row)) : '');
+}
+
+function sameError(row, other, name) { // of a baseline in two runs, but for the rounding of another machine
+  const [one, two] = [row, other].map(each => each.others[name]);
+  return Number.isFinite(one) && Math.abs(one - two) <= 1e-5 * one;
+}
+
+const sameValues = (row, other) => ['map', 'lead', 'n', 'first', 'last'].every(key => row[key] === other[key])
+  && sameError(row, other, 'persistence'); // which knows no training: it tells what was observed
+
+// Columns in which another run has a skill against a baseline that is not the one of this run
+const otherSkills = (row, other) => SCORES.map(([name]) => name).filter(name => name.startsWith('skill_')
+  && !(sameValues(row, other) && sameError(row, other, name.slice('skill_'.length))));
+
+function whyNoSkill(row, other) {
+  const why = row.lead !== other.lead ? `its baselines forecast ${leadText(other.lead)} ahead, those here ${leadText(row.lead)}`
+    : sameValues(row, other) ? 'its baseline was fitted to other days' : 'it was scored on other values';
+  return `Skills of the other run are left out where they cannot be compared: ${why}.`;
+}
+
+function settingsApart(data, other) { // what differs between two runs
+  const [one, two] = [data, other.run.data].map(each => each.settings.settings || {});
+  const differs = name => name in one && name in two ? JSON.stringify(one[name]) !== JSON.stringify(two[name])
+    : isAsked(one[name] ?? two[name] ?? null); // a script has it, the other has not
+  const names = Object.keys({...one, ...two}).filter(name => !UNTOLD.includes(name) && differs(name));
+  const cell = (values, name) => make('td', {}, name in values ? readable(values[name]) : '–');
+  const title = 'Settings that differ';
+  return make('div', {class: 'card', id: 'apart'}, make('h3', {}, title), names.length ? wideTable(title,
+    ['Setting', 'This run', 'The other run'].map(head => make('th', {scope: 'col'}, head)),
+    names.map(name => make('tr', {}, make('th', {scope: 'row'}, words(name)), cell(one, name), cell(two, name))))
+    : make('p', {class: 'soft'}, 'None: all settings are the same.'));
 }
 
 function wideTable(name, head, rows) { // scrolls sideways where the screen is narrow
@@ -36,11 +70,13 @@ function learning(data) {
 function splits(data) {
   if (!data.splits.length) return '';
   const [first, ...rest] = Object.keys(data.splits[0]);
+  const told = data.splits[0][TOLD]; // the same of all splits
   const cell = value => make('td', {class: 'number day'}, /^\d+$/.test(value) ? counted(+value) : value);
   return make('div', {class: 'card'}, make('h3', {}, 'Days'), wideTable('Days',
     [make('td'), ...data.splits.map(row => make('th', {scope: 'col', class: 'number'}, row[first]))],
-    rest.map(name => make('tr', {}, make('th', {scope: 'row'}, words(name)),
-      ...data.splits.map(row => cell(row[name]))))));
+    rest.filter(name => name !== TOLD).map(name => make('tr', {}, make('th', {scope: 'row'}, words(name)),
+      ...data.splits.map(row => cell(row[name]))))),
+  told && told !== 'nothing' ? make('p', {class: 'hint'}, `Of the days after the last input forecasts are told: ${told}.`) : '');
 }
 
 function refitStart(log) { // first epoch of the training that begins anew with the validation days, or null
@@ -67,7 +103,7 @@ function curve(title, log, name) {
   const refit = refitStart(log), start = refit && x(refit - 0.5);
   const line = part => draw('path', {d: linePath(part.map(([epoch]) => epoch), part.map(([, value]) => value), x, y),
     stroke: 'var(--better)', 'stroke-width': 2, fill: 'none'});
-  return draw('svg', {viewBox: `0 0 ${width} 130`, role: 'img', 'aria-label': text}, draw('text', {x: 0, y: 12}, text),
+  return draw('svg', {viewBox: `0 0 ${width} 144`, role: 'img', 'aria-label': text}, draw('text', {x: 0, y: 12}, text),
     ...refit ? [draw('rect', {x: start, y: box.top - 4, width: box.right + 4 - start, height: box.bottom - box.top + 8,
       fill: 'var(--sea)'}), draw('text', {class: 'refit', x: box.right, y: 12, 'text-anchor': 'end'},
     `refit from epoch ${refit}`, draw('title', {}, 'Trained once more, on training and validation days'))] : [],
@@ -76,6 +112,7 @@ function curve(title, log, name) {
       draw('text', {x: box.left - 6, y: y(value) + 4, 'text-anchor': 'end'}, labels[number])]),
     ...ticks(1, last, width / 70).values.filter(Number.isInteger).map(epoch =>
       draw('text', {x: x(epoch), y: 124, 'text-anchor': 'middle'}, epoch)),
+    draw('text', {x: (box.left + box.right) / 2, y: 140, 'text-anchor': 'middle'}, 'epoch'),
     line(points.filter(([epoch]) => !refit || epoch < refit)), refit ? line(points.filter(([epoch]) => epoch >= refit)) : '',
     draw('circle', {cx: x(best[0]), cy: y(best[1]), r: 4, fill: 'var(--worse)'}));
 }

@@ -17,19 +17,36 @@ const COLOURS = {
 function panel([title, short = title], run, scale, read, caption) {
   const note = make('span');
   const canvas = make('canvas', {tabindex: 0, role: 'img', onclick: event => setCellAt(made, event), onkeydown: moveCell});
-  const figure = make('figure', {class: 'map'}, make('figcaption', {}, make('b', {}, title), note), canvas, colourBar(scale));
+  const bar = colourBar(scale, endsBeyond(run, scale, read));
+  const figure = make('figure', {class: 'map'}, make('figcaption', {}, make('b', {}, title), note), canvas, bar);
   const made = {title, short, run, scale, read, caption, note, canvas, figure, values: new Int16Array(run.cells),
     colours: colourTable(scale.palette), latEdges: edges(run.data.lat), lonEdges: edges(run.data.lon)};
   return made;
 }
 
-function colourBar(scale) {
+function endsBeyond(run, scale, read) { // whether values of any day lie [below, above] the ends of the colour bar
+  const [low, high] = [scale.low, scale.high].map(end => Math.round(end / run.step));
+  const values = new Int16Array(run.cells), found = [false, false];
+  for (let day = 0; day < view.run.days.length && !(found[0] && found[1]); day++) {
+    read(values, day);
+    for (const value of values) {
+      if (value > high) found[1] = true;
+      else if (value < low && value !== MISSING) found[0] = true;
+    }
+  }
+  return found;
+}
+
+function colourBar(scale, [below, above]) {
   const stops = COLOURS[scale.palette];
   const text = scale.palette === 'soil' ? fixed : signed;
   const found = ticks(scale.low, scale.high, 6);
   const labels = found.values.map(value => make('span', {style: `left:${100 * (value - scale.low) / (scale.high - scale.low)}%`},
     text(Math.abs(value) < 1e-9 ? 0 : value, found.digits)));
+  const arrow = (name, path, fill) => draw('svg', {class: name, viewBox: '0 0 9 12', role: 'img',
+    'aria-label': `Values lie ${name}`}, draw('title', {}, `Values lie ${name}`), draw('path', {d: path, fill}));
   return make('div', {class: 'colour-bar'}, make('i', {style: `background:linear-gradient(to right,${stops.join()})`}),
+    below ? arrow('below', 'M9 .5L.5 6 9 11.5', stops[0]) : '', above ? arrow('above', 'M0 .5L8.5 6 0 11.5', stops.at(-1)) : '',
     make('div', {}, ...labels), make('p', {}, scale.unit));
 }
 
@@ -213,7 +230,7 @@ function drawSeries() {
   const of = (each, values, number) => each.days.map((_, day) => valueOf(each, values, day, number));
   const forecast = of(run, run.forecast, cell), observed = of(run, run.observed, cell);
   const others = other ? of(other.run, other.run.forecast, sameCellOf(other.run)) : [];
-  const banded = run.below && !other;
+  const banded = Boolean(run.below);
   const below = banded ? of(run, run.below, cell).map((distance, day) => forecast[day] - distance) : [];
   const above = banded ? of(run, run.above, cell).map((distance, day) => forecast[day] + distance) : [];
   const shown = others.filter((_, day) => run.dayOf.has(other.run.days[day]));

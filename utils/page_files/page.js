@@ -66,8 +66,9 @@ function say(text) {
 
 // numbers and days
 
-const fixed = (value, digits) => value == null || !Number.isFinite(value) ? '–' : value.toFixed(digits).replace('-', '−');
-const signed = (value, digits) => (Number.isFinite(value) && value > 0 ? '+' : '') + fixed(value, digits);
+const fixed = (value, digits) => value == null || !Number.isFinite(value) ? '–'
+  : value.toFixed(digits).replace(/^-(?=[0.]*$)/, '').replace('-', '−'); // what is rounded to 0 has no sign
+const signed = (value, digits) => fixed(value, digits).replace(/^(?=.*[1-9])(?=\d)/, '+');
 const counted = value => value == null ? '–' : value.toLocaleString('en');
 const dayText = day => new Date(day * DAY).toISOString().slice(0, 10);
 const leadText = lead => `${lead} ${lead === 1 ? 'day' : 'days'}`;

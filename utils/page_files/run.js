@@ -130,7 +130,7 @@ function buildRun() {
   return [
     make('div', {class: 'run-head'}, make('a', {href: '#'}, '← all runs'), make('h2', {}, titleOf(row)), dataChip(row),
       make('span', {class: 'soft'}, `${leadText(row.lead)} ahead`)),
-    tiles(row, run), viewer(), scores(run.data, other),
+    tiles(row, run), viewer(), scores(row, run.data, other), other ? settingsApart(run.data, other) : '',
     make('div', {class: 'columns'}, learning(run.data), splits(run.data)),
     figures(run.data), settings(run.data), made(run.data), files(run.data),
   ];
@@ -164,6 +164,8 @@ function viewer() {
     other && !run.days.some(day => other.run.dayOf.has(day)) ? make('p', {class: 'note', id: 'no-day'},
       `The two runs have no day in common: the other forecasts ${dayText(other.run.days[0])} to `
       + `${dayText(other.run.days.at(-1))}.`) : '',
+    other && other.row.map !== view.row.map ? make('p', {class: 'note', id: 'no-map'},
+      'The two runs have different maps: they are compared only where cells have the same place.') : '',
     switches(view.panels),
     make('div', {class: 'maps'}, ...view.panels.map(panel => panel.figure),
       make('figure', {class: 'series'},
@@ -179,23 +181,29 @@ function switches(panels) { // which map is shown where there is room for one
     panel.figure.classList.toggle('shown', panel === chosen);
     buttons[number].setAttribute('aria-pressed', panel === chosen);
   });
-  show(panels[0]);
+  show(panels[1]); // the forecast
   return make('div', {class: 'switches', role: 'group', 'aria-label': 'Map'}, ...buttons);
 }
 
-function choices() { // of the lead time, and of a run to compare with: one that forecasts days of the same time
+function comparable(row) { // runs of the same map that forecast days of the same time, those of the same lead time first
+  const far = each => Math.abs(each.lead - row.lead);
+  return table.runs.filter(each => each.packed && keyOf(each) !== keyOf(row) && each.map && each.map === row.map
+    && each.first <= row.last && each.last >= row.first).sort((a, b) => far(a) - far(b));
+}
+
+function choices() { // of the lead time, and of a run to compare with
   const {row, other} = view;
-  const packed = table.runs.filter(each => each.packed);
-  const leads = packed.filter(each => each.id === row.id);
-  const others = packed.filter(each => keyOf(each) !== keyOf(row) && each.first <= row.last && each.last >= row.first);
+  const leads = table.runs.filter(each => each.packed && each.id === row.id);
+  const others = comparable(row);
   if (other && !others.includes(other.row)) others.push(other.row); // from an address
+  const leadOf = each => each.lead === row.lead ? '' : `, ${leadText(each.lead)}`;
   const choice = (id, title, onchange, ...options) => make('label', {}, title, make('select', {id, onchange}, ...options));
   return make('div', {class: 'choices'},
     leads.length > 1 ? choice('lead-choice', 'Lead time', event => go({lead: +event.target.value}),
       ...leads.map(each => make('option', {value: each.lead, selected: each.lead === row.lead}, leadText(each.lead)))) : '',
     others.length ? choice('compare', 'Compare with', event => go({other: others[+event.target.value] || null}),
       make('option', {value: -1}, 'nothing'), ...others.map((each, number) => make('option',
-        {value: number, selected: Boolean(other) && other.row === each}, `${titleOf(each)}, ${leadText(each.lead)}`))) : '');
+        {value: number, selected: Boolean(other) && other.row === each}, titleOf(each) + leadOf(each)))) : '');
 }
 
 function keys() {
@@ -203,7 +211,7 @@ function keys() {
   return make('span', {class: 'keys'}, make('span', {}, make('i', {class: 'dot'}), 'observed'),
     make('span', {}, make('i', {style: 'color:var(--better)'}), other ? 'this run' : 'forecast'),
     other ? make('span', {}, make('i', {style: 'color:var(--worse)'}), 'the other run') : '',
-    run.below && !other ? make('span', {}, make('i', {class: 'block'}), '90 % interval') : '');
+    run.below ? make('span', {}, make('i', {class: 'block'}), other ? '90 % interval of this run' : '90 % interval') : '');
 }
 
 function packedText(run) {
@@ -224,8 +232,8 @@ function panelsOf(run, other) {
     day => `from data to ${dayText(run.days[day] - run.data.lead)}`);
   const observed = panel(['Observed'], run, soil, (values, day) => copyDay(run, run.observed, day, values),
     (day, values) => `${counted(known(values).length)} of ${counted(run.cells)} cells`);
-  return other ? [forecast, otherPanel(run, other.run, soil), observed, errorPanel(run, other.run)]
-    : [forecast, observed, differencePanel(run), skillPanel(run)];
+  return other ? [observed, forecast, otherPanel(run, other.run, soil), errorPanel(run, other.run)]
+    : [observed, forecast, differencePanel(run), skillPanel(run)];
 }
 
 function differencePanel(run) {
@@ -357,14 +365,12 @@ function writeReadout() {
   }
   if (Number.isFinite(observed)) tell('observed', fixed(observed, 3), 'observed-value');
   else parts.push(make('span', {}, 'not observed'));
-  if (!other) {
-    if (Number.isFinite(observed)) tell('difference', signed(forecast - observed, 3));
-    if (run.below) {
-      const [below, above] = [run.below, run.above].map(series => valueOf(run, series, day, cell));
-      tell('90 % interval', `${fixed(forecast - below, 3)} to ${fixed(forecast + above, 3)}`);
-    }
-    tell('skill', signed(valueOf(run, run.skill, 0, cell), 2));
+  if (!other && Number.isFinite(observed)) tell('difference', signed(forecast - observed, 3));
+  if (run.below) {
+    const [below, above] = [run.below, run.above].map(series => valueOf(run, series, day, cell));
+    tell(other ? '90 % interval of this run' : '90 % interval', `${fixed(forecast - below, 3)} to ${fixed(forecast + above, 3)}`);
   }
+  if (!other) tell('skill', signed(valueOf(run, run.skill, 0, cell), 2));
   view.readout.replaceChildren(...parts);
 }
 
