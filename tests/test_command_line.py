@@ -166,6 +166,7 @@ class OfEveryType:
     ("--zero-shot True", "--zero-shot is True; it takes no value (--no- before its name turns it off)."),
     ("--box 1 2 3", "--box is 1 2 3; it takes 4 numbers with spaces between."),
     ("--rates encoder fast", "--rates is encoder fast; it takes pairs of a name and a number with spaces between."),
+    ("a.nc --pull 1", "a.nc stands without the option that it is for: give --cube a.nc."),
     ("--cube", "--cube is given without a value; it takes a text. --help says: path."),
 ])
 def test_value_of_another_type_is_answered_with_what_the_setting_takes(words, said):

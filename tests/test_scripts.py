@@ -255,6 +255,7 @@ def test_source_scaling_by_cell_needs_the_same_cells(source, target, tmp_path):
     ({"learning_rate_scale": {"tail": 0.1}}, "learning_rate_scale names tail"),
     ({"drop_inputs": ("rain",)}, "drop_inputs names rain; it takes precipitation, soil_moisture"),
     ({"source_cube": "absent.nc"}, "source_cube is absent.nc: no such file"),
+    ({"source_cube": None}, "no source is named to pre-train on"),
     ({"source_cube": None, "pretrained": "absent"}, "pretrained is absent: no such file")])
 def test_what_is_named_and_does_not_exist_is_refused_before_anything_is_read_or_made(source, target, tmp_path, wrong, said):
     with pytest.raises(UserError, match=said):

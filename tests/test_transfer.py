@@ -78,9 +78,10 @@ def test_spoilt_fine_tuning_of_a_short_record_ends_at_the_pretrained_weights(wea
     network, _ = train(lambda record: new_network(record, settings), record, splits, settings, Run(tmp_path, False))
     start = new_network(record, settings).state_dict()
     assert all(torch.equal(value, start[name]) for name, value in network.state_dict().items())
-    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("refit", "on all "))]
-    assert said[0].startswith("refit, the record is short (under two years): trained once more, ") and max(map(len, said)) <= 80
-    assert said[1].endswith(f" to {splits.train_until}, validation included")
+    said = capsys.readouterr().out.splitlines()
+    first = said.index("refit, training and validation together are under two years:")
+    assert said[first + 1].startswith("trained once more, ") and said[first + 1].endswith(f" to {splits.train_until},")
+    assert said[first + 2] == "validation included" and max(map(len, said[first:first + 3])) <= 80
 
 
 def test_zero_shot_changes_no_weight_and_takes_the_targets_statistics(weather_cube, tmp_path):

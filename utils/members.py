@@ -33,6 +33,7 @@ from utils.runs import (
     run_name,
     write_json,
 )
+from utils.transfer import source_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,9 +58,11 @@ def run_members(train_and_test: Callable, settings: Any, experiment: str, model:
     Raises
     ------
     UserError
-        The run to start from is not there.
+        The run to start from is not there, or no source to make it from is named.
     """
     refuse_missing_run(settings)
+    if experiment == "finetune-SMAPtest" and settings.pretrained is None:
+        source_of(settings)  # refused before anything is made where none is named
     if settings.seeds <= 1:  # a number out of range is refused with the other settings
         train_and_test(settings)
         return

@@ -414,6 +414,6 @@ def git_commit() -> str:
         return done.stdout
     try:
         commit = git("rev-parse", "HEAD").strip()
-        return commit + ("+dirty" if git("status", "--porcelain").strip() else "")
+        return commit + ("+dirty" if git("status", "--porcelain", "--untracked-files=no").strip() else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -229,9 +229,9 @@ def train(new_network: Callable, record: Record, splits: Splits, settings: Any, 
         refit = np.count_nonzero(splits.history_days) < REFIT_BELOW
     if refit:
         days = splits.time[splits.history_days]
-        why = "as asked" if settings.refit else "the record is short (under two years)"
-        print(f"refit, {why}: trained once more, {steps} steps,\non all {days.size} days from {days[0]} to {days[-1]}, validation "
-              "included", flush=True)
+        why = "as asked" if settings.refit else "training and validation together are under two years"
+        print(f"refit, {why}:\ntrained once more, {steps} steps, on all {days.size} days from {days[0]} to {days[-1]},\n"
+              "validation included", flush=True)
         scaled, network = prepare(splits.history_days)
         targets = np.concatenate([splits.train, splits.validation])
         fit(network, [(scaled, targets), *further], settings, run, steps=steps, phase="refit", share=share)

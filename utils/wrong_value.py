@@ -14,7 +14,7 @@ YES_OR_NO = ("true", "false", "yes", "no", "1", "0")
 
 
 def refuse_wrong_value(words: list[str], settings_class: type, script: str) -> None:
-    """Raise a UserError for the first option whose value is of another type than its setting; else do nothing.
+    """Raise a UserError for a word without an option, or the first option whose value is of another type than its setting.
 
     Parameters
     ----------
@@ -25,6 +25,10 @@ def refuse_wrong_value(words: list[str], settings_class: type, script: str) -> N
         Path of its file: the comments behind the settings say what they are.
     """
     kinds = get_type_hints(settings_class)
+    takes_words = any("Positional" in str(kind) for kind in get_type_hints(settings_class, include_extras=True).values())
+    if not takes_words and not words[0].startswith("-"):
+        instead = f"--cube {words[0]}" if "cube" in kinds else "it; --help says which there are"
+        raise UserError(f"{words[0]} stands without the option that it is for: give {instead}.")
     for option, values in given_values(words):
         name = option[2:].replace("-", "_")
         wanted = what_is_wanted(kinds[name], values) if name in kinds else None
