@@ -14,8 +14,17 @@ if TYPE_CHECKING:
     from data_processing.static_maps import LandValues
 
 
+def year_share(time: np.ndarray) -> np.ndarray:
+    """Share of the calendar year that is over on some days (datetime64 [N]), float64 [N], 0..1; leap years count 366 days."""
+    time = np.asarray(time)
+    year = time.astype("datetime64[Y]")
+    first_day = year.astype("datetime64[D]")
+    length = (year + 1).astype("datetime64[D]") - first_day
+    return (time.astype("datetime64[D]") - first_day) / length
+
+
 def season_terms(time: np.ndarray, harmonics: int) -> np.ndarray:
-    """Constant, cosines and sines of the share of the calendar year that is over (leap years count 366 days).
+    """Constant, cosines and sines of `year_share`.
 
     Parameters
     ----------
@@ -27,12 +36,8 @@ def season_terms(time: np.ndarray, harmonics: int) -> np.ndarray:
     -------
     float64 [N, 1 + 2 * harmonics]
     """
-    time = np.asarray(time)
-    year = time.astype("datetime64[Y]")
-    first_day = year.astype("datetime64[D]")
-    length = (year + 1).astype("datetime64[D]") - first_day
-    angle = 2 * np.pi * ((time.astype("datetime64[D]") - first_day) / length)
-    terms = [np.ones(len(time))]
+    angle = 2 * np.pi * year_share(time)
+    terms = [np.ones(len(angle))]
     for order in range(1, harmonics + 1):
         terms += [np.cos(order * angle), np.sin(order * angle)]
     return np.stack(terms, axis=1)

@@ -17,6 +17,7 @@ import xarray as xr
 
 from data_processing.arrays import blocks, in_turn, pieces, release, scratch_array
 from data_processing.errors import UserError
+from data_processing.season import year_share
 from utils.ensembles import members_variance
 from utils.evaluation import POSSIBLE, write_in_pieces
 
@@ -101,10 +102,7 @@ def read_validation(paths: Sequence[Path]) -> Validation:
 # ------------------------------------------------------------------------------------------------------------------- months
 def month_place(time: np.ndarray) -> np.ndarray:
     """Place of days (datetime64[D]) in the year, float: 0 = middle of January, 11 = middle of December, at most 0.5 beyond."""
-    year = time.astype("datetime64[Y]")
-    first_day = year.astype("datetime64[D]")
-    length = (year + 1).astype("datetime64[D]") - first_day
-    return MONTHS * ((time - first_day) / length) - 0.5
+    return MONTHS * year_share(time) - 0.5
 
 
 def month_weights(time: np.ndarray) -> np.ndarray:
