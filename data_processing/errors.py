@@ -1,4 +1,5 @@
 """The one exception for what a user can put right."""
+import difflib
 from collections.abc import Iterable, Sequence
 
 
@@ -10,4 +11,10 @@ def refuse_unknown(setting: str, names: Iterable[str], known: Sequence[str]) -> 
     """Raise a UserError where a setting names what is not among the known names."""
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise UserError(f"{setting} names {', '.join(unknown)}; it takes {', '.join(known)}.")
+        named = ", ".join(name + did_you_mean(name, known) for name in unknown)
+        raise UserError(f"{setting} names {named}; it takes {', '.join(known)}.")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Question in brackets after a word, for the known one that it resembles most; empty where it resembles none."""
+    return "".join(f" (did you mean {each}?)" for each in difflib.get_close_matches(word, list(known), 1))

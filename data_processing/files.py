@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy
 
-from data_processing.errors import UserError
+from data_processing.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     import h5py
@@ -109,7 +109,7 @@ def new_hdf5(path: str | Path, **options: Any) -> Iterator[h5py.File]:
         file.write(content.getbuffer())
 
 
-def require_file(path: str | Path, named: str, instead: str) -> None:
+def require_file(path: str | Path, named: str, instead: str, words: Sequence[str] = ()) -> None:
     """Refuse a path where no file stands, and a folder with what it holds.
 
     Parameters
@@ -120,6 +120,8 @@ def require_file(path: str | Path, named: str, instead: str) -> None:
         How the message calls it: the path, or "cube is <path>".
     instead : str
         What to give, a sentence.
+    words : sequence of str
+        What may stand for a path, and may have been meant: "twin".
 
     Raises
     ------
@@ -130,7 +132,8 @@ def require_file(path: str | Path, named: str, instead: str) -> None:
         inside = sorted(each.name for each in path.glob("*.nc"))[:3]
         raise UserError(f"{named}: that is a folder{', which holds ' * bool(inside)}{', '.join(inside)}. {instead}")
     if not path.exists():
-        raise UserError(f"{named}: no such file{'' if path.is_absolute() else f' here ({Path.cwd()})'}. {instead}")
+        meant = did_you_mean(path.name, [*words, *(each.name for each in path.parent.glob("*"))])
+        raise UserError(f"{named}{meant}: no such file{'' if path.is_absolute() else f' here ({Path.cwd()})'}. {instead}")
 
 
 def remove_half_written(folder: Path, stem: str = "*") -> None:

@@ -33,6 +33,7 @@ WEATHER, SOURCE_RAIN, REPORTED_RAIN, OBSERVATION, MEMBERS, MEMBER_RAIN = range(1
 SPIN_UP_DAYS = 730
 DAYS_BETWEEN_STATES = 64
 MEMBER_COUNT = 50
+MEMBERS_AT_A_TIME = 10  # their maps fit the processor's cache
 
 
 class World(NamedTuple):
@@ -298,7 +299,7 @@ class Members(NamedTuple):
 
     signal : complex64 [days, members, 2, 72, 49], what is new since the first day in the rain and temperature
         signals. wind : float64 [days, members, 2].
-    rain_error : float32 [days, members or 1, cells or 1], factors.
+    rain_error : float32 [days, members, cells or 1], factors.
     """
 
     signal: np.ndarray
@@ -310,7 +311,7 @@ def draw_members(world: World, days: int, members: int = MEMBER_COUNT) -> Member
     """Noise for `members` continuations of `days` days; the same numbers serve for every first day."""
     signal = np.empty((days, members, 2, *twin_weather.AMPLITUDE.shape[1:]), np.complex64)
     wind = np.empty((days, members, 2))
-    rain_error = np.ones((days, members, CELLS) if world.rain_error else (days, 1, 1), np.float32)
+    rain_error = np.ones((days, members, CELLS if world.rain_error else 1), np.float32)
     for member in range(members):
         random = twin_weather.random_numbers(VERSION, MEMBERS, world.number, member)
         latent: Any = 0
@@ -406,13 +407,15 @@ def _make_ceiling(name, init_times, lead_time, folder):
     climate = twin_weather.make_climate(VERSION)
     soil = _soil(climate, WORLDS[name])
     members = draw_members(WORLDS[name], lead_time)
+    groups = [Members(*(noise[:, first:first + MEMBERS_AT_A_TIME] for noise in members))
+              for first in range(0, MEMBER_COUNT, MEMBERS_AT_A_TIME)]
     days, place = np.unique(init_times, return_inverse=True)
     forecast = np.empty((len(days), CELLS), np.float32)
     states = true_states(name, days, folder)
     title = f"ceiling of the twin, lead {lead_time}"
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        means = pool.map(lambda day, state: _mean_forecast(*state, soil, climate, members, day), days, states)
+        means = pool.map(lambda day, state: _mean_forecast(*state, soil, climate, groups, day), days, states)
         for index, mean in enumerate(progress_bar(means, total=len(days), desc=title, unit="day")):
             forecast[index] = mean
     finally:
@@ -420,12 +423,16 @@ def _make_ceiling(name, init_times, lead_time, folder):
     return forecast[place]
 
 
-def _mean_forecast(weather, ground, soil, climate, members, init_time):
-    """Mean soil moisture of all members at the last day, float32 [cells]."""
-    for (day, rain, air_temperature), error in zip(
-        continue_weather(weather, members, climate, init_time), members.rain_error
-    ):
-        sunshine = climate.sunshine[twin_weather.day_of_year(day)]
-        before = ground
-        ground, _ = twin_land.next_ground(before, soil, rain * error, air_temperature, sunshine)
-    return twin_land.soil_moisture(before, ground, soil).mean(axis=0)
+def _mean_forecast(weather, ground, soil, climate, groups, init_time):
+    """Mean soil moisture of all groups of members at the last day, float32 [cells]."""
+    soil_moisture = []
+    for members in groups:
+        after = ground
+        for (day, rain, air_temperature), error in zip(
+            continue_weather(weather, members, climate, init_time), members.rain_error
+        ):
+            sunshine = climate.sunshine[twin_weather.day_of_year(day)]
+            before = after
+            after, _ = twin_land.next_ground(before, soil, rain * error, air_temperature, sunshine)
+        soil_moisture.append(twin_land.soil_moisture(before, after, soil))
+    return np.concatenate(soil_moisture).mean(axis=0)

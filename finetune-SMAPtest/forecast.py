@@ -67,7 +67,7 @@ def main(settings):
     from utils.study import DOMAIN_OF, run_or_reuse
 
     if settings.cube not in (None, "twin"):  # refused before a run is made
-        require_file(settings.cube, f"cube is {settings.cube}", GIVE_CUBE)
+        require_file(settings.cube, f"cube is {settings.cube}", GIVE_CUBE, ("twin",))
     runs = settings.runs or (run_or_reuse("finetune-SMAPtest", "convlstm", results=settings.results),)
     members = forecasting.open_members(runs)
     own, experiment = forecasting.own_cube(members[0])

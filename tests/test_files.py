@@ -65,6 +65,10 @@ def test_folder_in_the_place_of_a_file_is_named_with_what_it_holds(tmp_path, mon
         require_file("data", "cube is data", "Give a file.")
     with pytest.raises(UserError, match=rf"^cube is smap.nc: no such file here \({tmp_path}\). Give a file.$"):
         require_file("smap.nc", "cube is smap.nc", "Give a file.")
+    with pytest.raises(UserError, match=r"^cube is data/cueb.nc \(did you mean cube.nc\?\): no such file"):
+        require_file("data/cueb.nc", "cube is data/cueb.nc", "Give a file.")
+    with pytest.raises(UserError, match=r"^cube is tiwn \(did you mean twin\?\): no such file"):
+        require_file("tiwn", "cube is tiwn", "Give a file.", ("twin",))
 
 
 def test_a_heap_that_goes_beyond_what_is_looked_at_is_left_to_the_library(tmp_path, monkeypatch):

@@ -73,7 +73,8 @@ def pretraining_sources(record: Record, splits: Splits, settings: Any) -> list[t
             path = world_path(number, PROJECT / "data" / "twin")
         world = whole_record(open_cube(path, check_values=False), path.stem, splits, settings.max_gap_days, hidden=settings.drop_inputs)
         views.append((world, np.ones(len(world.time), bool), np.arange(splits.lead_time, len(world.time))))
-    sources = []
+    sources: list[tuple[Record, np.ndarray]] = []
+    scaled: dict[tuple, Record] = {}  # the whole of a record is drawn often
     for view, days, targets in views:
         if record.coming is not None:  # a view has no archive: its forecasts are made up of its own weather
             view = view if view is record else replace(view, coming=ComingWeather(members=record.coming.members))
@@ -82,7 +83,10 @@ def pretraining_sources(record: Record, splits: Splits, settings: Any) -> list[t
             shown = random_stretch(random, days) if stretch else days
             if not has_values(view, shown):  # an outage: nothing to take statistics from
                 shown = days
-            sources.append((scale_record(view, shown, scaling=settings.scaling), targets))
+            statistics = view.key, shown.tobytes()
+            if statistics not in scaled:
+                scaled[statistics] = scale_record(view, shown, scaling=settings.scaling)
+            sources.append((scaled[statistics], targets))
     return sources
 
 

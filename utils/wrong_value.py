@@ -1,13 +1,12 @@
 """What a word of the command line must be: said in one line where it is something else."""
 from __future__ import annotations
 
-import difflib
 import re
 import types
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from data_processing.errors import UserError
+from data_processing.errors import UserError, did_you_mean
 
 NUMBERS = {int: "whole number", float: "number"}
 YES_OR_NO = ("true", "false", "yes", "no", "1", "0")
@@ -64,8 +63,7 @@ def what_is_wanted(kind: Any, values: list[str]) -> str | None:
         choices = [str(each) for each in parts or (True, False)]
         if values and values[0] in choices:
             return None
-        nearest = difflib.get_close_matches(values[0], choices, 1) if values else []
-        return " or ".join([", ".join(choices[:-1]), choices[-1]]) + "".join(f" (did you mean {each}?)" for each in nearest)
+        return " or ".join([", ".join(choices[:-1]), choices[-1]]) + (did_you_mean(values[0], choices) if values else "")
     if kind in NUMBERS or kind is str:
         return None if values and is_a(kind, values[0]) else f"a {NUMBERS.get(kind, 'text')}"
     if origin is tuple and parts[0] in NUMBERS:

@@ -59,12 +59,12 @@ def refuse_unknown_names(settings: Any) -> None:
     """Raise a UserError for what is named and exists nowhere, before any data are read."""
     for setting, known in {"drop_inputs": INPUTS, "freeze": PARTS, "learning_rate_scale": PARTS}.items():
         refuse_unknown(setting, getattr(settings, setting, ()), known)
-    for setting, instead in {"cube": GIVE_CUBE, "source_cube": GIVE_CUBE, "further_cubes": GIVE_CUBE,
-                             "coming_weather": GIVE_WEATHER}.items():
+    cube, weather = (GIVE_CUBE, (TWIN,)), (GIVE_WEATHER, (TWIN, NOT_TOLD, OBSERVED))
+    for setting, (instead, words) in {"cube": cube, "source_cube": cube, "further_cubes": cube, "coming_weather": weather}.items():
         paths = getattr(settings, setting, None)
         for path in paths if isinstance(paths, tuple) else (paths,):
             if path not in (None, TWIN, NOT_TOLD, OBSERVED):
-                require_file(path, f"{setting} is {path}", instead)
+                require_file(path, f"{setting} is {path}", instead, words)
 
 
 def refuse_missing_run(settings: Any) -> None:
