@@ -5,6 +5,7 @@
 FOLDER takes the files (17 MB a day of the record, and the run). Four forecasters stand beside the four baselines; the last line
 printed is the peak memory of this process in bytes.
 """
+import argparse
 import resource
 import sys
 import time
@@ -99,4 +100,10 @@ def main(folder, days, test_days, lead_times):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), tuple(map(int, sys.argv[4:])) or (3,))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", metavar="FOLDER")
+    parser.add_argument("days", metavar="DAYS", type=int)
+    parser.add_argument("test_days", metavar="TEST_DAYS", type=int)
+    parser.add_argument("lead_times", metavar="LEAD_TIME", type=int, nargs="*", default=[3])
+    asked = parser.parse_args()
+    main(asked.folder, asked.days, asked.test_days, tuple(asked.lead_times))

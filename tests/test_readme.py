@@ -23,6 +23,7 @@ PAGE = (ROOT / "README.md").read_text()
 # Beginnings of commands, and where they are done: as they stand, against stand-ins of the services or on a cluster of this machine
 DONE_ELSEWHERE = {
     "python3 -m venv .venv": ".ci/run",
+    "pip install": ".ci/run",
     "torchrun": "tests/test_processes.py",
     "dask": "tests/test_scheduler.py",
     "python data_processing/download_smap_l4.py": "tests/test_four_commands.py",
@@ -47,9 +48,10 @@ def blocks(language=""):
 
 
 def commands():
-    """Lines of the page's blocks of code that are commands, and what it says in a line to be run by python."""
+    """Commands in the lines of the page's blocks of code, and what it says in a line to be run by python."""
     lines = [line for block in blocks() for line in block.splitlines() if line and not line.startswith(("#", " "))]
-    return [*lines, *re.findall(r"`(python [^`\n]+)`", PAGE)]
+    return [*(command.removeprefix(".venv/bin/") for line in lines for command in line.split(" && ")),
+            *re.findall(r"`(python [^`\n]+)`", PAGE)]
 
 
 def place(command):
