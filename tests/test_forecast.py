@@ -344,6 +344,11 @@ def test_runs_that_do_not_belong_together_are_refused(ensemble, told, target, tm
         forecast(tmp_path, ensemble / "seed0", told[0], cube=target)
     other = tmp_path / "SMAPtest/convlstm/target/lead3"
     shutil.copytree(ensemble / "seed1", other)
+    with xr.open_dataset(ensemble / "seed1" / "validation.nc") as file:
+        file.isel(valid_time=slice(1, None)).to_netcdf(other / "validation.nc")
+    with pytest.raises(UserError, match="were validated on different days"):
+        forecast(tmp_path, ensemble / "seed0", other, cube=target)
+    assert not (tmp_path / "finetune-SMAPtest").exists(), "no forecast is begun"
     model = torch.load(other / "model.pt", weights_only=True)
     model["settings"] |= {"lead_times": None, "lead_time": 3}
     torch.save(model, other / "model.pt")

@@ -27,7 +27,7 @@ from utils.evaluation import REFERENCES, score_forecasters
 from utils.models.forms import FORMS
 from utils.reporting import BLIND, forecaster_name, observed_on_land
 from utils.runs import lead_text, read_json
-from utils.spread import Validation, predict_spread, read_validation
+from utils.spread import Validation, check_validations, predict_spread, read_validation
 from utils.training import forecast_from, told_forecast
 from utils.transfer import grid_text, load_model, load_weights, same_grid
 
@@ -91,7 +91,7 @@ def open_members(runs: Sequence[str]) -> list[Member]:
     Raises
     ------
     UserError
-        No such runs; runs of other lead times, cells, land or coming weather than the first.
+        No such runs; runs of other lead times, cells, land, coming weather or validation days than the first.
     """
     members = [_open_member(folder) for folder in _run_folders(runs)]
     first = members[0]
@@ -107,6 +107,7 @@ def open_members(runs: Sequence[str]) -> list[Member]:
         if differences:
             raise UserError(f"{member.folder} cannot forecast together with {first.folder}: {'; '.join(differences)}. Name "
                             "runs of one cube with the same lead times.")
+    check_validations([path for path in map(_validation_path, members) if path.exists()])
     return members
 
 
@@ -436,7 +437,7 @@ def _validation(members, blind=False):
 
     blind : bool, whether networks that were validated with coming weather forecast without.
     """
-    paths = [member.folder / "validation.nc" for member in members]
+    paths = [_validation_path(member) for member in members]
     lacking = [path for path in paths if not path.exists()]
     reasons = [f"{path} is not there" for path in lacking[:1]]
     reasons += ["validation knew the coming weather"] if blind else []
@@ -446,6 +447,11 @@ def _validation(members, blind=False):
         print(f"the spread of the forecast is not known: {'; '.join(reasons)}", flush=True)
         return None
     return read_validation(paths)
+
+
+def _validation_path(member):
+    """Where a Member's validation forecasts are."""
+    return member.folder / "validation.nc"
 
 
 def last_observed(record: Record, day: int) -> tuple[np.ndarray, np.datetime64 | None, np.datetime64 | None]:

@@ -74,18 +74,12 @@ def read_validation(paths: Sequence[Path]) -> Validation:
     Raises
     ------
     UserError
-        The runs were validated on different days; a file of an older version.
+        From `check_validations`.
     """
+    check_validations(paths)
     with contextlib.ExitStack() as stack:
         runs = [stack.enter_context(xr.open_dataset(path)) for path in paths]
-        valid_time = runs[0]["valid_time"].values.astype("datetime64[D]")
-        for path, run in zip(paths, runs):
-            if not np.array_equal(run["valid_time"].values.astype("datetime64[D]"), valid_time):
-                raise UserError(f"{path.parent} and {paths[0].parent} were validated on different days, so that the spread of their "
-                                "mean is not known. Name runs of one cube and one split.")
-            if "member_variance" in run and "valid_time" not in run["member_variance"].dims:
-                raise UserError(f"{path} was made by an older version: it does not say on which days the members of the weather "
-                                "forecast disagreed. Train again.")
+        valid_time = _days_of(runs[0])
         within = [run["member_variance"] for run in runs if "member_variance" in run]
         errors = scratch_array(runs[0]["forecast"].shape)
         variance = scratch_array(errors.shape) if within or len(runs) > 1 else None
@@ -97,6 +91,25 @@ def read_validation(paths: Sequence[Path]) -> Validation:
                 variance[days] += np.var(forecasts, axis=0, ddof=1) if len(runs) > 1 else 0.0
             release(errors, variance)
     return Validation(errors, valid_time, variance)
+
+
+def check_validations(paths: Sequence[Path]) -> None:
+    """Raise a UserError where runs were validated on different days, or by an older version."""
+    first = None
+    for path in paths:
+        with xr.open_dataset(path) as run:
+            first = _days_of(run) if first is None else first
+            if not np.array_equal(_days_of(run), first):
+                raise UserError(f"{path.parent} and {paths[0].parent} were validated on different days, so that the spread of their "
+                                "mean is not known. Name runs of one cube and one split.")
+            if "member_variance" in run and "valid_time" not in run["member_variance"].dims:
+                raise UserError(f"{path} was made by an older version: it does not say on which days the members of the weather "
+                                "forecast disagreed. Train again.")
+
+
+def _days_of(run):
+    """Validation days of a dataset, datetime64[D] [V]."""
+    return run["valid_time"].values.astype("datetime64[D]")
 
 
 # ------------------------------------------------------------------------------------------------------------------- months
