@@ -57,6 +57,11 @@ def forecaster_name(model: str, coming_weather: str | None) -> str:
     return model + kind_of(coming_weather).forecaster
 
 
+def network_name(forecaster: str) -> str:
+    """The network behind a name of `forecaster_name`, or of the mean of several."""
+    return forecaster.removesuffix("_ensemble").removesuffix(WITH_FORECAST).removesuffix(BOUND)
+
+
 def forecast_test(model: str, network: torch.nn.Module, record: Record, splits: Splits,
                   settings: Any) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
     """Forecasts of the test days, without and with the coming weather that the settings name.
@@ -109,6 +114,7 @@ def evaluate_run(run: Run, record: Record, splits: Splits, forecasts: dict[str, 
     """
     regions = read_regions(regions, record.lat, record.lon)
     model = next(iter(forecasts))
+    network = network_name(model)  # the label says what it was told
     variance = None if members is None else members_variance(members)
     if weather_variance is not None:
         for days in pieces(variance, weather_variance):
@@ -131,11 +137,11 @@ def evaluate_run(run: Run, record: Record, splits: Splits, forecasts: dict[str, 
                                          for lead_time in splits.lead_times], axis=1)
     rows = score_forecasters(observed=observed, forecasts=forecasts, valid_time=valid_time, lead_times=lead_times,
                              lat=record.lat, lon=record.lon, land=record.land, climatology=forecasts["climatology"])
-    print_result(f"\n{model}, {label}\n{format_metrics(rows)}")
+    print_result(f"\n{network}, {label}\n{format_metrics(rows)}")
     maps = cell_metrics(observed=observed, forecast=forecasts[model], reference=forecasts["damped_persistence"],
                         climatology=forecasts["climatology"], land=record.land)
 
-    attributes = {"title": f"Soil moisture forecasts, {model}, {label}", "source": record.name, "run": run.name}
+    attributes = {"title": f"Soil moisture forecasts, {network}, {label}", "source": record.name, "run": run.name}
     place = {"lat": record.lat, "lon": record.lon}
     init_time, forecast_by_init = by_init_time(forecasts[model], record.time[splits.test], splits.lead_times)
     _, observed_by_init = by_init_time(observed, record.time[splits.test], splits.lead_times)
@@ -153,7 +159,7 @@ def evaluate_run(run: Run, record: Record, splits: Splits, forecasts: dict[str, 
     write_cell_metrics(run.path("cell_metrics.nc"), maps, record.lat, record.lon, lead_times, attributes)
     write_daily_scores(run.path("daily_scores.csv"), daily_scores(
         observed=observed, forecasts=forecasts, valid_time=valid_time, lead_times=lead_times, land=record.land))
-    title = f"{model}, {lead_text(splits.lead_times[-1:])} ahead, {label}"
+    title = f"{network}, {lead_text(splits.lead_times[-1:])} ahead, {label}"
     data = data_of_run(run.folder)
     write_ensemble_scores(run, observed=observed, forecast=forecasts[model], spread=spread, ends=ends, members=members,
                           lead_times=splits.lead_times, title=title, data=data)
@@ -164,7 +170,7 @@ def evaluate_run(run: Run, record: Record, splits: Splits, forecasts: dict[str, 
                          limits=event_limits(record.observed_maps, splits.history_days, record.land), land=record.land,
                          cell_km=cell_km, title=title, spread=spread, ends=ends, data=data)
     if len(lead_times) > 1:
-        draw_lead(run.path("lead.png"), model, rows, f"Error against lead time, {model}, {label}", data)
+        draw_lead(run.path("lead.png"), model, rows, f"Error against lead time, {network}, {label}", data)
     draw_run(run, record, observed[:, -1], {name: values[:, -1] for name, values in forecasts.items()},
              maps["skill_damped_persistence"][-1], valid_time[:, -1], model=model, title=title,
              interval=[end[:, -1] for end in ends], data=data)
@@ -193,7 +199,7 @@ def draw_lead(path: Path, model: str, rows: list[dict], title: str, data: Data |
     """Draw RMSE against lead time of a run: the baselines, its network and, where it is told, what coming weather is worth."""
     from utils.draw_lead import LABELS, draw_errors_against_lead
 
-    network = model.removesuffix("_ensemble").removesuffix(WITH_FORECAST).removesuffix(BOUND)
+    network = network_name(model)
     kinds = {name: name for name in LABELS} | {network + BLIND: "blind", model: "blind", network + BOUND: "bound"}
     kinds |= {model: "bound"} if BOUND in model else {model: "with forecast"} if WITH_FORECAST in model else {}
     errors = {}
