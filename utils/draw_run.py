@@ -467,10 +467,10 @@ def fields_figure(*, fields: dict[str, np.ndarray], labels: dict[str, tuple[str,
     for panel, (axes, place, (name, values)) in enumerate(zip(axes_of_panels, places, fields.items())):
         norm = colour_range(values, name)
         what, unit = labels[name]
-        what = what if len(what) < 0.5 * width else name.replace("_", " ")  # else the colour bar's label would not fit
+        what = what if len(what) < 0.5 * width else in_words(name)  # else the colour bar's label would not fit
         mesh = draw_cells(axes, frame, values, FIELD_COLOURS.get(name, "cividis"), norm)
         if len(fields) > 1:
-            axes.set_title(panel_title(panel, name.replace("_", " ")))
+            axes.set_title(panel_title(panel, in_words(name)))
         colour_bar(figure, mesh, place + 0.05 * width, below - 8.5, 0.9 * width, f"{what} ({unit_text(unit)})", extension(values, norm))
     write_title(figure, title_lines)
     return figure
