@@ -94,6 +94,11 @@ def blocks(length: int, item_bytes: int) -> list[slice]:
     return [slice(start, min(start + step, length)) for start in range(0, length, step)]
 
 
+def at_most(values: np.ndarray, count: int) -> np.ndarray:
+    """Every n-th of some values, so that no more than `count` are left; all where there are no more."""
+    return values[::max(1, -(-len(values) // count))]
+
+
 def scratch_array(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
     """An array to be filled and forgotten: in memory where it is small, else mapped from a temporary file.
 

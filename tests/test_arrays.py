@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from data_processing import arrays
-from data_processing.arrays import create_array, kept_arrays, kept_text, open_array, release
+from data_processing.arrays import at_most, create_array, kept_arrays, kept_text, open_array, release
 from data_processing.cube import open_cube
 from data_processing.errors import UserError
 from data_processing.gaps import antecedent_means, carry_forward
@@ -24,6 +24,11 @@ def opened(path, **changes):
     settings = complete(Experiment(**changes), learning_rate=1e-3, paper_hidden=(8, 4))
     cube, splits = split_cube(path, settings)
     return open_record(cube, "small", splits, max_gap_days=3), splits
+
+
+@pytest.mark.parametrize("length, left", [(0, []), (3, [0, 1, 2]), (4, [0, 2]), (7, [0, 3, 6])])
+def test_at_most_three_evenly_spread_values_are_left(length, left):
+    np.testing.assert_array_equal(at_most(np.arange(length), 3), left)
 
 
 def test_arrays_are_worked_out_once(folder):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from data_processing.arrays import pieces
+from data_processing.arrays import at_most, pieces
 from data_processing.coming_weather import CHANNELS_OF, TWIN, own_weather
 from data_processing.cube import VARIABLES
 from data_processing.errors import UserError
@@ -127,7 +127,7 @@ def permutation_rows(run: OpenedRun, *, repeats: int, seed: int) -> list[dict]:
     if repeats < 1:
         raise UserError(f"repeats is {repeats}; it must be 1 or more.")
     random = np.random.default_rng(seed)
-    targets = run.splits.test[::-(-len(run.splits.test) // MOST_DAYS)]
+    targets = at_most(run.splits.test, MOST_DAYS)
     cells = spread_cells(run.record.land)
     observed = run.record.observed_at(targets, cells)
     whole = forecast_exchanged(run, targets, targets, None, cells, random)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from data_processing.arrays import blocks, in_turn, pieces, release, scratch_array
+from data_processing.arrays import at_most, blocks, in_turn, pieces, release, scratch_array
 from data_processing.errors import UserError
 from data_processing.season import year_share
 from utils.ensembles import members_variance
@@ -211,7 +211,7 @@ def _spread_of_lead(errors, weights, land):
 def _error_quantiles(errors, spread, valid_time, weights, land):
     """Quantiles LEVELS of -errors / spread about each month, float64 [len(LEVELS), MONTHS]; errors is [V, H, W]."""
     cells = np.flatnonzero(land)
-    cells = cells[::-(-len(cells) // QUANTILE_CELLS)]
+    cells = at_most(cells, QUANTILE_CELLS)
     spread = spread.reshape(len(spread), -1)[:, cells]
     scaled = np.empty((len(errors), len(cells)), np.float32)
     for day in in_turn(errors):

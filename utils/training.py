@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from data_processing.arrays import pieces, release, scratch_array
+from data_processing.arrays import at_most, pieces, release, scratch_array
 from data_processing.coming_weather import degraded_weather, kept_weather, observed_weather, own_weather
 from data_processing.errors import UserError
 from data_processing.files import write_csv
@@ -712,7 +712,7 @@ def update(network: torch.nn.Module, optimizer: torch.optim.Optimizer, loss: tor
 
 def validation_days(targets: np.ndarray) -> np.ndarray:
     """Every n-th of the validation targets: at most `VALIDATION_WINDOWS`."""
-    return targets[::-(-len(targets) // VALIDATION_WINDOWS)]
+    return at_most(targets, VALIDATION_WINDOWS)
 
 
 def validate(network: torch.nn.Module, record: Record, targets: np.ndarray, device: str | torch.device) -> float:
@@ -734,7 +734,7 @@ def validate(network: torch.nn.Module, record: Record, targets: np.ndarray, devi
 def spread_cells(land: np.ndarray) -> np.ndarray:
     """Indices of VALIDATION_CELLS of the land cells, evenly spread, int ndarray; of all where there are no more."""
     cells = np.flatnonzero(land)
-    return cells[::-(-len(cells) // VALIDATION_CELLS)]
+    return at_most(cells, VALIDATION_CELLS)
 
 
 def root_mean_square(forecast: np.ndarray, record: Record, targets: np.ndarray, cells: np.ndarray) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from data_processing.arrays import at_most
 from data_processing.coming_weather import NOT_TOLD, RAIN_FACTORS, kind_of, source_weather, what_files_tell
 from data_processing.cube import PRECIPITATION, UNITS, VARIABLES, cube_days, open_cube
 from data_processing.errors import UserError
@@ -194,7 +195,7 @@ def what_is_new(model: dict, record: Record, splits: Splits) -> list[str]:
     list of str
     """
     days = np.flatnonzero(splits.history_days)
-    values = record.carried[record.input_days - 1 + days[::-(-len(days) // LOOKED_AT)]][:, :, record.land]
+    values = record.carried[record.input_days - 1 + at_most(days, LOOKED_AT)][:, :, record.land]
     values[:, PRECIPITATION] = np.log1p(values[:, PRECIPITATION])
     means = np.nanmean(values.astype(np.float64), axis=(0, 2))
     scaler = model["scaler"]
