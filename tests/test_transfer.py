@@ -119,8 +119,9 @@ def test_pretraining_draws_views_and_stretches_and_the_union_of_cubes(weather_cu
     assert len({source.scaler.first_day for source, _ in sources}) > 5
     lengths = {float(source.static[CHANNELS.index("length of the record"), 0, 0]) for source, _ in sources}
     assert len(lengths) > 5
-    whole = {id(source) for source, _ in sources if source.key == record.key and source.scaler.last_day == str(splits.time[splits.train[-1]])
-             and source.scaler.first_day == str(splits.time[0])}
+    whole_days = str(splits.time[0]), str(splits.time[splits.train[-1]])
+    whole = {id(source) for source, _ in sources
+             if source.key == record.key and (source.scaler.first_day, source.scaler.last_day) == whole_days}
     assert len(whole) == 1, "statistics of the same days are made once"
 
 
