@@ -4,6 +4,10 @@ As in the nowcasting of rain by its motion (Rinehart and Garvey 1978, doi:10.103
 displacement at which yesterday's rain around it resembles today's best. Weather systems keep their motion for days, so that
 earlier days count as well.
 """
+import functools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -75,7 +79,7 @@ def rain_motion(rain: np.ndarray, land: np.ndarray, lat: np.ndarray, lon: np.nda
     expected = -((ways - USUAL) ** 2).sum(axis=1) / (2 * USUAL_SPREAD ** 2)
     motion = np.empty((days, 2, -(-height // rows), -(-width // columns)), np.float32)
     yesterday: np.ndarray | None = None
-    evidence: np.ndarray | float = 0.0
+    evidence = np.zeros((len(steps), *motion.shape[2:]), np.float32)
     for block in progress_bar(blocks(days, 4 * (height * width + len(steps) * motion[0, 0].size)), desc="motion of the rain", unit="block",
                               leave=False, delay=WORTH_TELLING):
         today = np.log1p(np.where(land, rain[block], np.float32(np.nan)))
@@ -83,13 +87,41 @@ def rain_motion(rain: np.ndarray, land: np.ndarray, lat: np.ndarray, lon: np.nda
         today = departures(block_means(today, rows, columns), window)
         before = np.concatenate([np.zeros_like(today[:1]) if yesterday is None else yesterday, today[:-1]])
         yesterday = today[-1:]
-        alike = resemblance(before, today, steps, window)
-        for day in range(len(today)):
-            evidence = KEPT_EVIDENCE * evidence + EVIDENCE * alike[:, day]
-            chance = evidence + expected[:, None, None]
-            chance = np.exp(chance - chance.max(axis=0))
-            motion[block.start + day] = np.tensordot(ways.T, chance / chance.sum(axis=0), 1)
+        follow = functools.partial(follow_days, evidence, resemblance(before, today, steps, window), expected, ways, motion[block])
+        on_all_cores(follow, motion.shape[2])
     return motion
+
+
+def follow_days(evidence: np.ndarray, alike: np.ndarray, expected: np.ndarray, ways: np.ndarray, motion: np.ndarray,
+                rows: slice) -> None:
+    """Go through some days on some rows of blocks.
+
+    Parameters
+    ----------
+    evidence : float32 [steps, h, w]
+        Of the days before; overwritten by that of the last day.
+    alike : float32 [steps, T, h, w]
+        From `resemblance`.
+    expected : float [steps]
+        Log-probability of each step where the maps say nothing.
+    ways : float32 [steps, 2]
+        km d-1, eastward and northward.
+    motion : float32 [T, 2, h, w]
+        Is written: km d-1.
+    rows : slice
+    """
+    for day in range(len(motion)):
+        evidence[:, rows] = KEPT_EVIDENCE * evidence[:, rows] + EVIDENCE * alike[:, day, rows]
+        chance = evidence[:, rows] + expected[:, None, None]
+        chance = np.exp(chance - chance.max(axis=0))
+        motion[day, :, rows] = np.tensordot(ways.T, chance / chance.sum(axis=0), 1)
+
+
+def on_all_cores(work: Callable[[slice], None], count: int) -> None:
+    """Do some work for `count` items, as many slices of them at a time as there are cores: the GIL is free in numpy and scipy."""
+    slices = [slice(part[0], part[-1] + 1) for part in np.array_split(np.arange(count), os.cpu_count() or 1) if part.size]
+    with ThreadPoolExecutor(len(slices)) as pool:
+        list(pool.map(work, slices))
 
 
 def spacing_km(lat: np.ndarray, lon: np.ndarray) -> tuple[float, float]:
@@ -130,8 +162,12 @@ def resemblance(before: np.ndarray, today: np.ndarray, steps: list, window: tupl
     """
     size = np.sqrt(np.maximum(around_means(before ** 2, window) * around_means(today ** 2, window), FLAT))
     alike = np.empty((len(steps), *today.shape), np.float32)
-    for number, step in enumerate(steps):
-        alike[number] = around_means(moved(before, step) * today, window) / size
+
+    def compare(some):
+        for number in range(some.start, some.stop):
+            alike[number] = around_means(moved(before, steps[number]) * today, window) / size
+
+    on_all_cores(compare, len(steps))
     return alike
 
 
