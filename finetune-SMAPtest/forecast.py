@@ -12,6 +12,7 @@ Writes  results/finetune-SMAPtest/forecast/<name>/<last input day>/
             points.csv              --points and --boxes: forecast, spread, interval, last observation and its day
         results/finetune-SMAPtest/forecast/<name>/since-<day>/, with --since: the same for every day from that one on (maps of
         the last one), and metrics.csv, the scores of all forecasts whose day is observed by now
+        results/index.html, the page of results, lists the newest forecasts
         What stands there from an earlier forecast is replaced, file by file.
 
 Run     python finetune-SMAPtest/forecast.py results/finetune-SMAPtest/convlstm/smap/lead1to7 --cube smap.nc
@@ -63,6 +64,7 @@ def main(settings):
     from data_processing.terminal import print_result
     from utils import forecasting
     from utils.places import read_places
+    from utils.results_page import refresh
     from utils.runs import cube_label, find_cube
     from utils.study import DOMAIN_OF, run_or_reuse
 
@@ -95,6 +97,7 @@ def main(settings):
                       product=str(cube.attrs.get("title") or cube_file.name))
         if settings.since is not None:
             write_scores(folder, names, found, record, days[first:last + 1], model)
+    refresh(folder.parents[3])  # results/finetune-SMAPtest/forecast/<name>/<day>
     print_result(f"-> {folder}: look at map_lead{record.lead_times[0]}.png first")
 
 

@@ -1,11 +1,12 @@
 """Make the page of results from all finished runs: table, maps of every test day, comparison of runs; open it in a browser.
 
-Every training script refreshes the page when its run is finished. This script makes all of it again: after runs were copied,
-moved or removed, or were made by older scripts.
+Every training script refreshes the page when its run is finished, and forecast.py when it has made a forecast. This script makes
+all of it again: after runs were copied, moved or removed, or were made by older scripts.
 
 Reads   results/<experiment>/<script>/<name>/lead<days>/ of finished runs
+        results/finetune-SMAPtest/forecast/<name>/<day>/ of forecasts in real use
 
-Writes  results/index.html and results/page/: the table (runs.js), and per run and lead time a file of packed maps under 5 MB
+Writes  results/index.html and results/page/: the tables (runs.js), and per run and lead time a file of packed maps under 5 MB
 
 Run     python utils/results_page.py
         python utils/results_page.py --results /shared/results
@@ -39,6 +40,8 @@ PAGE_FILES = Path(__file__).parent / "page_files"
 PAGE = "page"
 """Folder beside index.html with what the page is made of; its `data` mirrors the folders of the runs."""
 RUN_FOLDERS = ("*/*/*/lead*", "*/*/*/lead*/seed*")
+FORECASTS = "finetune-SMAPtest/forecast/*/*/forecast.nc"
+MOST_FORECASTS = 20  # that the page lists, the newest ones
 MAKE_AGAIN = "python utils/results_page.py"
 # What makes one row of the table from a row of metrics.csv
 SCORES = {"rmse": "rmse_pooled", "r2": "r2_pooled", "skill": "skill_damped_persistence", "n": "n"}
@@ -70,7 +73,7 @@ def main(settings: Any) -> None:
     runs = write_page(results)
     for failure in failures:
         print_result(f"no maps of {failure}")
-    print_result(f"{len({run['id'] for run in runs})} runs: {results / 'index.html'}")
+    print_result(f"{len({run['id'] for run in runs})} runs, {len(runs)} lines (one per lead time): {results / 'index.html'}")
 
 
 def refresh_page(run: "Run") -> None:
@@ -80,11 +83,24 @@ def refresh_page(run: "Run") -> None:
     ----------
     run : utils.runs.Run
     """
+    refresh(run.folder.parents[run.name.count("/")], run.folder)
+
+
+def refresh(results: Path, *folders: Path) -> None:
+    """Write the page again with the maps of some finished runs; what goes wrong is said in one line.
+
+    Parameters
+    ----------
+    results : Path
+        Folder of all results.
+    *folders : Path
+        Of runs; none where only the tables are to be written again, after a forecast.
+    """
     from data_processing.terminal import print_result
 
     try:
-        results = run.folder.parents[run.name.count("/")]
-        write_run_data(results, run.folder)
+        for folder in folders:
+            write_run_data(results, folder)
         write_page(results)
         print(f"page of results: {results / 'index.html'}", flush=True)
     except Exception as error:  # of whatever kind: a page is no reason to lose a run
@@ -105,7 +121,7 @@ def find_folders(results: Path) -> list[Path]:
 
 
 def write_page(results: Path) -> list[dict]:
-    """Write index.html, the scripts beside it and the table of all finished runs, and return the table's rows.
+    """Write index.html, the scripts beside it and the tables of all finished runs and forecasts, and return the rows of runs.
 
     Runs may finish at the same time: the table is written again until it holds what is finished.
     """
@@ -114,11 +130,13 @@ def write_page(results: Path) -> list[dict]:
         target = results / source.name if source.name == "index.html" else results / PAGE / source.name
         with replacing(target) as temporary:
             shutil.copyfile(source, temporary)
-    written, runs = None, table_rows(results)
-    while runs != written:
+    written, found = None, (table_rows(results), forecast_rows(results))
+    while found != written:
+        runs, forecasts = found
         named = {name for row in runs for name in (row["model"], *row["others"])}
-        write_script(results / PAGE / "runs.js", "takeRuns", {"runs": runs, "names": names_of(named), "make_again": MAKE_AGAIN})
-        written, runs = runs, table_rows(results)
+        write_script(results / PAGE / "runs.js", "takeRuns",
+                     {"runs": runs, "forecasts": forecasts, "names": names_of(named), "make_again": MAKE_AGAIN})
+        written, found = found, (table_rows(results), forecast_rows(results))
     return runs
 
 
@@ -153,9 +171,40 @@ def rows_of_run(results: Path, folder: Path) -> list[dict]:
                      "member": parts[4] if len(parts) > 4 else member_text(settings), "lead": lead,
                      "first": row["first_valid_time"], "last": row["last_valid_time"],
                      **{name: number(row[column]) for name, column in SCORES.items()}, "others": others,
-                     "map": map_key(folder), "synthetic": is_synthetic(settings["cube"].get("title")), "date": made_on(folder),
+                     "map": map_key(folder), "synthetic": is_synthetic(settings["cube"].get("title")),
+                     "data": data_name(settings["cube"]), "date": made_on(folder),
                      "packed": data_path(results, folder, lead).exists()})
     return rows
+
+
+def data_name(cube: dict) -> str:
+    """What to call the data of a run that are not synthetic: the title of the cube, or else the name of its file."""
+    return cube.get("title") or printable(Path(cube.get("path") or "not synthetic").stem)
+
+
+def forecast_rows(results: Path) -> list[dict]:
+    """Forecasts in real use (`forecast.py`), those from the newest data first: list of dict of plain values."""
+    rows = []
+    for path in sorted(Path(results).glob(FORECASTS), key=lambda each: each.stat().st_mtime, reverse=True):
+        try:
+            rows.append(forecast_row(results, path))
+        except Exception as error:  # of whatever kind: half a file, or one of another program
+            print(f"{path} is left out of the page: {one_line(error)}", flush=True)
+    return sorted(rows, key=lambda row: row["last_input"], reverse=True)[:MOST_FORECASTS]
+
+
+def forecast_row(results: Path, path: Path) -> dict:
+    """What the page tells of one forecast.nc of `forecast.py`: its last input day, its maps by lead time (days), its files."""
+    import netCDF4
+
+    with netCDF4.Dataset(path) as file:
+        last = netCDF4.num2date(file["init_time"][-1], file["init_time"].units).strftime("%Y-%m-%d")
+        leads, title = [int(lead) for lead in file["lead_time"][:]], file.title
+    maps = [(lead, path.with_name(f"map_lead{lead}.png")) for lead in leads]
+    files = [path.with_name(name) for name in ("forecast.nc", "points.csv", "metrics.csv")]
+    return {"name": printable(path.parts[-3]), "day": printable(path.parts[-2]), "last_input": last, "title": title,
+            "maps": [{"lead": lead, "path": address(results, each)} for lead, each in maps if each.exists()],
+            "files": [{"name": each.name, "path": address(results, each)} for each in files if each.exists()]}
 
 
 def map_key(folder: Path) -> str | None:
@@ -199,18 +248,40 @@ def write_run_data(results: Path, folder: Path) -> None:
     script = about_settings("/".join(folder.relative_to(results).parts[:2]), made["settings"])
     if "pretrained" in made:  # what was started from, where the setting was left to the script
         made["settings"]["pretrained"] = made["pretrained"]["path"]
+    places = [name for name in (*PLACES, "pretrained") if name in made["settings"] and name not in script.get("defaults", {})]
     products = {made["cube"].get("title") or "", made.get("pretrained", {}).get("label", "")}
     about = {"settings": made, **script, "names": names_of({row["forecaster"] for row in metrics} | products),
              "splits": csv_rows(folder / "splits.csv"),
              "training_log": [{name: number(value) for name, value in row.items()}
                               for row in csv_rows(folder / "training_log.csv")],
+             "places": places, "figures": figures_of(results, folder),
              "files": [{"name": printable(path.name), "path": address(results, path), "bytes": path.stat().st_size}
                        for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]}
     for lead in sorted({int(row["lead_time"]) for row in metrics}):
-        scores = [{name: value if name == "forecaster" else number(value) for name, value in row.items()
-                   if "valid_time" not in name} for row in metrics if int(row["lead_time"]) == lead]
+        scores = with_water_balance([{name: value if name == "forecaster" else number(value) for name, value in row.items()
+                                      if "valid_time" not in name} for row in metrics if int(row["lead_time"]) == lead])
         write_script(data_path(results, folder, lead), "takeRun",
                      {"id": address(results, folder), **about, "metrics": scores, **pack_forecast(folder, lead)})
+
+
+def with_water_balance(rows: list[dict]) -> list[dict]:
+    """Rows of one lead time of metrics.csv with the skill over the water balance, which files of older runs lack."""
+    reference = next((row["mse_pooled"] for row in rows if row["forecaster"] == "water_balance"), None)
+    if not reference:
+        return rows
+    return [{"skill_water_balance": None if row["mse_pooled"] is None else 1 - row["mse_pooled"] / reference} | row
+            for row in rows]
+
+
+def figures_of(results: Path, folder: Path) -> list[dict]:
+    """The pictures of a run: name, address, caption ("" where there is none) and address of the PDF (None)."""
+    figures = []
+    for path in sorted(folder.glob("[!.]*.png")):
+        caption, pdf = path.with_suffix(".txt"), path.with_suffix(".pdf")
+        figures.append({"name": printable(path.stem), "path": address(results, path),
+                        "caption": caption.read_text(encoding="utf-8", errors="replace") if caption.exists() else "",
+                        "pdf": address(results, pdf) if pdf.exists() else None})
+    return figures
 
 
 def about_settings(script: str, recorded: dict) -> dict[str, dict]:

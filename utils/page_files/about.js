@@ -4,14 +4,20 @@
 const SCORES = [['rmse_pooled', 'RMSE', 4], ['r2_pooled', 'R²', 3], ['bias_pooled', 'Bias', 4],
   ['rmse_cell_median', 'RMSE, cell median', 4], ['r2_cell_median', 'R², cell median', 3],
   ['skill_persistence', 'Skill / persistence', 3], ['skill_damped_persistence', 'Skill / damped', 3],
-  ['skill_climatology', 'Skill / climatology', 3]]; // column of metrics.csv, title, digits
+  ['skill_climatology', 'Skill / climatology', 3], ['skill_water_balance', 'Skill / water balance', 3]]; // column of metrics.csv, title, digits
+const FIGURES = { // what the pictures of a run show, by the name of their file
+  map: 'One day: observed, forecast, difference', scatter: 'Forecast against observation', series: 'Some cells, from dry to wet',
+  skill_map: 'Skill of each cell', ensemble: 'How reliable the spread is', regions: 'Skill by season, wetness and region',
+  events: 'Dry and wet events', spectrum: 'Detail of the maps, by wavelength', lead: 'Error against lead time',
+  factor_importance: 'What the forecast lives on'};
 const UNTOLD = ['name', 'results', 'resume', 'device']; // settings that make no difference between two forecasts
 const TOLD = 'after_last_input'; // of splits.csv
 
 function scores(row, data, other) {
   const line = (about, name, own, left = []) => make('tr', {class: own ? 'own' : ''}, make('td', {}, name),
-    ...SCORES.map(([name, , digits]) => make('td', {class: 'number'}, left.includes(name) ? '' : fixed(about[name], digits))));
+    ...columns.map(([name, , digits]) => make('td', {class: 'number'}, left.includes(name) ? '' : fixed(about[name], digits))));
   const [own, ...baselines] = data.metrics;
+  const columns = SCORES.filter(([name]) => name !== 'skill_water_balance' || baselines.some(about => name in about));
   const left = other ? otherSkills(row, other.row) : [];
   const rows = [line(own, (other ? 'This run: ' : '') + nameOf(own.forecaster), true),
     other ? line(other.run.data.metrics[0], `The other run: ${titleOf(other.row)}, ${leadText(other.row.lead)}`, true, left) : '',
@@ -20,8 +26,9 @@ function scores(row, data, other) {
     : 'Scores, all on the same values';
   const units = make('span', {class: 'soft'}, `; RMSE and bias in ${UNIT}`);
   return make('div', {class: 'card'}, make('h3', {}, title, units), wideTable('Scores',
-    [make('th', {scope: 'col'}, 'Forecaster'), ...SCORES.map(([, title]) => make('th', {scope: 'col', class: 'number'}, title))],
-    rows), left.length ? make('p', {class: 'hint', id: 'no-skill'}, whyNoSkill(row, other.row)) : '');
+    [make('th', {scope: 'col'}, 'Forecaster'), ...columns.map(([, title]) => make('th', {scope: 'col', class: 'number'}, title))],
+    rows), baselines.some(about => about.forecaster === 'ceiling') ? make('p', {class: 'hint', id: 'ceiling'},
+    `${CEILING[0].toUpperCase()}${CEILING.slice(1)}.`) : '', left.length ? make('p', {class: 'hint', id: 'no-skill'}, whyNoSkill(row, other.row)) : '');
 }
 
 function sameError(row, other, name) { // of a baseline in two runs, but for the rounding of another machine
@@ -50,7 +57,7 @@ function settingsApart(data, other) { // what differs between two runs
   const cell = (values, name) => make('td', {}, name in values ? readable(values[name]) : '–');
   const title = 'Settings that differ';
   return make('div', {class: 'card', id: 'apart'}, make('h3', {}, title), names.length ? wideTable(title,
-    ['Setting', 'This run', 'The other run'].map(head => make('th', {scope: 'col'}, head)),
+    ['Setting', ...view.names].map(head => make('th', {scope: 'col'}, head)),
     names.map(name => make('tr', {}, make('th', {scope: 'row'}, words(name)), cell(one, name), cell(two, name))))
     : make('p', {class: 'soft'}, 'None: all settings are the same.'));
 }
@@ -118,11 +125,16 @@ function curve(title, log, name) {
 }
 
 function figures(data) {
-  const pictures = data.files.filter(file => file.name.endsWith('.png'));
+  const pictures = data.figures || [];
   if (!pictures.length) return '';
-  return make('div', {class: 'card'}, make('h3', {}, 'Figures'), make('div', {class: 'gallery'}, ...pictures.map(file =>
-    make('a', {href: file.path}, make('img', {src: file.path, alt: words(file.name.slice(0, -4)), loading: 'lazy'}),
-      words(file.name.slice(0, -4))))));
+  const order = Object.keys(FIGURES), place = each => (order.indexOf(each.name) + 1) || order.length + 1;
+  const titleOf = name => Object.hasOwn(FIGURES, name) ? FIGURES[name] : words(name);
+  return make('div', {class: 'card'}, make('h3', {}, 'Figures'), make('div', {class: 'gallery'},
+    ...pictures.sort((a, b) => place(a) - place(b)).map(({name, path, caption, pdf}) => make('figure', {},
+      make('a', {href: path}, make('img', {src: path, alt: titleOf(name), loading: 'lazy'})),
+      make('figcaption', {}, make('b', {}, titleOf(name)),
+        make('span', {class: 'links'}, make('a', {href: path}, 'PNG'), pdf ? make('a', {href: pdf}, 'PDF') : ''),
+        ...caption.trim().split('\n').map(line => make('p', {}, line)))))));
 }
 
 function folded(title, content, open = false) {
@@ -157,20 +169,22 @@ function group(title, values, defaults = {}) {
 const pick = (values, names) => Object.fromEntries(names.map(name => [name, values[name]]));
 
 function settings(data) {
-  const values = data.settings.settings || {}, {groups = {}, defaults} = data;
-  const others = Object.keys(defaults || {}), usual = Object.keys(values).filter(name => !others.includes(name));
+  const values = data.settings.settings || {}, {groups = {}, defaults, places = []} = data;
+  const others = Object.keys(defaults || {});
+  const usual = Object.keys(values).filter(name => !others.includes(name) && !places.includes(name));
   const titles = [...new Set(usual.map(name => groups[name] || 'other'))];
   const first = others.length ? group('Other than the default', pick(values, others), defaults)
-    : defaults ? make('p', {class: 'soft all'}, 'All settings have their defaults.') : '';
+    : defaults ? make('p', {class: 'soft all'}, 'All settings of the experiment have their defaults.') : '';
   return folded('Settings', make('div', {class: 'groups'}, first, ...titles.map(title => group(titles.length > 1 ? title : '',
-    pick(values, usual.filter(name => (groups[name] || 'other') === title))))), true);
+    pick(values, usual.filter(name => (groups[name] || 'other') === title)))),
+  places.length ? group('where it ran and lies', pick(values, places)) : ''), true);
 }
 
 function made(data) {
   const {settings: _, ...about} = data.settings;
   const isGroup = value => value && typeof value === 'object' && !Array.isArray(value);
   const names = Object.keys(about);
-  return folded('Made of and with', make('div', {class: 'groups'},
+  return folded('Data, software and machine', make('div', {class: 'groups'},
     group('run', pick(about, names.filter(name => !isGroup(about[name])))),
     ...names.filter(name => isGroup(about[name])).map(name => group(words(name), about[name]))));
 }

@@ -6,12 +6,13 @@
 'use strict';
 
 const MISSING = -32768;
+const LARGEST = 32; // either way, of a skill; more is cut
 const DAY = 86400000; // milliseconds
 const UNIT = 'm³ m⁻³';
 const KEPT_RUNS = 4; // that stay unpacked in memory
 const FRAME = 50; // ms a day while it plays
 
-let table = {runs: [], names: {}, make_again: ''};
+let table = {runs: [], forecasts: [], names: {}, make_again: ''};
 let sorting = {key: 'date', down: true};
 const taken = new Map(); // key of a row -> what its data file gave
 const opening = new Map(); // key of a row -> promise of the unpacked run
@@ -25,8 +26,8 @@ let addressTimer = 0;
 // what the data files call
 
 function takeRuns(given) {
-  table = {names: {}, ...given};
-  for (const row of table.runs) row.data = row.synthetic ? 'synthetic' : 'other'; // of others nothing is known
+  table = {names: {}, forecasts: [], ...given};
+  for (const row of table.runs) row.data = row.synthetic ? 'synthetic' : row.data; // of others the cube's title or name
 }
 
 function takeRun(data) {
@@ -72,6 +73,7 @@ const signed = (value, digits) => fixed(value, digits).replace(/^(?=.*[1-9])(?=\
 const counted = value => value == null ? '–' : value.toLocaleString('en');
 const dayText = day => new Date(day * DAY).toISOString().slice(0, 10);
 const leadText = lead => `${lead} ${lead === 1 ? 'day' : 'days'}`;
+const clipped = (text, most) => text.length > most ? `${text.slice(0, most - 9).trim()}…${text.slice(-8).trim()}` : text;
 const words = name => name.replaceAll('_', ' ');
 // of a network or forecaster, as the figures call it (utils/captions.py)
 const nameOf = name => Object.hasOwn(table.names, name) ? table.names[name] : words(name);
@@ -87,6 +89,7 @@ function ticks(low, high, most) {
   const step = power * [1, 2, 2.5, 5, 10].find(each => each * power >= rough * 0.999);
   const found = [];
   for (let number = Math.ceil(low / step - 1e-6); number * step <= high + 1e-6 * step; number++) found.push(number * step);
+  if (found.length < 2 && high > low && most < 12) return ticks(low, high, most + 1); // one number tells no scale
   const digits = -Math.floor(Math.log10(step) + 1e-9) + (Math.abs(step / power - 2.5) < 1e-9 ? 1 : 0);
   return {step, values: found, digits: Math.max(0, digits)};
 }

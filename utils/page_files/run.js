@@ -127,6 +127,7 @@ function usualCell(run) { // in the middle of the map
 
 function buildRun() {
   const {run, row, other} = view;
+  view.names = other ? shortNames(row, other.row) : [];
   return [
     make('div', {class: 'run-head'}, make('a', {href: '#'}, '← all runs'), make('h2', {}, titleOf(row)), dataChip(row),
       make('span', {class: 'soft'}, `${leadText(row.lead)} ahead`)),
@@ -136,13 +137,22 @@ function buildRun() {
   ];
 }
 
+function shortNames(row, other) { // of two runs: what tells them apart
+  const parts = each => [each.experiment, nameOf(each.model), each.name, each.member || 'one network', leadText(each.lead)];
+  const [one, two] = [row, other].map(parts);
+  const apart = [one, two].map(each => clipped(each.filter((_, number) => one[number] !== two[number]).join(' / '), 30));
+  return apart[0] !== apart[1] ? apart : ['This run', 'The other run'];
+}
+
 const titleOf = row => [row.experiment, nameOf(row.model), row.name, row.member].filter(Boolean).join(' / ');
 
 function tiles(row, run) {
   const tile = (title, value, unit = '') => make('div', {}, make('dt', {}, title),
     make('dd', {}, value, unit ? make('small', {}, ` ${unit}`) : ''));
   return make('dl', {class: 'tiles'}, tile('RMSE', fixed(row.rmse, 4), UNIT), tile('R²', fixed(row.r2, 3)),
-    tile('Skill against damped persistence', fixed(row.skill, 3)), tile('Values scored', counted(row.n)),
+    tile('Skill against damped persistence', fixed(row.skill, 3)),
+    Number.isFinite(run.data.metrics[0].skill_water_balance)
+      ? tile('Skill against water balance', fixed(run.data.metrics[0].skill_water_balance, 3)) : '', tile('Values scored', counted(row.n)),
     tile('Test days', `${dayText(run.days[0])} to ${dayText(run.days.at(-1))}`));
 }
 
@@ -166,8 +176,12 @@ function viewer() {
       + `${dayText(other.run.days.at(-1))}.`) : '',
     other && other.row.map !== view.row.map ? make('p', {class: 'note', id: 'no-map'},
       'The two runs have different maps: they are compared only where cells have the same place.') : '',
+    other && other.row.lead !== view.row.lead ? make('p', {class: 'note', id: 'no-lead'}, `The two runs forecast `
+      + `${leadText(view.row.lead)} and ${leadText(other.row.lead)} ahead: the difference of their errors would tell of the lead times, `
+      + 'not of the runs, and is not shown.') : '',
     switches(view.panels),
-    make('div', {class: 'maps'}, ...view.panels.map(panel => panel.figure),
+    make('div', {class: other ? 'maps compared' : 'maps'}, ...view.panels.map(panel => panel.figure),
+      view.allDays ? allDaysText() : '',
       make('figure', {class: 'series'},
         make('figcaption', {}, make('b', {}, 'The chosen cell'), make('span', {class: 'soft'}, UNIT), keys()),
         view.readout, view.series)),
@@ -196,22 +210,31 @@ function choices() { // of the lead time, and of a run to compare with
   const leads = table.runs.filter(each => each.packed && each.id === row.id);
   const others = comparable(row);
   if (other && !others.includes(other.row)) others.push(other.row); // from an address
-  const leadOf = each => each.lead === row.lead ? '' : `, ${leadText(each.lead)}`;
+  const leadOf = each => each.lead === row.lead ? '' : `, ${leadText(each.lead)} ahead`;
+  const group = (title, same) => {
+    const options = others.flatMap((each, number) => (each.lead === row.lead) !== same ? [] : [make('option',
+      {value: number, selected: Boolean(other) && other.row === each}, titleOf(each) + leadOf(each))]);
+    return options.length ? make('optgroup', {label: title}, ...options) : '';
+  };
+  const atLead = lead => { // the other run goes along, where it has the lead time
+    const there = other && table.runs.find(each => each.packed && each.id === other.row.id && each.lead === lead);
+    go(there ? {lead, other: there} : {lead});
+  };
   const choice = (id, title, onchange, ...options) => make('label', {}, title, make('select', {id, onchange}, ...options));
   return make('div', {class: 'choices'},
-    leads.length > 1 ? choice('lead-choice', 'Lead time', event => go({lead: +event.target.value}),
+    leads.length > 1 ? choice('lead-choice', 'Lead time', event => atLead(+event.target.value),
       ...leads.map(each => make('option', {value: each.lead, selected: each.lead === row.lead}, leadText(each.lead)))) : '',
     others.length ? choice('compare', 'Compare with', event => go({other: others[+event.target.value] || null}),
-      make('option', {value: -1}, 'nothing'), ...others.map((each, number) => make('option',
-        {value: number, selected: Boolean(other) && other.row === each}, titleOf(each) + leadOf(each)))) : '');
+      make('option', {value: -1}, 'nothing'), group(`Also ${leadText(row.lead)} ahead`, true),
+      group('Other lead times: no difference of errors', false)) : '');
 }
 
 function keys() {
-  const {run, other} = view;
+  const {run, other, names} = view;
   return make('span', {class: 'keys'}, make('span', {}, make('i', {class: 'dot'}), 'observed'),
-    make('span', {}, make('i', {style: 'color:var(--better)'}), other ? 'this run' : 'forecast'),
-    other ? make('span', {}, make('i', {style: 'color:var(--worse)'}), 'the other run') : '',
-    run.below ? make('span', {}, make('i', {class: 'block'}), other ? '90 % interval of this run' : '90 % interval') : '');
+    make('span', {}, make('i', {style: 'color:var(--better)'}), other ? names[0] : 'forecast'),
+    other ? make('span', {}, make('i', {style: 'color:var(--worse)'}), names[1]) : '',
+    run.below ? make('span', {}, make('i', {class: 'block'}), other ? `90 % interval of ${names[0]}` : '90 % interval') : '');
 }
 
 function packedText(run) {
@@ -228,12 +251,15 @@ function panelsOf(run, other) {
     soil.low = Math.min(soil.low, other.run.data.range[0]);
     soil.high = Math.max(soil.high, other.run.data.range[1]);
   }
-  const forecast = panel(other ? ['This run'] : ['Forecast'], run, soil, (values, day) => copyDay(run, run.forecast, day, values),
+  const forecast = panel([other ? view.names[0] : 'Forecast'], run, soil, (values, day) => copyDay(run, run.forecast, day, values),
     day => `from data to ${dayText(run.days[day] - run.data.lead)}`);
   const observed = panel(['Observed'], run, soil, (values, day) => copyDay(run, run.observed, day, values),
     (day, values) => `${counted(known(values).length)} of ${counted(run.cells)} cells`);
-  return other ? [observed, forecast, otherPanel(run, other.run, soil), errorPanel(run, other.run)]
-    : [observed, forecast, differencePanel(run), skillPanel(run)];
+  if (!other) return [observed, forecast, differencePanel(run), skillPanel(run)];
+  const panels = [observed, forecast, otherPanel(run, other.run, soil)];
+  if (run.data.lead !== other.run.data.lead) return panels; // their errors do not compare
+  view.allDays = compareDays(run, other.run);
+  return [...panels, errorPanel(run, other.run), allDaysPanel(run, view.allDays)];
 }
 
 function differencePanel(run) {
@@ -251,18 +277,64 @@ function skillPanel(run) {
 }
 
 function otherPanel(run, other, scale) {
-  return panel(['The other run', 'Other run'], other, scale,
+  return panel([view.names[1]], other, scale,
     (values, day) => copyDay(other, other.forecast, other.dayOf.get(run.days[day]), values),
     day => `from data to ${dayText(run.days[day] - other.data.lead)}`);
 }
 
 function errorPanel(run, other) {
   const size = Math.max(run.data.largest_difference, other.data.largest_difference) / 2;
-  const scale = {palette: 'skill', low: -size, high: size, unit: `${UNIT}; blue: this run is closer, red: the other`};
+  const scale = {palette: 'skill', low: -size, high: size, unit: `${UNIT}; blue: ${view.names[0]} is closer`};
   const same = sameCells(run, other);
-  return panel(['Difference of errors', 'Errors'], run, scale,
+  return panel(['Errors on this day', 'This day'], run, scale,
     (values, day) => errorDifferences(run, day, other, other.dayOf.get(run.days[day]), same, values),
     (day, values) => closerText(values));
+}
+
+// Errors of two runs over all days that both forecast and observe, of cells at the same place.
+// skill: of each cell, 1 − MSE / MSE of the other, in steps. rmse: of both. better: share of cells with a skill above 0. days: number.
+function compareDays(run, other) {
+  const same = sameCells(run, other), sums = [new Float64Array(run.cells), new Float64Array(run.cells)];
+  const own = new Int16Array(run.cells), others = new Int16Array(other.cells);
+  let n = 0, days = 0;
+  for (let day = 0; day < run.days.length; day++) {
+    const otherDay = other.dayOf.get(run.days[day]);
+    if (otherDay === undefined) continue;
+    differences(run, day, own);
+    differences(other, otherDay, others);
+    const before = n;
+    for (let cell = 0; cell < run.cells; cell++) {
+      if (same[cell] < 0 || own[cell] === MISSING || others[same[cell]] === MISSING) continue;
+      sums[0][cell] += (own[cell] * run.step) ** 2;
+      sums[1][cell] += (others[same[cell]] * other.step) ** 2;
+      n++;
+    }
+    if (n > before) days++;
+  }
+  const skill = Int16Array.from(sums[0], (error, cell) => sums[1][cell] === 0 ? MISSING
+    : Math.round(Math.max(-LARGEST, 1 - error / sums[1][cell]) / run.step));
+  const shown = known(skill);
+  return {skill, days, rmse: sums.map(each => Math.sqrt(each.reduce((sum, error) => sum + error, 0) / n)),
+    better: shown.filter(value => value > 0).length / shown.length};
+}
+
+function allDaysPanel(run, all) {
+  const sizes = known(all.skill).map(Math.abs).sort();
+  const size = Math.min(1, Math.max(0.1, Math.ceil(sizes[Math.floor(0.98 * (sizes.length - 1))] * run.step * 10 - 1e-6) / 10 || 0));
+  const scale = {palette: 'skill', low: -size, high: size, unit: `1 − MSE / MSE of ${view.names[1]}; blue: ${view.names[0]} is better`};
+  return panel(['Skill over all days', 'All days'], run, scale, values => values.set(all.skill),
+    () => Number.isFinite(all.better) ? `better in ${percent(all.better)} of cells` : 'no cell to compare');
+}
+
+function allDaysText() {
+  const {names, allDays: {rmse, days, better}} = view;
+  const lines = names.map((name, number) => make('div', {}, make('dt', {}, `RMSE of ${name}`),
+    make('dd', {}, fixed(rmse[number], 4), make('small', {}, ` ${UNIT}`))));
+  return make('figure', {id: 'all-days'}, make('figcaption', {}, make('b', {}, 'All days that both have'),
+    make('span', {class: 'soft'}, ` ${counted(days)} days`)), make('dl', {class: 'tiles'}, ...lines,
+    make('div', {}, make('dt', {}, `Cells in which ${names[0]} is better`), make('dd', {}, Number.isFinite(better) ? percent(better) : '–'))),
+  make('p', {class: 'hint'}, 'One day says little. Differences below the spread between seeds or members are noise: ',
+    make('code', {}, '--seeds 3'), ' shows it.'));
 }
 
 function copyDay(run, series, day, values) {
@@ -297,6 +369,7 @@ function sameCells(run, other) { // for each cell of a run that of another at th
   return Int32Array.from({length: run.cells}, (_, cell) => cells.get(name(run, cell)) ?? -1);
 }
 
+const percent = share => `${Math.round(100 * share)} %`;
 const known = values => values.filter(value => value !== MISSING);
 
 function rootMeanSquare(run, values) {
@@ -313,7 +386,7 @@ function median(values) {
 function closerText(values) {
   let closer = 0, n = 0;
   for (const value of values) if (value !== MISSING && value !== 0) { closer += value > 0; n++; }
-  return n ? `closer in ${Math.round(100 * closer / n)} % of cells` : 'no cell to compare';
+  return n ? `closer in ${percent(closer / n)} of cells` : 'no cell to compare';
 }
 
 // what is chosen
@@ -350,17 +423,17 @@ function stopPlaying() {
 }
 
 function writeReadout() {
-  const {run, day, cell, other} = view;
+  const {run, day, cell, other, names} = view;
   const forecast = valueOf(run, run.forecast, day, cell), observed = valueOf(run, run.observed, day, cell);
   const parts = [make('span', {class: 'place'}, placeText(latOf(run, cell), lonOf(run, cell)))];
   const tell = (name, value, id) => parts.push(make('span', {}, `${name} `, make('b', {id}, value)));
-  tell(other ? 'this run' : 'forecast', fixed(forecast, 3), 'forecast-value');
+  tell(other ? names[0] : 'forecast', fixed(forecast, 3), 'forecast-value');
   if (other) {
     const place = sameCellOf(other.run);
     if (place < 0) parts.push(make('span', {}, 'the other run has no cell here')); // as its grid ends, or has water
     else {
       const value = valueOf(other.run, other.run.forecast, other.run.dayOf.get(run.days[day]), place);
-      tell('the other run', fixed(value, 3), 'other-value');
+      tell(names[1], fixed(value, 3), 'other-value');
     }
   }
   if (Number.isFinite(observed)) tell('observed', fixed(observed, 3), 'observed-value');
@@ -368,7 +441,7 @@ function writeReadout() {
   if (!other && Number.isFinite(observed)) tell('difference', signed(forecast - observed, 3));
   if (run.below) {
     const [below, above] = [run.below, run.above].map(series => valueOf(run, series, day, cell));
-    tell(other ? '90 % interval of this run' : '90 % interval', `${fixed(forecast - below, 3)} to ${fixed(forecast + above, 3)}`);
+    tell(other ? `90 % interval of ${names[0]}` : '90 % interval', `${fixed(forecast - below, 3)} to ${fixed(forecast + above, 3)}`);
   }
   if (!other) tell('skill', signed(valueOf(run, run.skill, 0, cell), 2));
   view.readout.replaceChildren(...parts);

@@ -10,6 +10,7 @@ const MARKS = {
   persistence: ['var(--pale)', 'ring'],
   climatology: ['var(--pale)', 'cross'],
 };
+const CEILING = 'ceiling: the best that can be forecast in the synthetic twin, known because its truth is';
 const markName = name => name === 'own' ? 'this run' : nameOf(name);
 const COLUMNS = [ // key, title, class, whether the first click puts large values first
   ['experiment', 'Experiment', 'experiment', false], ['model', 'Network', 'model', false], ['name', 'Run', 'name', false],
@@ -58,14 +59,30 @@ function buildTable(section) {
         {id: 'sort', onchange: event => sortBy(event.target.value)},
         ...sorts.map(([key, title]) => make('option', {value: key}, title)))),
       make('button', {id: 'order', type: 'button', onclick: () => sortBy(sorting.key)}))),
-    make('p', {class: 'legend'}, ...Object.keys(MARKS).map(name => make('span', {},
-      draw('svg', {width: 14, height: 14, 'aria-hidden': 'true'}, mark(name, 7, 7)), markName(name))),
-    make('span', {}, `RMSE in ${UNIT}, each row from its least to its largest; skill = 1 − MSE / MSE of damped persistence`)),
+    make('p', {class: 'legend', id: 'strip-legend'}, make('b', {}, 'Beside the baselines:'),
+      ...Object.keys(MARKS).map(name => make('span', {title: name === 'ceiling' ? CEILING : null},
+        draw('svg', {width: 14, height: 14, 'aria-hidden': 'true'}, mark(name, 7, 7)), markName(name))),
+      make('span', {}, `RMSE in ${UNIT}, each row from its least to its largest`)),
+    make('p', {class: 'legend'}, make('span', {}, make('b', {}, 'Skill:'), ' 1 − MSE / MSE of damped persistence. '
+      + `${CEILING[0].toUpperCase()}${CEILING.slice(1)}.`)),
     make('table', {class: 'runs'}, make('thead', {}, make('tr', {}, ...COLUMNS.map(([key, title, name, down]) =>
       make('th', {scope: 'col', 'data-key': key, class: name}, down === null ? title
         : make('button', {type: 'button', title: `Sort by ${title}`, onclick: () => sortBy(key)}, title))))),
     make('tbody')),
-    make('p', {class: 'note', id: 'none', hidden: true}));
+    make('p', {class: 'note', id: 'none', hidden: true}), forecasts());
+}
+
+function forecasts() { // in real use, those from the newest data first
+  if (!table.forecasts.length) return '';
+  const link = file => make('a', {href: file.path}, file.name);
+  return make('section', {class: 'card', id: 'forecasts'}, make('h3', {}, 'Forecasts',
+    make('span', {class: 'soft'}, ' made by forecast.py, those from the newest data first; a picture opens the map')),
+  make('div', {class: 'gallery'}, ...table.forecasts.map(row => make('figure', {}, row.maps.length ? make('a',
+    {href: row.maps[0].path}, make('img', {src: row.maps[0].path, alt: `Map: ${row.title}`, loading: 'lazy'})) : '',
+  make('figcaption', {}, make('b', {}, row.name), row.day === row.last_input ? '' : make('span', {}, words(row.day)),
+    make('span', {}, `from data to ${row.last_input}`),
+    make('span', {class: 'links'}, ...[...row.maps.map(map => ({name: `${leadText(map.lead)} ahead`, path: map.path})),
+      ...row.files].map(link)))))));
 }
 
 function sortBy(key) {
@@ -111,7 +128,8 @@ function fillTable() {
   showOrder();
   const all = new Set(table.runs.map(row => row.id)).size;
   const shown = new Set(rows.map(row => row.id)).size;
-  one('#count').textContent = shown === all ? `${all} ${all === 1 ? 'run' : 'runs'}` : `${shown} of ${all} runs`;
+  const lines = rows.length > shown ? `, ${rows.length} lines: one per lead time` : '';
+  one('#count').textContent = (shown === all ? `${all} ${all === 1 ? 'run' : 'runs'}` : `${shown} of ${all} runs`) + lines;
   const none = one('#none');
   none.hidden = rows.length > 0;
   none.textContent = table.runs.length ? 'No run is like that.'
@@ -128,18 +146,19 @@ function tableRow(row, ends) {
     make('td', {class: 'number rmse', 'data-label': 'RMSE'}, fixed(row.rmse, 4)),
     make('td', {class: 'number r2 wide-only', 'data-label': 'R²'}, short(row.r2)),
     make('td', {class: 'skill-cell', 'data-label': 'Skill'}, skillBar(row.skill, ends)),
-    make('td', {class: 'strip-cell'}, strip(row)),
+    make('td', {class: 'strip-cell', 'data-label': 'Beside the baselines'}, strip(row)),
     make('td', {class: 'number n wide-only', 'data-label': 'Values'}, counted(row.n)),
     make('td', {class: 'data'}, dataChip(row)),
     make('td', {class: 'date wide-only', 'data-label': 'Made'}, ...timeText(row.date)));
 }
 
-function timeText(iso) { // day and, below it, time of the reader's clock
-  const [day, time] = new Date(iso).toLocaleString('sv').split(' ');
-  return [day, ' ', make('span', {class: 'soft'}, time.slice(0, 5))];
+function timeText(iso) { // day and, below it, time of the reader's clock and its zone
+  const date = new Date(iso);
+  const time = date.toLocaleTimeString('en-GB', {hour: '2-digit', minute: '2-digit', timeZoneName: 'short'});
+  return [date.toLocaleDateString('sv'), ' ', make('span', {class: 'soft'}, time)];
 }
 
-const dataChip = row => row.synthetic ? make('span', {class: 'chip'}, row.data) : '';
+const dataChip = row => make('span', {class: row.synthetic ? 'chip' : 'soft cube', title: row.synthetic ? null : row.data}, row.data);
 
 const short = value => fixed(value, Math.abs(value) < 10 ? 3 : 1); // of a share: what is far below 0 is bad, however much
 
