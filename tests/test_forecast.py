@@ -110,6 +110,7 @@ def test_forecast_from_the_last_days_is_that_of_the_run_itself(ensemble, tmp_pat
         np.testing.assert_allclose(found[name].values.astype(float), own[name].values.astype(float), err_msg=name, **NEAR)
     assert np.isnan(found["observed"]).all() and np.isnan(found["forecast"].values[:, SEA[0], SEA[1]]).all()
     assert "SMAP L4 comes about 3 days late" in done.stdout and f"the last input day is {days[349]}" in done.stdout
+    assert f'"last_input":"{days[349]}"' in (tmp_path / "results/page/runs.js").read_text()
 
     here = [row for row in read_csv(folder / "points.csv") if row["place"] == "here"]
     assert [row["lead_time"] for row in here] == ["1", "3"] and (here[0]["lat"], here[0]["lon"]) == ("31", "102")

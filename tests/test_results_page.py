@@ -40,7 +40,8 @@ def make_run(results, experiment="SMAPtest", model="lstm", name="twin", lead_tim
     observed[:, ~land] = np.nan
     observed = np.repeat(observed[:, None], len(lead_times), axis=1)
     forecasts = {each: np.where(land, observed + random.normal(0, size, observed.shape), np.nan).astype(np.float32)
-                 for each, size in ((model, error), ("persistence", 0.05), ("damped_persistence", 0.04), ("climatology", 0.06))}
+                 for each, size in ((model, error), ("persistence", 0.05), ("damped_persistence", 0.04), ("climatology", 0.06),
+                                     ("water_balance", 0.038))}
     observed = np.where(random.random(observed.shape) < gaps, np.nan, observed).astype(np.float32)
     time_axis = day_axis(first, days)
     place = {"lat": 30.0 + north + np.arange(shape[0]), "lon": 100.0 + np.arange(shape[1])}
@@ -60,11 +61,24 @@ def make_run(results, experiment="SMAPtest", model="lstm", name="twin", lead_tim
     write_json(folder / "settings.json", {"settings": {"test_from": None, "lead_time": 3, "drop_inputs": [], "hidden": [16],
                                                        "refit": False, "name": name}, "cube": {"title": title},
                                           "host": {"started": f"2026-01-{30 - seed:02}T00:00:00+00:00"}})
-    (folder / "map.png").write_bytes(b"")
+    for kind in ("png", "pdf"):
+        (folder / f"map.{kind}").write_bytes(b"")
+    (folder / "map.txt").write_text(f"Soil moisture of one day.\nTitle: {name}.\n")
     write_metrics(folder / "metrics.csv", score_forecasters(
         observed=observed, forecasts=forecasts, valid_time=np.repeat(time_axis[:, None], len(lead_times), axis=1),
         lead_times=np.array(lead_times), **place, land=land, climatology=forecasts["climatology"]))
     os.utime(folder / "metrics.csv", 2 * (datetime(2026, 1, seed + 1, 12, tzinfo=UTC).timestamp(),))
+    return folder
+
+
+def make_forecast(results, name="tomorrow", day="2020-02-09", lead_times=(1, 3)):
+    """What forecast.py leaves, but for the values."""
+    folder = results / "finetune-SMAPtest" / "forecast" / name / day
+    values = np.full((1, len(lead_times), 2, 2), 0.2, np.float32)
+    write_forecast(folder / "forecast.nc", forecast=values, observed=values, init_time=np.array([day[-10:]], "datetime64[D]"),
+                   lead_times=lead_times, lat=[30.0, 31.0], lon=[100.0, 101.0], attributes={"title": name})
+    for lead in lead_times:
+        (folder / f"map_lead{lead}.png").write_bytes(b"")
     return folder
 
 
@@ -165,9 +179,36 @@ def test_page_lists_finished_runs_only_and_says_what_is_synthetic(tmp_path):
     make_page(tmp_path)
     runs = {run["name"]: run for run in read_script(tmp_path / "page" / "runs.js")["runs"]}
     assert set(runs) == {"twin", "real"}
-    assert runs["twin"]["synthetic"] and not runs["real"]["synthetic"]
+    assert runs["twin"]["synthetic"] and not runs["real"]["synthetic"] and runs["real"]["data"] == "SMAP L4"
     assert runs["twin"]["packed"] and runs["twin"]["date"].startswith("2026-01-02")
-    assert set(runs["twin"]["others"]) == {"persistence", "damped_persistence", "climatology"}
+    assert set(runs["twin"]["others"]) == {"persistence", "damped_persistence", "climatology", "water_balance"}
+
+
+@pytest.mark.parametrize(("cube", "name"), [({"title": "SMAP L4"}, "SMAP L4"), ({"title": None, "path": "/data/my_cube.nc"}, "my_cube"),
+                                            ({}, "not synthetic")])
+def test_data_are_called_by_the_title_of_the_cube_or_its_file(cube, name):
+    assert results_page.data_name(cube) == name
+
+
+def test_skill_over_the_water_balance_is_worked_out_where_a_file_lacks_it():
+    rows = [{"forecaster": name, "mse_pooled": mse} for name, mse in (("lstm", 0.5), ("water_balance", 2.0), ("none", None))]
+    assert [row["skill_water_balance"] for row in results_page.with_water_balance(rows)] == [0.75, 0.0, None]
+    assert results_page.with_water_balance([rows[0] | {"skill_water_balance": 0.7}, rows[1]])[0]["skill_water_balance"] == 0.7
+    assert results_page.with_water_balance(rows[:1]) == rows[:1]
+
+
+def test_the_newest_forecasts_are_listed(tmp_path, monkeypatch):
+    make_run(tmp_path)
+    make_forecast(tmp_path, "old", "2020-02-01")
+    make_forecast(tmp_path, "season", "since-2020-02-03")
+    make_forecast(tmp_path, "new", "2020-02-09")
+    (make_forecast(tmp_path, "broken") / "forecast.nc").write_bytes(b"nothing")
+    monkeypatch.setattr(results_page, "MOST_FORECASTS", 2)
+    results_page.refresh(tmp_path)
+    forecasts = read_script(tmp_path / "page" / "runs.js")["forecasts"]
+    assert [(row["name"], row["day"], row["last_input"]) for row in forecasts] == [
+        ("new", "2020-02-09", "2020-02-09"), ("season", "since-2020-02-03", "2020-02-03")]
+    assert forecasts[0]["maps"][1] == {"lead": 3, "path": "finetune-SMAPtest/forecast/new/2020-02-09/map_lead3.png"}
 
 
 def test_a_run_that_cannot_be_read_is_named_and_takes_nothing_from_the_others(tmp_path, capsys):
@@ -314,7 +355,8 @@ def test_browser_shows_sorts_and_filters_the_runs(page, tmp_path):
     assert page.texts(".runs td.name") == ["best", "middle", "worst"]
     colours = page.run("return [...document.querySelectorAll('.skill i')].map(each => each.style.background)")
     assert ["better" in colour for colour in colours] == [True, True, False]
-    assert page.texts(".runs .chip") == ["synthetic"] * 2  # of other data nothing is known
+    assert page.texts(".runs td.data") == ["synthetic", "synthetic", "SMAP L4"]
+    assert page.run("return /^[0-9]{2}:[0-9]{2} [A-Z]/.test(document.querySelector('.runs td.date .soft').textContent)")  # a zone
     page.key("#filter", "synthetic mid")
     assert page.texts(".runs td.name") == ["middle"] and page.text("#count") == "1 of 3 runs"
 
@@ -351,6 +393,36 @@ def test_table_of_long_names_fits_into_the_window(page, width, tmp_path):
     page.width(width)
     page.open(make_page(tmp_path))
     assert page.run("return document.documentElement.scrollWidth - window.innerWidth") == 0
+
+
+def test_browser_counts_lines_apart_and_shows_the_forecasts(page, tmp_path):
+    make_run(tmp_path, lead_times=(1, 3))
+    make_forecast(tmp_path)
+    page.open(make_page(tmp_path))
+    assert page.text("#count") == "1 run, 2 lines: one per lead time"
+    assert page.texts("#forecasts figcaption > *")[:2] == ["tomorrow", "from data to 2020-02-09"]
+    assert page.texts("#forecasts .links a") == ["1 day ahead", "3 days ahead", "forecast.nc"]
+    assert page.run("return document.querySelector('#strip-legend [title]').title").startswith("ceiling: the best that can be")
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.52, 0.68), (0.5995, 0.6005), (3.1, 9.9), (-1.4, -0.6)])
+def test_an_axis_has_two_ticks_at_least(page, low, high, tmp_path):
+    page.open(make_page(make_run(tmp_path).parents[3]))
+    found = page.run("return ticks(arguments[0], arguments[1], 1).values", low, high)
+    assert len(found) >= 2 and low - 1e-9 <= min(found) and max(found) <= high + 1e-9
+
+
+def test_figures_have_words_and_their_captions_and_scores_the_water_balance(page, tmp_path):
+    folder = make_run(tmp_path)
+    page.open(make_page(tmp_path), address(folder, tmp_path, 3))
+    assert page.texts(".gallery figcaption b, .gallery figcaption p") == [
+        "One day: observed, forecast, difference", "Soil moisture of one day.", "Title: twin."]
+    assert page.texts(".gallery .links a") == ["PNG", "PDF"]
+    rows = {row["forecaster"]: float(row["mse_pooled"]) for row in results_page.csv_rows(folder / "metrics.csv")}
+    expected = f"{1 - rows['lstm'] / rows['water_balance']:.3f}"
+    assert page.texts("[aria-label=Scores] th")[-1] == "Skill / water balance"
+    assert page.text("[aria-label=Scores] tr.own td:last-child") == expected
+    assert page.texts(".tiles div")[3] == f"Skill against water balance{expected}"
 
 
 def test_learning_curves_show_their_numbers_whole_and_where_the_refit_begins(page, tmp_path):
@@ -438,10 +510,12 @@ def test_browser_compares_two_runs_on_the_same_day(page, tmp_path):
     make_run(tmp_path, name="another_map", shape=(8, 5))
     make_run(tmp_path, name="another_lead", lead_times=(7,))
     page.open(make_page(tmp_path), address(one, tmp_path, 3, day="2020-01-15", cell="31,102"))
-    assert page.texts("#compare option")[1:] == ["SMAPtest / LSTM / two", "SMAPtest / LSTM / another_lead, 7 days"]
+    assert page.texts("#compare option")[1:] == ["SMAPtest / LSTM / two", "SMAPtest / LSTM / another_lead, 7 days ahead"]
+    assert page.run("return [...document.querySelectorAll('#compare optgroup')].map(each => each.label)") == [
+        "Also 3 days ahead", "Other lead times: no difference of errors"]
     page.choose("#compare", 0)
-    page.wait("view.other && document.querySelectorAll('.map').length === 4")
-    assert page.texts(".map b") == ["Observed", "This run", "The other run", "Difference of errors"]
+    page.wait("view.other && document.querySelectorAll('.map').length === 5")
+    assert page.texts(".map b") == ["Observed", "one", "two", "Errors on this day", "Skill over all days"]
     with netCDF4.Dataset(one / "forecast.nc") as first, netCDF4.Dataset(two / "forecast.nc") as second:
         of_one, of_two = float(first["forecast"][14, 0, 1, 2]), float(second["forecast"][4, 0, 1, 2])
         observed = float(first["observed"][14, 0, 1, 2]), float(second["observed"][4, 0, 1, 2])
@@ -449,12 +523,27 @@ def test_browser_compares_two_runs_on_the_same_day(page, tmp_path):
     assert float(page.text("#other-value")) == pytest.approx(of_two, abs=packing.STEP / 2 + 1e-6)
     difference = page.run("return view.panels[3].values[view.cell] * view.run.step")
     assert difference == pytest.approx(abs(of_two - observed[1]) - abs(of_one - observed[0]), abs=2 * packing.STEP)
+    with netCDF4.Dataset(one / "forecast.nc") as first, netCDF4.Dataset(two / "forecast.nc") as second:  # the 30 days of both
+        errors = [(file["forecast"][days, 0] - file["observed"][days, 0]).filled(np.nan)
+                  for file, days in ((first, slice(10, 40)), (second, slice(0, 30)))]
+    skill = 1 - (errors[0] ** 2).mean(axis=0) / (errors[1] ** 2).mean(axis=0)
+    assert page.run("return view.panels[4].values[view.cell] * view.run.step") == pytest.approx(skill[1, 2], abs=0.02)
+    rmse = [float(text.split()[0]) for text in page.texts("#all-days dd")[:2]]
+    assert rmse == pytest.approx([np.sqrt(np.nanmean(each ** 2)) for each in errors], abs=2e-4)
+    better = f"{100 * np.mean(skill[np.isfinite(skill)] > 0):.0f} %"
+    assert page.texts("#all-days dd")[2] == better and page.texts("#all-days .soft") == [" 30 days"]
+    assert page.texts(".map figcaption span")[4] == f"better in {better} of cells"
     assert page.run("return location.hash").endswith("with=3%2CSMAPtest%2Flstm%2Ftwo%2Flead3")
     page.key("#slider", "HOME")
     page.wait("document.querySelector('#day').textContent === '2020-01-01'")
     assert page.text("#other-value") == "–"  # the other begins later
-    assert page.texts("[aria-label=Scores] tbody tr:nth-child(2) td:nth-last-child(-n+3)") == ["", "", ""]  # other baselines
+    assert page.texts("[aria-label=Scores] tbody tr:nth-child(2) td:nth-last-child(-n+4)") == [""] * 4  # other baselines
     assert page.text("#no-skill").endswith("it was scored on other values.")
+    page.choose("#compare", 1)
+    page.wait("view.other.row.lead === 7")
+    assert page.texts(".map b") == ["Observed", "one, 3 days", "another_lead, 7 days"] and page.text("#no-lead")
+    page.choose("#compare", 0)
+    page.wait("view.other.row.lead === 3 && document.querySelectorAll('.map').length === 5")
     assert page.texts("#apart tbody tr") == ["hidden1616, 8"] and page.run("return view.series.querySelector('[fill*=band]')")
 
 
@@ -496,7 +585,7 @@ def test_browser_on_a_phone_needs_no_scrolling_sideways(page, view, tmp_path):
     if view == "table":
         assert [page.run(inside, f".runs td.{name}") for name in ("name", "rmse", "r2", "skill-cell", "strip-cell")] == [3] * 5
         return
-    for number in (3, 1):  # one map at a time, where a thumb reaches it
+    for number in (len(page.texts(".switches button")) - 1, 1):  # one map at a time, where a thumb reaches it
         page.run("document.querySelectorAll('.switches button')[arguments[0]].click()", number)
         assert page.run("return view.shown.map(panel => view.panels.indexOf(panel))") == [number]
         assert page.run(inside, ".map canvas") == 1

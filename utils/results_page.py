@@ -73,7 +73,7 @@ def main(settings: Any) -> None:
     runs = write_page(results)
     for failure in failures:
         print_result(f"no maps of {failure}")
-    print_result(f"{len({run['id'] for run in runs})} runs, {len(runs)} lines (one per lead time): {results / 'index.html'}")
+    print_result(f"runs: {len({run['id'] for run in runs})}, lines: {len(runs)} (one per lead time); {results / 'index.html'}")
 
 
 def refresh_page(run: "Run") -> None:

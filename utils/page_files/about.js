@@ -112,7 +112,7 @@ function curve(title, log, name) {
     stroke: 'var(--better)', 'stroke-width': 2, fill: 'none'});
   return draw('svg', {viewBox: `0 0 ${width} 144`, role: 'img', 'aria-label': text}, draw('text', {x: 0, y: 12}, text),
     ...refit ? [draw('rect', {x: start, y: box.top - 4, width: box.right + 4 - start, height: box.bottom - box.top + 8,
-      fill: 'var(--sea)'}), draw('text', {class: 'refit', x: box.right, y: 12, 'text-anchor': 'end'},
+      fill: 'var(--sea)'}), draw('text', {class: 'refit', x: box.right, y: width < 400 ? box.bottom - 6 : 12, 'text-anchor': 'end'},
     `refit from epoch ${refit}`, draw('title', {}, 'Trained once more, on training and validation days'))] : [],
     ...scale.values.flatMap((value, number) => [
       draw('line', {class: 'grid', x1: box.left, x2: box.right, y1: y(value), y2: y(value)}),

@@ -10,6 +10,7 @@ const LARGEST = 32; // either way, of a skill; more is cut
 const DAY = 86400000; // milliseconds
 const UNIT = 'm³ m⁻³';
 const KEPT_RUNS = 4; // that stay unpacked in memory
+const LONGEST_NAME = 26; // letters, of a run over its map
 const FRAME = 50; // ms a day while it plays
 
 let table = {runs: [], forecasts: [], names: {}, make_again: ''};

@@ -137,11 +137,15 @@ function buildRun() {
   ];
 }
 
-function shortNames(row, other) { // of two runs: what tells them apart
-  const parts = each => [each.experiment, nameOf(each.model), each.name, each.member || 'one network', leadText(each.lead)];
+function shortNames(row, other) { // of two runs: what tells them apart, less of it where that is long
+  const parts = each => ({lead: leadText(each.lead), experiment: each.experiment, model: nameOf(each.model),
+    member: each.member || 'one network', name: each.name});
   const [one, two] = [row, other].map(parts);
-  const apart = [one, two].map(each => clipped(each.filter((_, number) => one[number] !== two[number]).join(' / '), 30));
-  return apart[0] !== apart[1] ? apart : ['This run', 'The other run'];
+  const keys = Object.keys(one).filter(key => one[key] !== two[key]);
+  const names = () => [one, two].map(each => [...keys].reverse().map(key => each[key]).join(', '));
+  while (keys.length > 1 && names().some(name => name.length > LONGEST_NAME)) keys.shift();
+  const short = names().map(name => clipped(name, LONGEST_NAME));
+  return short[0] !== short[1] ? short : ['This run', 'The other run'];
 }
 
 const titleOf = row => [row.experiment, nameOf(row.model), row.name, row.member].filter(Boolean).join(' / ');
