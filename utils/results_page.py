@@ -196,9 +196,10 @@ def forecast_rows(results: Path) -> list[dict]:
 def forecast_row(results: Path, path: Path) -> dict:
     """What the page tells of one forecast.nc of `forecast.py`: its last input day, its maps by lead time (days), its files."""
     import netCDF4
+    import numpy as np
 
     with netCDF4.Dataset(path) as file:
-        last = netCDF4.num2date(file["init_time"][-1], file["init_time"].units).strftime("%Y-%m-%d")
+        last = str(np.datetime64(int(file["init_time"][-1]), "D"))
         leads, title = [int(lead) for lead in file["lead_time"][:]], file.title
     maps = [(lead, path.with_name(f"map_lead{lead}.png")) for lead in leads]
     files = [path.with_name(name) for name in ("forecast.nc", "points.csv", "metrics.csv")]

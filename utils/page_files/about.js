@@ -4,7 +4,8 @@
 const SCORES = [['rmse_pooled', 'RMSE', 4], ['r2_pooled', 'R²', 3], ['bias_pooled', 'Bias', 4],
   ['rmse_cell_median', 'RMSE, cell median', 4], ['r2_cell_median', 'R², cell median', 3],
   ['skill_persistence', 'Skill / persistence', 3], ['skill_damped_persistence', 'Skill / damped', 3],
-  ['skill_climatology', 'Skill / climatology', 3], ['skill_water_balance', 'Skill / water balance', 3]]; // column of metrics.csv, title, digits
+  ['skill_climatology', 'Skill / climatology', 3],
+  ['skill_water_balance', 'Skill / water balance', 3]]; // column of metrics.csv, title, digits
 const FIGURES = { // what the pictures of a run show, by the name of their file
   map: 'One day: observed, forecast, difference', scatter: 'Forecast against observation', series: 'Some cells, from dry to wet',
   skill_map: 'Skill of each cell', ensemble: 'How reliable the spread is', regions: 'Skill by season, wetness and region',
@@ -27,8 +28,8 @@ function scores(row, data, other) {
   const units = make('span', {class: 'soft'}, `; RMSE and bias in ${UNIT}`);
   return make('div', {class: 'card'}, make('h3', {}, title, units), wideTable('Scores',
     [make('th', {scope: 'col'}, 'Forecaster'), ...columns.map(([, title]) => make('th', {scope: 'col', class: 'number'}, title))],
-    rows), baselines.some(about => about.forecaster === 'ceiling') ? make('p', {class: 'hint', id: 'ceiling'},
-    `${CEILING[0].toUpperCase()}${CEILING.slice(1)}.`) : '', left.length ? make('p', {class: 'hint', id: 'no-skill'}, whyNoSkill(row, other.row)) : '');
+    rows), baselines.some(about => about.forecaster === 'ceiling') ? make('p', {class: 'hint'}, CEILING) : '',
+  left.length ? make('p', {class: 'hint', id: 'no-skill'}, whyNoSkill(row, other.row)) : '');
 }
 
 function sameError(row, other, name) { // of a baseline in two runs, but for the rounding of another machine
@@ -112,7 +113,8 @@ function curve(title, log, name) {
     stroke: 'var(--better)', 'stroke-width': 2, fill: 'none'});
   return draw('svg', {viewBox: `0 0 ${width} 144`, role: 'img', 'aria-label': text}, draw('text', {x: 0, y: 12}, text),
     ...refit ? [draw('rect', {x: start, y: box.top - 4, width: box.right + 4 - start, height: box.bottom - box.top + 8,
-      fill: 'var(--sea)'}), draw('text', {class: 'refit', x: box.right, y: width < 400 ? box.bottom - 6 : 12, 'text-anchor': 'end'},
+      fill: 'var(--sea)'}), draw('text', {class: 'refit', x: box.right, y: width < 400 ? box.bottom - 6 : 12,
+      'text-anchor': 'end'},
     `refit from epoch ${refit}`, draw('title', {}, 'Trained once more, on training and validation days'))] : [],
     ...scale.values.flatMap((value, number) => [
       draw('line', {class: 'grid', x1: box.left, x2: box.right, y1: y(value), y2: y(value)}),

@@ -151,12 +151,13 @@ function shortNames(row, other) { // of two runs: what tells them apart, less of
 const titleOf = row => [row.experiment, nameOf(row.model), row.name, row.member].filter(Boolean).join(' / ');
 
 function tiles(row, run) {
+  const overBalance = run.data.metrics[0].skill_water_balance;
   const tile = (title, value, unit = '') => make('div', {}, make('dt', {}, title),
     make('dd', {}, value, unit ? make('small', {}, ` ${unit}`) : ''));
   return make('dl', {class: 'tiles'}, tile('RMSE', fixed(row.rmse, 4), UNIT), tile('R²', fixed(row.r2, 3)),
     tile('Skill against damped persistence', fixed(row.skill, 3)),
-    Number.isFinite(run.data.metrics[0].skill_water_balance)
-      ? tile('Skill against water balance', fixed(run.data.metrics[0].skill_water_balance, 3)) : '', tile('Values scored', counted(row.n)),
+    Number.isFinite(overBalance) ? tile('Skill against water balance', fixed(overBalance, 3)) : '',
+    tile('Values scored', counted(row.n)),
     tile('Test days', `${dayText(run.days[0])} to ${dayText(run.days.at(-1))}`));
 }
 
@@ -181,8 +182,8 @@ function viewer() {
     other && other.row.map !== view.row.map ? make('p', {class: 'note', id: 'no-map'},
       'The two runs have different maps: they are compared only where cells have the same place.') : '',
     other && other.row.lead !== view.row.lead ? make('p', {class: 'note', id: 'no-lead'}, `The two runs forecast `
-      + `${leadText(view.row.lead)} and ${leadText(other.row.lead)} ahead: the difference of their errors would tell of the lead times, `
-      + 'not of the runs, and is not shown.') : '',
+      + `${leadText(view.row.lead)} and ${leadText(other.row.lead)} ahead: the difference of their errors would tell of the lead `
+      + 'times, not of the runs, and is not shown.') : '',
     switches(view.panels),
     make('div', {class: other ? 'maps compared' : 'maps'}, ...view.panels.map(panel => panel.figure),
       view.allDays ? allDaysText() : '',
@@ -255,7 +256,8 @@ function panelsOf(run, other) {
     soil.low = Math.min(soil.low, other.run.data.range[0]);
     soil.high = Math.max(soil.high, other.run.data.range[1]);
   }
-  const forecast = panel([other ? view.names[0] : 'Forecast'], run, soil, (values, day) => copyDay(run, run.forecast, day, values),
+  const forecast = panel([other ? view.names[0] : 'Forecast'], run, soil,
+    (values, day) => copyDay(run, run.forecast, day, values),
     day => `from data to ${dayText(run.days[day] - run.data.lead)}`);
   const observed = panel(['Observed'], run, soil, (values, day) => copyDay(run, run.observed, day, values),
     (day, values) => `${counted(known(values).length)} of ${counted(run.cells)} cells`);
@@ -296,7 +298,8 @@ function errorPanel(run, other) {
 }
 
 // Errors of two runs over all days that both forecast and observe, of cells at the same place.
-// skill: of each cell, 1 − MSE / MSE of the other, in steps. rmse: of both. better: share of cells with a skill above 0. days: number.
+// skill: of each cell, 1 − MSE / MSE of the other, in steps. days: their number. rmse: of both. better: share of cells with a
+// skill above 0.
 function compareDays(run, other) {
   const same = sameCells(run, other), sums = [new Float64Array(run.cells), new Float64Array(run.cells)];
   const own = new Int16Array(run.cells), others = new Int16Array(other.cells);
@@ -324,8 +327,10 @@ function compareDays(run, other) {
 
 function allDaysPanel(run, all) {
   const sizes = known(all.skill).map(Math.abs).sort();
-  const size = Math.min(1, Math.max(0.1, Math.ceil(sizes[Math.floor(0.98 * (sizes.length - 1))] * run.step * 10 - 1e-6) / 10 || 0));
-  const scale = {palette: 'skill', low: -size, high: size, unit: `1 − MSE / MSE of ${view.names[1]}; blue: ${view.names[0]} is better`};
+  const most = (sizes[Math.floor(0.98 * (sizes.length - 1))] || 0) * run.step; // what nearly no cell exceeds
+  const size = Math.min(1, Math.max(0.1, Math.ceil(10 * most - 1e-6) / 10));
+  const scale = {palette: 'skill', low: -size, high: size,
+    unit: `1 − MSE / MSE of ${view.names[1]}; blue: ${view.names[0]} is better`};
   return panel(['Skill over all days', 'All days'], run, scale, values => values.set(all.skill),
     () => Number.isFinite(all.better) ? `better in ${percent(all.better)} of cells` : 'no cell to compare');
 }
@@ -336,7 +341,8 @@ function allDaysText() {
     make('dd', {}, fixed(rmse[number], 4), make('small', {}, ` ${UNIT}`))));
   return make('figure', {id: 'all-days'}, make('figcaption', {}, make('b', {}, 'All days that both have'),
     make('span', {class: 'soft'}, ` ${counted(days)} days`)), make('dl', {class: 'tiles'}, ...lines,
-    make('div', {}, make('dt', {}, `Cells in which ${names[0]} is better`), make('dd', {}, Number.isFinite(better) ? percent(better) : '–'))),
+    make('div', {}, make('dt', {}, `Cells in which ${names[0]} is better`),
+      make('dd', {}, Number.isFinite(better) ? percent(better) : '–'))),
   make('p', {class: 'hint'}, 'One day says little. Differences below the spread between seeds or members are noise: ',
     make('code', {}, '--seeds 3'), ' shows it.'));
 }
@@ -445,7 +451,8 @@ function writeReadout() {
   if (!other && Number.isFinite(observed)) tell('difference', signed(forecast - observed, 3));
   if (run.below) {
     const [below, above] = [run.below, run.above].map(series => valueOf(run, series, day, cell));
-    tell(other ? `90 % interval of ${names[0]}` : '90 % interval', `${fixed(forecast - below, 3)} to ${fixed(forecast + above, 3)}`);
+    tell(other ? `90 % interval of ${names[0]}` : '90 % interval',
+      `${fixed(forecast - below, 3)} to ${fixed(forecast + above, 3)}`);
   }
   if (!other) tell('skill', signed(valueOf(run, run.skill, 0, cell), 2));
   view.readout.replaceChildren(...parts);

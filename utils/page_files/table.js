@@ -10,7 +10,7 @@ const MARKS = {
   persistence: ['var(--pale)', 'ring'],
   climatology: ['var(--pale)', 'cross'],
 };
-const CEILING = 'ceiling: the best that can be forecast in the synthetic twin, known because its truth is';
+const CEILING = 'Ceiling: the best that can be forecast in the synthetic twin, known because its truth is.';
 const markName = name => name === 'own' ? 'this run' : nameOf(name);
 const COLUMNS = [ // key, title, class, whether the first click puts large values first
   ['experiment', 'Experiment', 'experiment', false], ['model', 'Network', 'model', false], ['name', 'Run', 'name', false],
@@ -63,8 +63,7 @@ function buildTable(section) {
       ...Object.keys(MARKS).map(name => make('span', {title: name === 'ceiling' ? CEILING : null},
         draw('svg', {width: 14, height: 14, 'aria-hidden': 'true'}, mark(name, 7, 7)), markName(name))),
       make('span', {}, `RMSE in ${UNIT}, each row from its least to its largest`)),
-    make('p', {class: 'legend'}, make('span', {}, make('b', {}, 'Skill:'), ' 1 − MSE / MSE of damped persistence. '
-      + `${CEILING[0].toUpperCase()}${CEILING.slice(1)}.`)),
+    make('p', {class: 'legend'}, make('span', {}, make('b', {}, 'Skill:'), ` 1 − MSE / MSE of damped persistence. ${CEILING}`)),
     make('table', {class: 'runs'}, make('thead', {}, make('tr', {}, ...COLUMNS.map(([key, title, name, down]) =>
       make('th', {scope: 'col', 'data-key': key, class: name}, down === null ? title
         : make('button', {type: 'button', title: `Sort by ${title}`, onclick: () => sortBy(key)}, title))))),
@@ -158,7 +157,8 @@ function timeText(iso) { // day and, below it, time of the reader's clock and it
   return [date.toLocaleDateString('sv'), ' ', make('span', {class: 'soft'}, time)];
 }
 
-const dataChip = row => make('span', {class: row.synthetic ? 'chip' : 'soft cube', title: row.synthetic ? null : row.data}, row.data);
+const dataChip = row => row.synthetic ? make('span', {class: 'chip'}, row.data)
+  : make('span', {class: 'soft cube', title: row.data}, row.data);
 
 const short = value => fixed(value, Math.abs(value) < 10 ? 3 : 1); // of a share: what is far below 0 is bad, however much
 
