@@ -283,7 +283,7 @@ def _find_dimensions(file, name, path):
                             "a cube needs one latitude per row and one longitude per column: regrid it.")
         raise UserError(f"{path}: {name} has dimensions {file[name].dims}; none of them is "
                         f"{' nor '.join(missing)} by the standard_name, units (degrees_north, degrees_east, "
-                        "days since ...), axis or name of its coordinate variable.")
+                        "days since ...), axis or name of its coordinate variable. Rename them to time, lat and lon.")
     if extra:
         found = " and ".join(f"{dim} of length {file.sizes[dim]}" for dim in extra)
         raise UserError(f"{path}: {name} has besides time, lat, lon the dimension {found}; choose one of its "
