@@ -19,7 +19,7 @@ import netCDF4
 import numpy as np
 
 from data_processing.arrays import blocks, kept_text, release, short_key
-from data_processing.errors import UserError
+from data_processing.errors import UserError, did_you_mean
 from data_processing.files import check_netcdf, checksum, replacing, require_file
 
 if TYPE_CHECKING:
@@ -236,8 +236,11 @@ def _find_variables(file, variables, path):
         else:
             missing.append(variable)
     if missing:
-        raise UserError(f"{path}: lacks {', '.join(missing)}. Found: "
-                        f"{', '.join(map(str, file.variables)) or 'nothing'}. "
+        found = [str(name) for name in file.variables]
+        known = {alias for quantity in QUANTITIES.values() for alias in quantity.aliases}
+        unknown = [name for name in found if name.lower() not in known]
+        lacking = ", ".join(name + did_you_mean(name, unknown, "is it {}? Then rename it") for name in missing)
+        raise UserError(f"{path}: lacks {lacking}. Found: {', '.join(found) or 'nothing'}. "
                         "A variable is known by its standard_name or by one of these names: "
                         + "; ".join(f"{name}: {', '.join(QUANTITIES[name].aliases)}" for name in missing))
     return names
@@ -280,7 +283,7 @@ def _find_dimensions(file, name, path):
                             "a cube needs one latitude per row and one longitude per column: regrid it.")
         raise UserError(f"{path}: {name} has dimensions {file[name].dims}; none of them is "
                         f"{' nor '.join(missing)} by the standard_name, units (degrees_north, degrees_east, "
-                        "days since ...), axis or name of its coordinate variable.")
+                        "days since ...), axis or name of its coordinate variable. Rename them to time, lat and lon.")
     if extra:
         found = " and ".join(f"{dim} of length {file.sizes[dim]}" for dim in extra)
         raise UserError(f"{path}: {name} has besides time, lat, lon the dimension {found}; choose one of its "
@@ -483,7 +486,7 @@ def _check_variable(field, variable, file_unit, path):
             f"{file_unit!r}")
     if lowest < quantity.lowest or highest > quantity.highest:
         guess = likely_unit(variable, _as_stated(variable, file_unit, (lowest, total / count, highest)))
-        looks = f"This looks like {guess.unit}: {guess.advice}. Otherwise the" if guess and guess.advice else "The"
+        looks = f"This looks like {guess.unit}{f': {guess.advice}' if guess.advice else ' already'}. Otherwise the" if guess else "The"
         raise UserError(f"{said}; possible are {quantity.lowest:g} to {quantity.highest:g}. {looks} unit or an undeclared fill value "
                         "must be wrong: put the file's attributes right.")
     if quantity.conversions[_plain_unit(file_unit)][0] == 0.01 and highest <= 0.015:

@@ -15,6 +15,6 @@ def refuse_unknown(setting: str, names: Iterable[str], known: Sequence[str]) -> 
         raise UserError(f"{setting} names {named}; it takes {', '.join(known)}.")
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str], question: str = "did you mean {}?") -> str:
     """Question in brackets after a word, for the known one that it resembles most; empty where it resembles none."""
-    return "".join(f" (did you mean {each}?)" for each in difflib.get_close_matches(word, list(known), 1))
+    return "".join(f" ({question.format(each)})" for each in difflib.get_close_matches(word, list(known), 1))

@@ -95,7 +95,7 @@ def train_and_test(settings):
     from utils.reporting import evaluate_run, forecast_test
     from utils.runs import find_cube, start_run
     from utils.training import parameter_groups, train
-    from utils.transfer import load_weights, pretrained_model, save_model
+    from utils.transfer import load_weights, pretrained_model, save_model, transferred_label
 
     cube_file = find_cube(settings.cube, "smap_l4")
     cube, splits = split_cube(cube_file.path, settings)
@@ -117,7 +117,7 @@ def train_and_test(settings):
     save_model(run, network, record, settings, splits)
     forecasts, members = forecast_test("conv3d_lstm", network, record, splits, settings)
     evaluate_run(run, record, splits, forecasts, members=members,
-                 label=f"{run.label}, pre-trained on {pretrained['label']}", twin_domain=cube.attrs.get("twin_domain"),
+                 label=transferred_label(run, pretrained, settings), twin_domain=cube.attrs.get("twin_domain"),
                  regions=settings.regions)
 
 

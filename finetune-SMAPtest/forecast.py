@@ -11,8 +11,8 @@ Writes  results/finetune-SMAPtest/forecast/<name>/<last input day>/
             map_lead<days>.png      last observation, forecast, change, spread; beside it .pdf and .txt, the caption
             points.csv              --points and --boxes: forecast, spread, interval, last observation and its day
         results/finetune-SMAPtest/forecast/<name>/since-<day>/, with --since: the same for every day from that one on (maps of
-        the last one), and metrics.csv, the scores of all forecasts whose day is observed by now
-        results/index.html, the page of results, lists the newest forecasts
+        the last one), and metrics.csv, the scores of all forecasts whose day is observed by now.
+        results/index.html, the page of results, lists the newest forecasts.
         What stands there from an earlier forecast is replaced, file by file.
 
 Run     python finetune-SMAPtest/forecast.py results/finetune-SMAPtest/convlstm/smap/lead1to7 --cube smap.nc
@@ -21,7 +21,7 @@ Run     python finetune-SMAPtest/forecast.py results/finetune-SMAPtest/convlstm/
 
 A lead time counts from the last input day, not from today: SMAP L4 appears within 3 days (Reichle et al. 2017,
 doi:10.1175/JHM-D-17-0063.1), ERA5-Land about 5 days late (confluence.ecmwf.int pageId=140385202). The terminal says what that
-makes of it. Expect a few seconds, most of them for the start of Python and the figures.
+makes of it. Expect a few seconds, most of them for the start of Python and the figures, and with --since ten for each hundred days.
 """
 import sys
 from dataclasses import dataclass
@@ -90,6 +90,10 @@ def main(settings):
     print(forecasting.describe_leads(days[last], record.lead_times, today, str(cube.attrs.get("source", ""))), flush=True)
     forecasting.check_inputs(states, members[0].settings.max_gap_days, cube_file.path)
 
+    if settings.since is not None and str(days[first] + record.lead_times[-1]) <= model["learned_until"]:
+        print(f"warning: the network has learned from days until {model['learned_until']}: scores of earlier days flatter it",
+              flush=True)
+
     with locked(folder, "give another --name"):
         remove_half_written(folder)
         found = forecasting.make_forecasts(members, records, days[first:last + 1], weather)
@@ -155,9 +159,6 @@ def write_scores(folder, names, found, record, init_time, model):
     if not rows:
         print(f"no metrics.csv: no day that was forecast since {init_time[0]} at every lead time is observed yet", flush=True)
         return
-    if str(rows[0]["first_valid_time"]) <= model["learned_until"]:
-        print(f"warning: the network has learned from days until {model['learned_until']}: scores of earlier days flatter it",
-              flush=True)
     print_result(format_metrics(rows))
     write_metrics(folder / "metrics.csv", rows)
 

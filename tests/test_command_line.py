@@ -10,7 +10,7 @@ import pytest
 
 from data_processing.errors import UserError
 from tests.conftest import ROOT
-from utils.command_line import run_script, wrapped
+from utils.command_line import as_typed, run_script, wrapped
 from utils.wrong_value import refuse_wrong_value
 
 SLOW_TO_IMPORT = {"torch", "xarray", "pandas", "matplotlib", "cartopy", "sklearn", "dask"}
@@ -96,6 +96,15 @@ def main(settings):
 
 run_script(main, Settings)
 """
+
+
+@pytest.mark.parametrize("words, message, said", [
+    ("--test_days 9", "test_days is 9; test_from is the last.", "--test-days is 9; test_from is the last."),
+    ("--cube=a.nc", "cube is a.nc: no such file. Give a cube.", "--cube is a.nc: no such file. Give a cube."),
+    ("--cube a.nc", "a.nc is not the cube that it was.", "a.nc is not the cube that it was."),
+    ("--batch-size 0", "/data/batch_size is no batch_size.", "/data/batch_size is no --batch-size.")])
+def test_settings_are_named_as_they_were_typed(words, message, said):
+    assert as_typed(message, words.split()) == said
 
 
 def test_reader_of_the_help_who_goes_before_its_end_is_no_error(tmp_path):

@@ -126,9 +126,15 @@ def test_ambiguous_variable_is_refused(rewritten):
 
 
 def test_missing_variable_names_what_lacks_and_what_was_found(rewritten):
+    def misspelt(file):
+        del file["soil_temperature"].attrs["standard_name"]
+        return file.rename(soil_temperature="soil_temprature")
+
     path = rewritten(lambda file: file.drop_vars("soil_temperature"))
     with pytest.raises(UserError, match="lacks soil_temperature. Found: .*soil_moisture"):
         open_cube(path)
+    with pytest.raises(UserError, match=r"lacks soil_temperature \(is it soil_temprature\? Then rename it\). Found: "):
+        open_cube(rewritten(misspelt))
     partial = open_cube(path, variables=("soil_moisture",))
     assert list(partial.data_vars) == ["soil_moisture"]
     with pytest.raises(UserError, match="lacks precipitation, soil_temperature"):
@@ -325,8 +331,8 @@ def test_rain_in_metres_that_is_called_millimetres_is_told_whenever_a_cube_is_op
     ("soil_moisture", "m3 m-3", 100, 0, "soil_moisture reaches from 10 to 20.1"),     # per cent
     ("soil_moisture", "%", 1, 0, "look like fractions"),
     ("soil_temperature", "K", 1, -273.15, "soil_temperature reaches from 6.85"),       # Celsius
-    ("soil_temperature", "degC", 1, 0, "soil_temperature reaches from 553"),           # Kelvin
-    ("precipitation", "m", 1, 0, "precipitation reaches from 0 to 4110"),              # mm
+    ("soil_temperature", "degC", 1, 0, "soil_temperature reaches from 553.* looks like K already"),    # Kelvin
+    ("precipitation", "m", 1, 0, "precipitation reaches from 0 to 4110.* looks like mm d-1 already"),  # mm
     ("precipitation", "mm d-1", 1, -1, "precipitation reaches from -1"),
 ])
 def test_values_that_contradict_their_unit_are_refused(rewritten, name, units, factor, offset, message):

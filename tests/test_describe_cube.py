@@ -214,7 +214,7 @@ def test_what_cannot_be_described_is_refused_in_one_line(small_cube, tmp_path):
     rain = tmp_path / "rain.nc"
     with new_cube(rain, day_axis("2015-04-01", 40), 30.0 + np.arange(3), 100.0 + np.arange(4), {}, ["precipitation"]) as file:
         file["precipitation"][:] = known_values(40, 3, 4)[:, 0]
-    with pytest.raises(UserError, match="holds precipitation alone; soil moisture is what is described"):
+    with pytest.raises(UserError, match="lacks soil_moisture. Found: precipitation"):
         describe(cube=str(rain))
     with pytest.raises(UserError, match="lead_times are 0 to 40 days; they must be 1 to 30"):
         describe(cube=str(small_cube("good")), lead_times=(0, 40))

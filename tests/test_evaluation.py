@@ -286,10 +286,17 @@ def test_table_at_the_screen_stars_the_best_forecast_and_no_bound():
     rows = [dict.fromkeys(METRIC_COLUMNS, 0.5) | {"forecaster": name, "lead_time": lead, "n": 1200, "rmse_pooled": lead * error}
             for name, error in scores.items() for lead in (1, 3)]
     lines = evaluation.format_metrics(rows).splitlines()
-    assert max(map(len, lines)) <= 80 and len(lines) == 2 + 2 * 5 + 2
+    assert max(map(len, lines)) <= 80 and len(lines) == 2 + 2 * 5 + 3 and lines[-1].startswith("ceiling: ")
     assert lines[2] == "1 day ahead, 1,200 values" and lines[7] == "3 days ahead, 1,200 values"
     errors = [line.split()[1] for line in lines[3:7] + lines[8:12]]
     assert errors == ["0.0200*", "0.0100", "0.0300", "0.0150", "0.0600*", "0.0300", "0.0900", "0.0450"]
+
+
+def test_table_at_the_screen_has_the_skill_over_the_water_balance():
+    rows = [dict.fromkeys(METRIC_COLUMNS, 0.5) | {"forecaster": name, "lead_time": 1, "n": 1200, "mse_pooled": error}
+            for name, error in (("lstm", 3e-4), ("damped_persistence", 6e-4), ("climatology", 1e-3), ("water_balance", 4e-4))]
+    lines = evaluation.format_metrics(rows).splitlines()
+    assert lines[1].split()[-3:] == ["damped", "climat.", "water"] and lines[3].split()[-3:] == ["0.500*", "0.700*", "0.250*"]
 
 
 def test_forecasts_that_are_equal_in_the_digits_shown_share_the_star():

@@ -137,10 +137,17 @@ def test_scores_since_a_day_are_those_of_the_run(ensemble, target, tmp_path, cap
     own = read_csv(ensemble / "metrics.csv")
     since = np.datetime64(own[0]["first_valid_time"]) - 3
     found = forecast(tmp_path, ensemble, cube=target, since=str(since), points=("here:31.2,102.4",))
-    assert found.name == f"since-{since}" and "convlstm_ensemble" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert found.name == f"since-{since}" and "convlstm_ensemble" in said and "flatter" not in said
     assert read_csv(found / "metrics.csv") == own
     rows = [row for row in read_csv(found / "points.csv") if row["observed"]]
     assert len(rows) == 2 * len(day_axis(since, 400)[day_axis(since, 400) <= day_axis(FIRST, DAYS)[-1]]) - 4  # days at the end
+
+
+def test_scores_of_training_days_are_said_to_flatter_before_they_are_made(ensemble, target, tmp_path, capsys):
+    forecast(tmp_path, ensemble / "seed0", cube=target, since="2015-11-20")
+    said = capsys.readouterr().out
+    assert 0 < said.find("the network has learned from days until") < said.find("skill over")
 
 
 def test_cube_without_the_training_days_is_scored_beside_persistence(ensemble, tmp_path, capsys):

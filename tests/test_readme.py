@@ -129,7 +129,7 @@ def project(tmp_path_factory):
 def test_python_of_the_page_makes_a_cube(tmp_path):
     from data_processing.cube import open_cube
     subprocess.run([sys.executable, "-c", *blocks("python")], cwd=tmp_path, check=True)
-    assert open_cube(tmp_path / "my_cube.nc").sizes == {"time": 1096, "lat": 6, "lon": 8}
+    assert open_cube(tmp_path / "my_cube.nc").sizes == {"time": 1096, "lat": 6, "lon": 10}
 
 
 @pytest.mark.slow

@@ -570,7 +570,8 @@ def test_settings_stand_in_their_groups_those_other_than_the_default_first(page,
         ...[...list.parentNode.querySelectorAll('dl > div, p')].map(each => each.textContent)])""")
     assert ["where it ran and lies", "results/soil"] in sections
     assert sections[:3] == [
-        ["Other than the default", "hidden16default: 48", "refitnodefault: not set", "nametwindefault: not set"], ["data", "Not set: test from"], ["sequence", "lead time3", "Not set: drop inputs"]]
+        ["Other than the default", "hidden16default: 48", "refitnodefault: not set", "nametwindefault: not set"],
+        ["data", "Not set: test from"], ["sequence", "lead time3", "Not set: drop inputs"]]
 
 
 @pytest.mark.parametrize("view", ["table", "run", "comparison"])

@@ -1,5 +1,6 @@
 """Transfer as a method: held back, pulled, zero-shot, from several cubes and worlds; what pre-training draws."""
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from utils.models.settings import complete
 from utils.pretraining import pretraining_sources, random_stretch
 from utils.runs import Run
 from utils.training import choose_share, copy_weights, fit, move_weights, train
-from utils.transfer import load_model, save_model, what_is_new
+from utils.transfer import load_model, save_model, transferred_label, what_is_new
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,12 @@ def test_spoilt_fine_tuning_of_a_short_record_ends_at_the_pretrained_weights(wea
     first = said.index("refit, training and validation together are under two years:")
     assert said[first + 1].startswith("trained once more, ") and said[first + 1].endswith(f" to {splits.train_until},")
     assert said[first + 2] == "validation included" and max(map(len, said[first:first + 3])) <= 80
+
+
+@pytest.mark.parametrize("zero_shot, tail", [(False, ""), (True, ", not fine-tuned")])
+def test_a_run_without_fine_tuning_is_called_so(zero_shot, tail):
+    run, settings = SimpleNamespace(label="smap"), SimpleNamespace(zero_shot=zero_shot)
+    assert transferred_label(run, {"label": "era5"}, settings) == "smap, pre-trained on era5" + tail
 
 
 def test_zero_shot_changes_no_weight_and_takes_the_targets_statistics(weather_cube, tmp_path):

@@ -57,6 +57,20 @@ def test_region_scores_and_shares_of_cells():
     assert net["cells_explaining_more"] == pytest.approx(1 / 3)  # a quarter of the error only in the first
 
 
+def test_r2_of_noise_is_no_success():
+    """A fifth of an R2 about 0 is nothing: only the cell that the reference tells something about counts."""
+    random = np.random.default_rng(0)
+    observed = random.normal(0.3, 0.05, (40, 1, 2, 2)).astype(np.float32)
+    mean = np.broadcast_to(observed.mean(axis=0), observed.shape)
+    told, better = mean + 0.2 * (observed - mean), mean + 0.3 * (observed - mean)  # R2 0.36 and 0.51
+    for cells, share in (([[False] * 2] * 2, None), ([[True, False], [False] * 2], 1.0)):
+        rows = region_rows(observed=observed, forecasts={"net": np.where(cells, better, mean + 1e-3 * (observed - mean)),
+                                                         "damped_persistence": np.where(cells, told, mean)},
+                           parts={"all": np.ones((1, 1, 1, 1), bool)}, lead_times=[3], land=LAND)
+        found = rows[0]["cells_r2_up_20_percent"]
+        assert np.isnan(found) if share is None else found == share
+
+
 def test_coverage_is_counted_in_each_part():
     observed = np.full((40, 1, 2, 2), 0.3, np.float32)
     observed[0, 0, 0, 0] = np.nan

@@ -104,10 +104,21 @@ def run_script(main: Callable, settings_class: type, resume: str = RESUME_RUN) -
         line = fault_line(error, resume)
         if line is None:
             raise
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {as_typed(line, words)}", file=sys.stderr)
         sys.exit(2)
     finally:
         unlock_folders()
+
+
+def as_typed(message: str, words: list[str]) -> str:
+    """A message in which the settings among the words of the command line are named as they were typed: --test-days, not test_days."""
+    for word in words:
+        if word.startswith("--"):
+            option = word.partition("=")[0].replace("_", "-")
+            name = option[2:].replace("-", "_")
+            named = rf"(?<![\w/.-]){name}(?![\w/])" if "_" in name else rf"^{name}(?= (?:is|names)\b)"  # "cube" is a word as well
+            message = re.sub(named, option, message)
+    return message
 
 
 def print_for_reading(text: str) -> None:

@@ -30,6 +30,7 @@ METRIC_COLUMNS = (
 )
 DAILY_COLUMNS = ("forecaster", "lead_time", "valid_time", "n", "squared_error", "observed_sum", "observed_square")
 REFERENCES = ("persistence", "damped_persistence", "climatology")
+TITLES = {"damped_persistence": "damped", "climatology": "climat.", "water_balance": "water"}  # skills over them in the terminal
 # Values that a cell must have for scores of its own, and any score at all.
 MINIMUM_CELL_VALUES = MINIMUM_VALUES = 10
 # What soil moisture can be, m3 m-3: a share of the soil's volume.
@@ -398,14 +399,16 @@ def format_metrics(rows: list[dict]) -> str:
     The best forecast of each column is marked by a star, and those that are as good in the digits that are shown; a bound and the
     ceiling know more than a forecast can, and are not.
     """
+    names = [row["forecaster"] for row in rows]
+    references = {name: title for name, title in TITLES.items() if name in names} or {"persistence": "persis."}
     columns = {"rmse_pooled": ("RMSE", "7.4f", min), "r2_pooled": ("R2", "7.3f", max), "r2_cell_median": ("R2 cell", "8.3f", max),
-               "skill_persistence": ("persis.", "7.3f", max), "skill_damped_persistence": ("damped", "7.3f", max),
-               "skill_climatology": ("climat.", "7.3f", max)}
+               **{name: (title, "7.3f", max) for name, title in references.items()}}
+    error = {(row["lead_time"], row["forecaster"]): row["mse_pooled"] for row in rows}
+    rows = [row | {name: float(_skill(row["mse_pooled"], error[row["lead_time"], name])) for name in references} for row in rows]
 
     def shown(row, name):
         return round(row[name], int(columns[name][1][2])) + 0.0
 
-    names = [row["forecaster"] for row in rows]
     width = max(len("forecaster"), *map(len, names))
     lines = [f"{'* = best forecast':{width}} m3 m-3                    skill over",
              f"{'forecaster':{width}}" + "".join(f"{title:>{style.split('.')[0]}} " for title, style, _ in columns.values()).rstrip()]
@@ -420,6 +423,7 @@ def format_metrics(rows: list[dict]) -> str:
             for name, (_, style, _) in columns.items()).rstrip() for row in of_lead]
     lines += ["R2: of all values together; R2 cell: of each cell in time, median over cells",
               "skill over a forecaster = 1 - MSE / its MSE"]
+    lines += ["ceiling: the best forecast possible in the synthetic twin, whose truth is known"] * ("ceiling" in names)
     return "\n".join(lines)
 
 

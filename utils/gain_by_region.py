@@ -40,7 +40,8 @@ def gain_rows(runs: list[StudyRun], regions: Sequence[str]) -> list[dict]:
         With the keys GAIN_COLUMNS, one for each form that was trained both ways, lead time and part of the record.
         gain_by_transfer = 1 - MSE transferred / MSE from scratch; cells_improved = share of the cells with a gain;
         cells_explaining_more = share in which R2 grows by more than 20 % of what it lacks from scratch;
-        cells_r2_up_20_percent = share in which it grows by more than 20 % of itself.
+        cells_r2_up_20_percent = share in which it grows by more than 20 % of itself, of the cells where it is at least
+        `utils.where_it_helps.LEAST_R2`.
     """
     found = {(run.form, run.training, run.lead_times): run for run in runs if run.folder is not None}
     rows = []

@@ -54,7 +54,7 @@ def describe_precision(settings: Any) -> str:
     if settings.precision != "auto":
         return f"precision: {chosen}, as asked"
     if chosen == BFLOAT16:
-        return f"precision: {chosen} (auto: {settings.device} multiplies in it)"
+        return f"precision: {chosen} (auto: what the {settings.device} multiplies fastest in)"
     why = f"{settings.device} does not multiply in" if settings.head == "local" else f"head {settings.head!r} is no faster in"
     return f"precision: {chosen} (auto: {why} bfloat16)"
 

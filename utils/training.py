@@ -406,6 +406,9 @@ def fit(network: torch.nn.Module, sources: list[tuple[Record, np.ndarray]], sett
         kept = f"keeps the weights of epoch {progress['epoch']} ({phase})"
     weights = [cell_weight(record, device) for record, _ in sources]
     patches = [getattr(settings, "patch", None) or usual_patch(record) for record, _ in sources]
+    if network.looks_around:
+        for record, _ in sources:
+            record.around(), record.motion()  # before the bar: it would take the first steps for slow and expect a late end
     with progress_bar(total=target_steps, initial=progress["step"], desc=phase, bar_format=FIT_BAR) as bar:
         while progress["step"] < target_steps:
             if validation and progress["epoch"] - progress["best_epoch"] >= settings.patience:

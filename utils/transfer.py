@@ -60,6 +60,11 @@ def save_model(run: Run, network: torch.nn.Module, record: Record, settings: Any
         "lat": torch.tensor(record.lat), "lon": torch.tensor(record.lon), "static": torch.from_numpy(record.static)} | told)
 
 
+def transferred_label(run: Run, pretrained: dict, settings: Any) -> str:
+    """What tables and figures call a run that started from the weights of another (`load_model`)."""
+    return f"{run.label}, pre-trained on {pretrained['label']}{', not fine-tuned' if settings.zero_shot else ''}"
+
+
 def load_model(path: Path) -> dict:
     """Read a `model.pt`.
 

@@ -27,6 +27,7 @@ SEASONS = {"DJF": (12, 1, 2), "MAM": (3, 4, 5), "JJA": (6, 7, 8), "SON": (9, 10,
 WETNESS_CLASSES = ("dry third", "middle third", "wet third")
 FREEZING_POINT = 273.15  # K
 MORE_EXPLAINED = 0.2  # of the variance that the reference leaves unexplained; of its R2
+LEAST_R2 = 0.1  # of the reference: a fifth of less is within the noise
 EVENTS = {"dry": 10, "wet": 90}  # percentile of the cell's own history
 NARROWEST_SPECTRUM = 4  # cells
 FEWEST_HISTORY_VALUES = 20  # for a percentile of its own
@@ -160,7 +161,7 @@ def region_rows(*, observed: np.ndarray, forecasts: dict[str, np.ndarray], parts
         MSE is below the reference's;
         `cells_explaining_more` = share of the cells whose R2 exceeds the reference's by more than 20 % of the variance that
         the reference leaves unexplained, R2 > R2_reference + 0.2 (1 - R2_reference); `cells_r2_up_20_percent` = share with
-        R2 > R2_reference + 0.2 |R2_reference|. All count cells with enough values.
+        R2 > 1.2 R2_reference of the cells where R2_reference is at least LEAST_R2. All count cells with enough values.
     """
     rows = {part: [] for part in parts}
     for lead, lead_time in enumerate(lead_times):
@@ -197,7 +198,7 @@ def _region_rows(moments, part, lead_time, reference):
             f"skill_{reference}": 1 - _ratio_of(error.sum(), error_to_beat.sum(), n),
             "cells": int(enough.sum()), "cells_improved": _share(error[enough] < error_to_beat[enough]),
             "cells_explaining_more": _share(error[enough] < (1 - MORE_EXPLAINED) * error_to_beat[enough]),
-            "cells_r2_up_20_percent": _share(r2 > r2_to_beat + MORE_EXPLAINED * np.abs(r2_to_beat))})
+            "cells_r2_up_20_percent": _share((r2 > (1 + MORE_EXPLAINED) * r2_to_beat)[r2_to_beat >= LEAST_R2])})
     return rows
 
 
