@@ -18,7 +18,7 @@ function scores(row, data, other) {
   const line = (about, name, own, left = []) => make('tr', {class: own ? 'own' : ''}, make('td', {}, name),
     ...columns.map(([name, , digits]) => make('td', {class: 'number'}, left.includes(name) ? '' : fixed(about[name], digits))));
   const [own, ...baselines] = data.metrics;
-  const columns = SCORES.filter(([name]) => name !== 'skill_water_balance' || baselines.some(about => name in about));
+  const columns = SCORES.filter(([name]) => name !== 'skill_water_balance' || Number.isFinite(own[name]));
   const left = other ? otherSkills(row, other.row) : [];
   const rows = [line(own, (other ? 'This run: ' : '') + nameOf(own.forecaster), true),
     other ? line(other.run.data.metrics[0], `The other run: ${titleOf(other.row)}, ${leadText(other.row.lead)}`, true, left) : '',

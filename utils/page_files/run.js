@@ -298,8 +298,8 @@ function errorPanel(run, other) {
 }
 
 // Errors of two runs over all days that both forecast and observe, of cells at the same place.
-// skill: of each cell, 1 − MSE / MSE of the other, in steps. days: their number. rmse: of both. better: share of cells with a
-// skill above 0.
+// skill: of each cell, 1 − MSE / MSE of the other, in steps. days: their number. rmse: of both. better: share of cells with
+// the smaller MSE.
 function compareDays(run, other) {
   const same = sameCells(run, other), sums = [new Float64Array(run.cells), new Float64Array(run.cells)];
   const own = new Int16Array(run.cells), others = new Int16Array(other.cells);
@@ -320,9 +320,9 @@ function compareDays(run, other) {
   }
   const skill = Int16Array.from(sums[0], (error, cell) => sums[1][cell] === 0 ? MISSING
     : Math.round(Math.max(-LARGEST, 1 - error / sums[1][cell]) / run.step));
-  const shown = known(skill);
+  const better = sums[0].filter((error, cell) => error < sums[1][cell]).length; // also where the skill is rounded to 0
   return {skill, days, rmse: sums.map(each => Math.sqrt(each.reduce((sum, error) => sum + error, 0) / n)),
-    better: shown.filter(value => value > 0).length / shown.length};
+    better: better / known(skill).length};
 }
 
 function allDaysPanel(run, all) {

@@ -63,7 +63,8 @@ function buildTable(section) {
       ...Object.keys(MARKS).map(name => make('span', {title: name === 'ceiling' ? CEILING : null},
         draw('svg', {width: 14, height: 14, 'aria-hidden': 'true'}, mark(name, 7, 7)), markName(name))),
       make('span', {}, `RMSE in ${UNIT}, each row from its least to its largest`)),
-    make('p', {class: 'legend'}, make('span', {}, make('b', {}, 'Skill:'), ` 1 − MSE / MSE of damped persistence. ${CEILING}`)),
+    make('p', {class: 'legend'}, make('span', {}, make('b', {}, 'Skill:'), ` 1 − MSE / MSE of damped persistence. ${CEILING}`),
+    table.forecasts.length ? make('a', {href: '#forecasts'}, 'Forecasts from the newest data: below the runs') : ''),
     make('table', {class: 'runs'}, make('thead', {}, make('tr', {}, ...COLUMNS.map(([key, title, name, down]) =>
       make('th', {scope: 'col', 'data-key': key, class: name}, down === null ? title
         : make('button', {type: 'button', title: `Sort by ${title}`, onclick: () => sortBy(key)}, title))))),
