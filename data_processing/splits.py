@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import xarray
 
 YEAR = 365
+FEW_TEST_DAYS = 60  # a season and its weather are not in fewer
 LONGEST_LEAD_TIME = 30
 SHORTEST_VALIDATION = 30  # days, where a third of the training period allows it
 ONE_DAY = np.timedelta64(1, "D")
@@ -311,8 +312,9 @@ def format_audit(rows: list[dict]) -> str:
     table = [heads] + [["" if value is None else str(value) for value in row.values()][:len(heads)] for row in rows]
     widths = [max(map(len, column)) for column in zip(*table)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths)) for line in table)
+    few = [f"only {rows[-1]['windows']} test days: their scores are a first sign, no more"] * (rows[-1]["windows"] < FEW_TEST_DAYS)
     return "\n".join([*map(str.rstrip, lines), "embargo = days without targets between two splits",
-                      f"what is known of the days after the last input: {rows[0]['after_last_input']}"])
+                      f"what is known of the days after the last input: {rows[0]['after_last_input']}", *few])
 
 
 def write_audit(path: Path, rows: list[dict]) -> None:

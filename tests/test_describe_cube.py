@@ -71,8 +71,9 @@ def test_baselines_score_what_theory_says_of_a_known_series(red_noise):
         assert found["cell_mean", lead_time] == 1
     assert np.nanmedian(scores.memory) == 10  # .9 ** 10 = .349 < 1/e < .387 = .9 ** 9, which is no lead time here but 10 is
     assert (scores.first_test, scores.last_test) == (np.datetime64("2017-03-20"), np.datetime64("2018-03-19"))
-    assert "persistence is a fair start at 1 day" in difficulty(scores.rows)[0]
-    assert re.search(r"from 7 days on plain persistence is worse than the mean", difficulty(scores.rows)[-1])
+    assert "persistence is a fair start at 1 day" in difficulty(scores)[0]
+    assert difficulty(scores._replace(first_test=np.datetime64("2018-03-05")))[0].startswith("only 15 test days: ")
+    assert re.search(r"from 7 days on plain persistence is worse than the mean", difficulty(scores)[-1])
 
 
 def test_scores_are_those_of_a_run(weather_cube):
@@ -182,7 +183,7 @@ def test_the_script_leaves_a_page_a_caption_and_a_table(weather_cube, tmp_path):
     assert done.returncode == 0, done.stderr
     assert {found.name for found in tmp_path.iterdir()} == {path.name, *(f"{path.stem}_description.{kind}"
                                                                          for kind in ("png", "pdf", "txt", "csv"))}
-    assert "at 1 day: R2 0." in done.stdout and "20 of 20 cells are land" in done.stdout and "UNIT?" not in done.stdout
+    assert "at 1 day: RMSE 0." in done.stdout and "20 of 20 cells are land" in done.stdout and "UNIT?" not in done.stdout
     assert all(len(line) <= 80 for line in done.stdout.splitlines() if line.startswith("- "))
     caption = (tmp_path / f"{path.stem}_description.txt").read_text()
     assert "n = 20 land cells" in caption and "(m) R² in time of damped persistence 7 days ahead" in caption

@@ -216,6 +216,8 @@ def test_fault_09_audit_prints_and_saves_the_dates(tmp_path):
         "test        2014-12-21  2015-12-26  2015-01-01  2015-12-31  365      5",
         "embargo = days without targets between two splits",
         "what is known of the days after the last input: nothing"]
+    assert format_audit(rows[:2] + [test | {"windows": 15}]).splitlines()[-1] == (
+        "only 15 test days: their scores are a first sign, no more")
     write_audit(tmp_path / "splits.csv", rows)
     lines = (tmp_path / "splits.csv").read_text().splitlines()
     assert lines[0] == "split,first_input,last_input,first_target,last_target,windows,embargo_days_before,after_last_input"

@@ -64,7 +64,7 @@ def describe_data(cube: xarray.Dataset, doubts: list[str], settings: Any) -> tup
     said = [*(f"UNIT? {doubt}" for doubt in doubts), *say_holes(land, cells, summaries, time)]
     if share_of_season is not None:
         said.append(f"the season explains {100 * share_of_season:.0f} % of the variance in time of soil moisture")
-    said += difficulty(scores.rows) if scores else [f"{len(time)} days are too few to learn from and to test: nothing is said of how hard "
+    said += difficulty(scores) if scores else [f"{len(time)} days are too few to learn from and to test: nothing is said of how hard "
                                                     "the task is"]
     name, title = "twin" if settings.cube == "twin" else cube_name(settings.cube), str(cube.attrs.get("title") or "")
     about = Description(f"{name}: {title}".rstrip(": "), said, time, cube["lat"].values, cube["lon"].values, land,

@@ -8,7 +8,7 @@ import numpy as np
 from data_processing.arrays import WORTH_TELLING, Observed, pieces, release, scratch_array
 from data_processing.cube import land_mask
 from data_processing.errors import UserError
-from data_processing.splits import split_days
+from data_processing.splits import FEW_TEST_DAYS, split_days
 from data_processing.terminal import progress_bar
 from utils.baselines import cell_mean, climatology, damped_by, damping_factor, persistence
 from utils.evaluation import MINIMUM_CELL_VALUES, cell_moments, pooled_scores
@@ -108,30 +108,31 @@ def baseline_scores(carried: np.ndarray, age: np.ndarray, time: np.ndarray, lead
     return Predictability(rows, rmse, r2, memory, time[first.test[0]], time[first.test[-1]], first.train_until)
 
 
-def difficulty(rows: list[dict]) -> list[str]:
+def difficulty(scores: Predictability) -> list[str]:
     """What the scores say of the task, in sentences.
 
     Parameters
     ----------
-    rows : list of dict
-        Of a `Predictability`.
+    scores : Predictability
 
     Returns
     -------
     list of str
     """
-    found = {(row["forecaster"], row["lead_time"]): row for row in rows}
-    lead_times = sorted({row["lead_time"] for row in rows})
+    found = {(row["forecaster"], row["lead_time"]): row for row in scores.rows}
+    lead_times = sorted({row["lead_time"] for row in scores.rows})
+    days = int((scores.last_test - scores.first_test).astype(int)) + 1
     first = lead_times[0]
     row = found["persistence", first]
     hard = "hard to beat" if row["variance_left"] < 0.15 else "a fair start" if row["variance_left"] < 0.6 else "a poor forecast"
-    said = [f"persistence is {hard} at {_days(first)}: R2 {row['r2']:z.2f}, RMSE {row['rmse']:.4f} m3 m-3; it leaves "
-            f"{100 * row['variance_left']:.0f} % of the variance in time"]
+    said = [f"only {days} test days: what follows is a first sign, no more"] * (days < FEW_TEST_DAYS)
+    said += [f"persistence is {hard} at {_days(first)}: RMSE {row['rmse']:.4f} m3 m-3; it leaves {100 * row['variance_left']:.0f} % of the "
+             f"cells' variance in time (R2 over all places and days {row['r2']:z.2f})"]
     damped = [found["damped_persistence", each] for each in TOLD_LEAD_TIMES if each in lead_times and each != first]
     if damped:
-        said.append("damped persistence leaves "
+        said.append("of that variance damped persistence leaves "
                     + ", ".join(f"{100 * row['variance_left']:.0f} % at {_days(row['lead_time'])}" for row in damped)
-                    + f" (R2 {', '.join(format(row['r2'], 'z.2f') for row in damped)})")
+                    + f" (R2 over all {', '.join(format(row['r2'], 'z.2f') for row in damped)})")
     worse = [each for each in lead_times if found["persistence", each]["variance_left"] > 1]
     season = found["climatology", first]["variance_left"]
     said.append((f"from {_days(worse[0])} on plain persistence is worse than the mean of each cell; " if worse else "")
