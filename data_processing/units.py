@@ -1,11 +1,25 @@
 """What the unit of a field looks like, told by its values alone: a wrong or missing `units` spoils everything after it."""
 import math
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from data_processing.cube import QUANTITIES, _find_variables, _open_file, _plain_unit, cube_variables, day_blocks, text_of
+from data_processing.cube import (
+    FILE_UNITS,
+    QUANTITIES,
+    _as_stated,
+    _find_variables,
+    _open_file,
+    _plain_unit,
+    cube_variables,
+    day_blocks,
+    text_of,
+)
+
+if TYPE_CHECKING:
+    import xarray
 
 
 class Range(NamedTuple):
@@ -115,6 +129,27 @@ def suspicion(variable: str, values: Range) -> str:
     if not guess.advice:
         return f"{said}, with {unit}: this looks like {guess.unit} already. Put the attribute right."
     return f"{said}, with {unit}: this looks like {guess.unit}. To have {wanted}, {guess.advice}; or put the attribute right."
+
+
+def suspicion_of_days(field: "xarray.DataArray", days: Iterable[int]) -> str:
+    """As `suspicion`, told by some days of a variable alone, which takes no time even where a file is large.
+
+    Parameters
+    ----------
+    field : xarray.DataArray [T, H, W]
+        Of a cube from `open_cube`.
+    days : iterable of int
+
+    Returns
+    -------
+    str
+        "" where nothing is suspicious, or those days have no value.
+    """
+    values = np.concatenate([known[np.isfinite(known)] for known in (field[int(day)].values for day in days)])
+    if not values.size:
+        return ""
+    variable = str(field.name)
+    return suspicion(variable, _as_stated(variable, field.encoding[FILE_UNITS], (values.min(), values.mean(), values.max())))
 
 
 def likely_unit(variable: str, values: Range) -> Guess | None:

@@ -130,7 +130,7 @@ def write_results(folder, found, record, init_time, places, label, members, prod
     from utils.spread import LEVELS
 
     init_days = (init_time - record.time[0]).astype(int)
-    attributes = {"title": f"Soil moisture forecasts, {label}", "source": record.name,
+    attributes = {"title": f"Soil moisture forecasts, {label}", "source": record.name, "data": product,
                   "run": ", ".join("/".join(member.folder.parts[-5:]) for member in members)}
     place = {"lat": record.lat, "lon": record.lon}
     write_forecast(folder / "forecast.nc", forecast=found.forecast, observed=observed_by_init(record, init_days),

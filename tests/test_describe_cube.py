@@ -204,6 +204,8 @@ def test_soil_moisture_alone_is_described_and_a_wrong_unit_is_told(tmp_path, cap
     assert re.search("UNIT\\? soil_moisture .* looks like per cent", said)
     assert "the cube holds no precipitation and no soil temperature: the training scripts need all three variables" in said
     assert (tmp_path / "out" / "wet_description.png").exists()
+    table = (tmp_path / "out" / "wet_description.csv").read_text()
+    assert ",lag 50," in table and ",lag 51," not in table  # of 100 days
 
 
 def test_what_cannot_be_described_is_refused_in_one_line(small_cube, tmp_path):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from cartopy.feature import ShapelyFeature
 from matplotlib.collections import QuadMesh
+from matplotlib.colors import to_rgba
 from matplotlib.image import imread
 
 from data_processing import twin
@@ -21,8 +22,9 @@ from data_processing.cube import new_cube
 from data_processing.errors import UserError
 from tests.conftest import ROOT, day_axis, known_values
 from utils import draw_run, figures
-from utils.captions import Data, caption_of, in_words, percent_text
-from utils.draw_learning import in_two_rows, on_log_axis
+from utils.captions import Data, caption_of, data_of_run, in_words, percent_text
+from utils.draw_lead import draw_errors_against_lead
+from utils.draw_learning import error_limits, in_two_rows, on_log_axis
 from utils.evaluation import write_forecast
 
 EASE_LAT = np.degrees(np.arcsin(np.linspace(0.75, 0.4, 9)))  # rows of equal area, north first
@@ -330,7 +332,7 @@ def test_a_caption_says_what_of_which_days_and_whether_it_is_real():
     ("convlstm, 3 days ahead, synthetic twin of smap_l4, pre-trained on synthetic twin of era5_land",
      "ConvLSTM, 3 days ahead, synthetic twin of SMAP L4, pre-trained on synthetic twin of ERA5-Land"),
     ("conv3d_lstm-dense, ensemble", "Conv3D-LSTM (dense), ensemble"), ("lstm_seed3", "LSTM, seed 3"),
-    ("cnn_with_forecast_ensemble", "CNN with a weather forecast, ensemble"), ("conus_smap_l3", "conus SMAP L3"),
+    ("cnn_with_forecast_ensemble", "CNN with a weather forecast, ensemble"), ("conus_smap_l3", "CONUS SMAP L3"),
     ("damped_persistence", "damped persistence"), ("damped_persistence_of_all_days", "damped persistence, all days"),
     ("my_cnn_cube of ensemble.csv", "my_cnn_cube of ensemble.csv")])
 def test_figures_call_things_by_their_names(names, words):
@@ -392,7 +394,7 @@ def test_lines_of_a_title_end_behind_commas_where_that_takes_no_more_of_them():
     assert len(lines) == 3 and all(line.endswith(",") for line in lines[:-1])
 
 
-def test_rain_that_is_none_is_white_and_arrows_stand_only_where_values_lie_beyond():
+def test_rain_that_is_none_is_sand_the_sea_blank_and_arrows_stand_only_where_values_lie_beyond():
     lat, lon = GRIDS["regular"]
     rain = np.zeros((len(lat), len(lon)))
     rain[3] = np.linspace(0.05, 30.0, len(lon))
@@ -400,12 +402,50 @@ def test_rain_that_is_none_is_white_and_arrows_stand_only_where_values_lie_beyon
     labels = {"precipitation": ("precipitation", "mm d-1")}
     figure = draw_run.fields_figure(fields={"precipitation": rain}, labels=labels, lat=lat, lon=lon, title="")
     mesh = meshes(figure.axes[0])[0]
-    coloured = (mesh.to_rgba(mesh.get_array())[..., :3] < 1).any(axis=-1)
-    np.testing.assert_array_equal(coloured, (rain >= figures.DRY_DAY) | np.isnan(rain))  # the sea is grey, dry land white
+    colours = mesh.to_rgba(mesh.get_array())
+    np.testing.assert_array_equal(colours[..., 3] > 0, np.isfinite(rain))  # the sea is blank, as on all maps
+    np.testing.assert_array_equal((colours == to_rgba(figures.DRY_COLOUR)).all(axis=-1), rain < figures.DRY_DAY)
     values = np.array([0.1, np.nan, 0.5])
     arrows = [figures.extension(values, figures.Normalize(*ends)) for ends in ((0.1, 0.5), (0.2, 0.5), (0.1, 0.4), (0.2, 0.4))]
     assert arrows == ["neither", "min", "max", "both"]
     assert figures.extension(np.array([np.nan]), figures.Normalize(0, 1)) == "neither"
+
+
+@pytest.mark.parametrize(("first", "days", "labels"), [
+    ("2018-02-16", 13, ["17\nFeb 2018", "21", "25"]), ("2016-12-20", 16, ["21\nDec 2016", "25", "29"]),
+    ("2016-12-31", 1, ["30\nDec 2016", "31", "Jan"]),
+    ("2016-11-05", 200, ["Dec\n2016", "2017", "Feb"]), ("2015-03-31", 2000, ["2016", "2017", "2018"])])
+def test_dates_say_of_which_month_and_year_the_first_one_is(first, days, labels):
+    time = np.datetime64(first) + np.arange(days)
+    axes = figures.time_axes(figures.new_figure(90, 40), 10, 10, 70, 20, time)
+    low, high = axes.get_xlim()
+    axis = axes.xaxis
+    seen = [text for place, text in zip(axis.get_majorticklocs(), axis.get_major_formatter().format_ticks(axis.get_majorticklocs()))
+            if low <= place <= high]
+    assert seen[:3] == labels and axis.get_major_formatter().get_offset() == ""
+
+
+@pytest.mark.parametrize(("low", "high", "width", "ticks"), [
+    (0.05, 0.45, 49.5, [0.1, 0.2, 0.3, 0.4]), (0.0302, 0.0704, 50.0, [0.04, 0.05, 0.06, 0.07]), (283.5, 286.5, 48.0, [284, 285, 286])])
+def test_a_colour_bar_has_more_than_two_ticks(low, high, width, ticks):
+    np.testing.assert_allclose(figures.bar_ticks(low, high, width), ticks)
+
+
+def test_what_is_never_told_the_weather_is_not_called_blind_and_the_caption_names_who_is_drawn(tmp_path):
+    errors = {1: 0.02, 3: 0.03}
+    lines = [("persistence", "persistence", errors, {}), ("blind", "lstm, blind", errors, {})]
+    draw_errors_against_lead(tmp_path / "lead.png", lines, "lstm")
+    caption = (tmp_path / "lead.txt").read_text()
+    assert "by lead time of persistence; LSTM, all scored" in caption and "Climatology is left out" in caption
+    draw_errors_against_lead(tmp_path / "lead.png", [*lines, ("bound", "lstm,\nobserved weather (upper bound)", errors, {})], "lstm")
+    assert "persistence; LSTM, blind; LSTM, observed weather (upper bound), all" in (tmp_path / "lead.txt").read_text()
+
+
+def test_errors_from_scratch_do_not_stretch_the_axis():
+    rows = [{"forecaster": name, "lead_time": lead, "rmse": rmse, "rmse_low": rmse - 0.004}
+            for name, lead, rmse in (("scratch", 1, 0.15), ("scratch", 3, 0.08), ("fine-tuned", 1, 0.04), ("persistence", 3, 0.1))]
+    limits, beyond = error_limits(rows)
+    assert limits == pytest.approx((0.035, 0.105)) and beyond == {1: 0.15}
 
 
 def test_labels_that_would_touch_stand_in_two_rows():
@@ -438,7 +478,8 @@ def forecast_file(tmp_path):
     observed[3:, 1] = observed[5:, 0] = np.nan
     path = tmp_path / "forecast.nc"
     write_forecast(path, forecast=values, observed=observed, spread=0 * values + 0.02, init_time=day_axis("2020-01-01", 6),
-                   lead_times=(1, 3), lat=30.0 + np.arange(3), lon=100.0 + np.arange(4), attributes={"title": "Forecasts, lstm, small"})
+                   lead_times=(1, 3), lat=30.0 + np.arange(3), lon=100.0 + np.arange(4),
+                   attributes={"title": "Soil moisture forecasts, lstm, small", "source": "small", "data": "Synthetic twin (no real data)"})
     return path, values, observed
 
 
@@ -457,6 +498,16 @@ def test_a_cube_is_drawn_by_variable_and_day(small_cube, drawn, capsys):
     assert f"-> {path.parent}/small_soil_moisture_2015-05-08.png" in capsys.readouterr().out
 
 
+def test_values_that_cannot_be_in_their_unit_are_told(small_cube, drawn, capsys):
+    values = known_values(40, 3, 4)
+    values[5:, 0] = 0.0  # dry days are no doubt
+    draw(small_cube("good", values=values), variable="precipitation")
+    values[:, 1] *= 100
+    draw(small_cube("percent", values=values))
+    said, = re.findall("UNIT.*", capsys.readouterr().out)
+    assert "percent.nc: soil_moisture reaches from" in said and "this looks like per cent" in said and len(drawn) == 2
+
+
 def test_twin_is_drawn_by_its_name(small_cube, drawn, monkeypatch):
     with netCDF4.Dataset(path := small_cube(), "a") as file:
         file.title = "Synthetic twin of SMAP L4 (not real data)"
@@ -464,6 +515,10 @@ def test_twin_is_drawn_by_its_name(small_cube, drawn, monkeypatch):
     draw("twin", day="2015-04-03")
     assert drawn[0][1].title == "Synthetic twin of SMAP L4, 2015-04-03"
     assert drawn[0][1].data.product == "Synthetic twin of SMAP L4 (not real data)"
+
+
+def test_captions_of_a_run_state_the_days_that_are_tested_at_all_lead_times(forecast_file):
+    assert data_of_run(forecast_file[0].parent) == Data("small", np.datetime64("2020-01-04"), np.datetime64("2020-01-07"))
 
 
 def test_a_forecast_is_compared_with_what_was_observed_or_shown_with_its_spread(forecast_file, drawn):
@@ -477,7 +532,8 @@ def test_a_forecast_is_compared_with_what_was_observed_or_shown_with_its_spread(
     for shown, (init, lead) in zip(given, ((2, 1), (1, 0))):  # the last observed day by default
         np.testing.assert_array_equal(shown.forecast, values[init, lead])
         np.testing.assert_array_equal(shown.observed, observed[init, lead])
-    assert given[0].title == "Forecasts, lstm, small, 3 days ahead, 2020-01-06"
+    assert given[0].title == "lstm, small, 3 days ahead; valid 2020-01-06"
+    assert given[0].data.product == "Synthetic twin (no real data)"
     assert list(given[2].fields) == ["forecast", "spread"] and list(given[3].fields) == ["spread"]
     np.testing.assert_array_equal(given[2].fields["forecast"], values[5, 1])
     assert [shown.path.name for shown in given] == ["forecast_2020-01-06_lead3.png", "forecast_2020-01-03_lead1.png",

@@ -114,6 +114,7 @@ def test_forecast_from_the_last_days_is_that_of_the_run_itself(ensemble, tmp_pat
 
     here = [row for row in read_csv(folder / "points.csv") if row["place"] == "here"]
     assert [row["lead_time"] for row in here] == ["1", "3"] and (here[0]["lat"], here[0]["lon"]) == ("31", "102")
+    assert found.attrs["data"] == "small test cube"
     for lead, row in enumerate(here):
         assert float(row["forecast"]) == pytest.approx(float(found["forecast"][lead, 1, 2]), rel=1e-6)
         assert [float(row["low_90"]), float(row["high_90"])] == pytest.approx(found["quantile"].values[:, lead, 1, 2], rel=1e-6)
@@ -122,6 +123,12 @@ def test_forecast_from_the_last_days_is_that_of_the_run_itself(ensemble, tmp_pat
     row = read_csv(folder / "points.csv")[-1]
     assert (row["place"], row["kind"], row["cells"]) == ("all", "box", "19")
     assert 0 < float(row["spread"]) < float(found["spread"][1].mean())  # errors of cells cancel in their mean
+
+
+def test_captions_of_a_run_of_two_lead_times_state_the_days_of_its_scores(ensemble):
+    row = read_csv(ensemble / "metrics.csv")[0]
+    for caption in ("lead.txt", "scatter.txt", "spectrum.txt"):
+        assert f"Days: {row['first_valid_time']} to {row['last_valid_time']}.\n" in (ensemble / caption).read_text()
 
 
 def test_mean_of_members_is_that_of_the_ensemble(ensemble, target, tmp_path):

@@ -125,13 +125,14 @@ def test_events_that_are_never_forecast_have_no_marker_and_the_figure_says_so(tm
             for name, hit_rate, ratio in (("lstm", 0.0, np.nan), ("persistence", 0.1, 0.9))]
     draw_events(tmp_path / "events.png", rows, "LSTM")
     caption = (tmp_path / "events.txt").read_text()
+    assert "the fair measure of LSTM is its probability" in caption
     assert "n = 1,775 dry and 1,762 wet observed events." in caption and "ceiling" not in caption
     assert forecasters_of_events(rows) == (["persistence"], ["lstm"])
 
 
-def test_axis_of_wavelengths_has_its_longest_and_two_ticks_at_least():
-    assert wavelength_ticks(165.0, 4301.0) == [4301.0, 200, 500, 1000, 2000]  # without what lies at the longest
-    assert wavelength_ticks(103.0, 190.0) == [190.0, 103.0]
+def test_axis_of_wavelengths_has_round_ticks_that_enclose_all():
+    assert wavelength_ticks(165.0, 4301.0) == [5000, 2000, 1000, 500, 200, 150]
+    assert wavelength_ticks(103.0, 190.0) == [200, 100]
 
 
 def test_spectrum_finds_the_wavelength_and_the_loss_of_detail():

@@ -18,6 +18,7 @@ ENDINGS = {"-local": " (local)", "-dense": " (dense)", "-conv": " (conv)", "_ens
            "_with_forecast": " with a weather forecast", "_observed_weather_bound": " with the observed weather (bound)"}
 _NETWORK = re.compile(rf"\b({'|'.join(NETWORKS)})((?:{'|'.join(ENDINGS)})*)(?:_seed(\d+))?\b")
 _PRODUCT = re.compile(rf"(?:\b|(?<=[a-z])_)({'|'.join(PRODUCTS)})\b")  # also at the end of a cube's name: conus_smap_l3
+_DOMAIN = re.compile(r"\bconus(?= (?:SMAP|ERA5))")
 _QUANTITY = re.compile(rf"\b({'|'.join(QUANTITIES)})\b")
 
 
@@ -51,7 +52,7 @@ def in_words(text: str) -> str:
     def product(found):
         return (" " if found.group().startswith("_") else "") + PRODUCTS[found.group(1)]
 
-    text = _PRODUCT.sub(product, _NETWORK.sub(network, text))
+    text = _DOMAIN.sub(lambda found: found.group().upper(), _PRODUCT.sub(product, _NETWORK.sub(network, text)))
     return _QUANTITY.sub(lambda found: QUANTITIES[found.group()], text)
 
 
@@ -109,7 +110,7 @@ def product_of_run(folder: str | Path, otherwise: str) -> str:
 
 
 def data_of_run(folder: str | Path) -> Data:
-    """Product and days of the forecasts in a run folder.
+    """Product and test days of a run folder: those that are forecast at every lead time, as first_ and last_valid_time of metrics.csv.
 
     Parameters
     ----------
@@ -122,6 +123,6 @@ def data_of_run(folder: str | Path) -> Data:
     """
     folder = Path(folder)
     with netCDF4.Dataset(folder / "forecast.nc") as file:
-        days = np.datetime64("1970-01-01") + np.asarray(file["valid_time"][:]).astype(int)
+        days = np.datetime64("1970-01-01") + np.asarray(file["valid_time"][:]).astype(int)  # init day, lead time
         product = file.source
-    return Data(product_of_run(folder, product), days.min(), days.max())
+    return Data(product_of_run(folder, product), days[0].max(), days[-1].min())

@@ -57,7 +57,7 @@ def describe_data(cube: xarray.Dataset, doubts: list[str], settings: Any) -> tup
     carried, age = carried_soil_moisture(cube, settings.max_gap_days)
     cells = survey_cells(carried, age)
     land = land_mask(age, slice(None))
-    lags = tuple(lag for lag in LAGS if lag < len(time))
+    lags = tuple(lag for lag in LAGS if lag <= len(time) // 2)  # beyond, few pairs tell nothing
     memory, share_of_season = memories(carried, age, time, cells.mean, lags)
     scores = baseline_scores(carried, age, time, lead_times, settings.test_from, settings.test_days)
     seasons = {name: monthly(summary.series, time) for name, summary in summaries.items()}
@@ -67,7 +67,8 @@ def describe_data(cube: xarray.Dataset, doubts: list[str], settings: Any) -> tup
     said += difficulty(scores) if scores else [f"{len(time)} days are too few to learn from and to test: nothing is said of how hard "
                                                     "the task is"]
     name, title = "twin" if settings.cube == "twin" else cube_name(settings.cube), str(cube.attrs.get("title") or "")
-    about = Description(f"{name}: {title}".rstrip(": "), said, time, cube["lat"].values, cube["lon"].values, land,
+    heading = title if name == "twin" else f"{name}: {title}".rstrip(": ")
+    about = Description(heading, said, time, cube["lat"].values, cube["lon"].values, land,
                         cells.observed_days / len(time), cells.mean, cells.spread,
                         {name: 1 - summary.missing_on for name, summary in summaries.items()}, seasons, lags, memory, scores)
     rows = [*hole_rows(land, cells, summaries, time), *season_rows(seasons), *memory_rows(memory, lags), *score_rows(scores),
@@ -77,7 +78,7 @@ def describe_data(cube: xarray.Dataset, doubts: list[str], settings: Any) -> tup
 
 def memories(carried: np.ndarray, age: np.ndarray, time: np.ndarray, mean: np.ndarray,
              lags: tuple[int, ...]) -> tuple[dict[str, np.ndarray], float | None]:
-    """Autocorrelation of departures from the mean of each cell and, from a year on, from its season.
+    """Autocorrelation of departures from the mean of each cell and, from a year on, from its climatology.
 
     Returns
     -------
@@ -92,7 +93,7 @@ def memories(carried: np.ndarray, age: np.ndarray, time: np.ndarray, mean: np.nd
     terms = season_terms(time, HARMONICS)
     coefficients = fit_season(Observed(carried, age), terms, np.arange(len(time)), mean, CLIMATOLOGY_RIDGE)
     rest, left = autocorrelation(carried, age, lambda day: mean + np.tensordot(terms[day], coefficients, axes=1), lags)
-    return found | {"its season": rest}, 1 - left / variance if variance else None
+    return found | {"climatology": rest}, 1 - left / variance if variance else None
 
 
 def monthly(series: np.ndarray, time: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.ticker import MaxNLocator
 
 from data_processing.cube import UNITS
 from utils.captions import caption_of, in_words
@@ -22,6 +23,7 @@ from utils.figures import (
     SKY_BLUE,
     SOIL_MOISTURE_COLOURS,
     VERMILLION,
+    Look,
     colour_bar,
     colour_range,
     draw_cells,
@@ -41,6 +43,7 @@ from utils.figures import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from utils.captions import Data
@@ -49,11 +52,12 @@ if TYPE_CHECKING:
 PAGE_HEIGHT = 277.0  # mm: A4 without its margins
 TEXT_LETTERS = 128  # in a line of the page's text
 NARROWEST_MAP = 30.0  # mm
-OTHER_ROWS = 4 + 45 + 38 + 49 + 15 + 18  # mm of the page besides the two rows of maps, from top to bottom as they are drawn
-SHARE_COLOURS = ListedColormap(matplotlib.colormaps["Purples_r"](np.linspace(0.0, 0.8, 256)), "share")  # all days: pale
+OTHER_ROWS = 4 + 45 + 38 + 49 + 19 + 18  # mm of the page besides the two rows of maps, from top to bottom as they are drawn
+SHARE_COLOURS = ListedColormap(matplotlib.colormaps["Purples"](np.linspace(0.15, 0.9, 256)), "share")  # none is not as pale as the sea
 MEMORY_COLOURS = matplotlib.colormaps["cividis"].with_extremes(over=GAP_COLOUR)
 VARIABLE_LINES = {"precipitation": SKY_BLUE, "soil_moisture": BLUE, "soil_temperature": VERMILLION}
-LABELS = {"persistence": "persistence", "damped_persistence": "damped persistence", "climatology": "season", "cell_mean": "cell's mean"}
+LABELS = {name: in_words(name) for name in ("persistence", "damped_persistence", "climatology")} | {"cell_mean": "cell's mean"}
+CELL_MEAN = Look("black", "-.", "")
 
 
 class Description(NamedTuple):
@@ -89,7 +93,7 @@ def draw_description(path: Path, about: Description, data: Data) -> None:
     shows = ("A cube before any training. (a) Share of the days on which soil moisture is observed, (b) its mean and (c) its standard "
              "deviation in time. (d) Share of the land that is observed on each day; variables that are observed alike share a line. "
              "(e) to (g) Means of the land by month, bands: 10th to 90th percentile of its days. "
-             "(h) Autocorrelation of soil moisture in time, of departures from the mean of each cell and from its season.")
+             "(h) Autocorrelation of soil moisture in time, of departures from the mean of each cell and from its climatology.")
     n = None
     if about.scores is not None:
         scores, lead_time = about.scores, shown_lead(about.scores)
@@ -154,12 +158,14 @@ def description_figure(about: Description) -> Figure:
         axes.fill_between(range(1, 13), months[:, 0], months[:, 2], color=VARIABLE_LINES[name], alpha=0.2, linewidth=0)
         axes.plot(range(1, 13), months[:, 1], color=VARIABLE_LINES[name], linewidth=1.2, marker=".")
         axes.set_xticks(range(1, 13), "JFMAMJJASOND")
+        axes.set_xlim(0.5, 12.5)
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], min_n_ticks=3))
         axes.set_title(panel_title(4 + column, f"{in_words(name)} ({unit_text(UNITS[name])})"), loc="left")
     top -= 13 + 36
     lines(figure, top, about)
     if scored:
         lead_time = shown_lead(about.scores)
-        top -= 15 + map_height
+        top -= 19 + map_height
         longest = max(about.scores.rmse)
         r2 = about.scores.r2[lead_time]
         memory = np.minimum(about.scores.memory, longest + 1)
@@ -193,13 +199,13 @@ def lines(figure: Figure, bottom: float, about: Description) -> None:
     """Autocorrelation, RMSE and R2 by lead time, side by side."""
     axes = place_axes(figure, 16, bottom, 44, 36)
     for (name, values), style in zip(about.autocorrelation.items(), ("-", "--")):
-        axes.plot(about.lags, values, color="0.2", linestyle=style, label=name)
+        axes.plot(about.lags, values, color="0.2", linestyle=style, label=f"from {name}")
     axes.axhline(np.exp(-1), color="0.7", linewidth=0.6)
     axes.text(0.99 * max(about.lags), np.exp(-1) + 0.01, "1/e", color="0.4", ha="right", va="bottom")
     axes.set(ylim=(min(0, *(np.nanmin(values, initial=0) for values in about.autocorrelation.values())) - 0.03, 1.03),
              xlim=(0, max(about.lags) + 1), xlabel="lag (days)")
-    axes.set_title(panel_title(7, "autocorrelation"), loc="left")
-    axes.legend(title="departures from", loc="upper right")
+    axes.set_title(panel_title(7, "autocorrelation of departures"), loc="left")
+    legend_below(figure, axes, bottom, 38, ncols=2)
     if about.scores is None:
         return
     rows = about.scores.rows
@@ -207,7 +213,7 @@ def lines(figure: Figure, bottom: float, about: Description) -> None:
     for column, (key, label) in enumerate((("rmse", "RMSE (m³ m⁻³)"), ("r2", "R²"))):
         axes = place_axes(figure, 77 + column * 61, bottom, 44, 36)
         for name, called in LABELS.items():
-            look = LOOKS.get(name, LOOKS["persistence"]._replace(line="-."))
+            look = LOOKS.get(name, CELL_MEAN)
             values = {row["lead_time"]: row[key] for row in rows if row["forecaster"] == name}
             if len(values) == 1:
                 axes.axhline(*values.values(), color=look.colour, linestyle=look.line, linewidth=1.0, label=called)
@@ -215,10 +221,17 @@ def lines(figure: Figure, bottom: float, about: Description) -> None:
                 axes.plot(list(values), list(values.values()), color=look.colour, linestyle=look.line, linewidth=1.3, label=called,
                           marker="." if len(values) < 4 else None)
         axes.set(xlim=(0, max(lead_times) + 1), xlabel="lead time (days)")
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
         axes.set_ylim(bottom=0) if key == "rmse" else axes.set_ylim(top=1)
         axes.set_title(panel_title(8 + column, label), loc="left")
         if column == 0:
-            axes.legend(loc="lower right")
+            legend_below(figure, axes, bottom, 132, ncols=4)
+
+
+def legend_below(figure: Figure, axes: Axes, bottom: float, centre: float, ncols: int) -> None:
+    """The legend of axes whose lower end is `bottom`, under the label of their axis, where it lies on no curve; mm."""
+    figure.legend(*axes.get_legend_handles_labels(), loc="upper center", ncols=ncols, borderaxespad=0, columnspacing=1.2,
+                  bbox_to_anchor=(centre / PAGE, (bottom - 8) / PAGE_HEIGHT))
 
 
 def wrap_sentence(sentence: str, letters: int) -> list[str]:

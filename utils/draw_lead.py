@@ -19,6 +19,8 @@ NETWORKS = "blind", "with forecast", "bound"  # their lines have markers
 LABELS = {"persistence": "persistence", "damped_persistence": "damped persistence", "water_balance": "water balance",
           "blind": "{}, blind", "with forecast": "{},\nwith a weather forecast",
           "bound": "{},\nobserved weather (upper bound)", "ceiling": "ceiling of blind forecasts"}
+# Where nothing in the figure is told the coming weather, nothing has to be called blind
+UNTOLD = {", blind": "", "ceiling of blind forecasts": "ceiling"}
 SPACE = 4.4  # of the axis' height, in per cent, that a line of a label takes
 LETTERS = 30  # in such a line
 
@@ -39,7 +41,8 @@ def draw_errors_against_lead(path: Path, lines: list[tuple[str, str, dict, dict]
     n : int, optional
         Values behind a point.
     """
-    lines = [(kind, in_lines(label), errors, band) for kind, label, errors, band in lines]
+    told = any(kind in ("with forecast", "bound") for kind, *_ in lines)
+    lines = [(kind, in_lines(label if told else without_blind(label)), errors, band) for kind, label, errors, band in lines]
     heads = wrap_title(title, COLUMN_AND_HALF)
     left, bottom, width, height = 14.0, 10.0, 79.0, 66.0
     figure = new_figure(COLUMN_AND_HALF, bottom + height + 4 + 4 * len(heads))
@@ -62,8 +65,16 @@ def draw_errors_against_lead(path: Path, lines: list[tuple[str, str, dict, dict]
     write_title(figure, heads)
     banded = " Bands: 95 % intervals from a bootstrap over blocks of days." if any(band for *_, band in lines) else ""
     save_figure(path, figure, caption_of(
-        "Root mean square error of every forecaster by lead time, all scored on the same values of all land cells and test days."
-        f"{banded}", title, data, n, "values at each lead time"))
+        f"Root mean square error by lead time of {'; '.join(label.replace(chr(10), ' ') for _, label, *_ in lines)}, all scored on the "
+        f"same values of all land cells and test days. Climatology is left out: it hardly depends on the lead time.{banded}", title, data,
+        n, "values at each lead time"))
+
+
+def without_blind(label: str) -> str:
+    """A label of a figure in which no forecaster is told the coming weather."""
+    for words, instead in UNTOLD.items():
+        label = label.replace(words, instead)
+    return label
 
 
 def in_lines(label: str) -> str:

@@ -19,6 +19,7 @@ NETWORKS = {"scratch": "from scratch", "zero-shot": "zero-shot", "fine-tuned": "
 BASELINES = ("persistence", "damped_persistence", "climatology", "water_balance", "damped_persistence_of_all_days")
 LABELS = NETWORKS | {name: in_words(name) for name in BASELINES}
 LEGEND_COLUMNS = 4
+CAP = 1.05  # end of the axis by the highest error of those that are not trained from scratch: these would hide all others
 LETTER = 1.6  # mm, of a tick's label, the space to its neighbour included
 
 
@@ -40,6 +41,18 @@ def in_two_rows(labels: list[str], places: np.ndarray) -> list[str]:
             found.append(label)
             last = place, label
     return found
+
+
+def error_limits(rows: list[dict]) -> tuple[tuple[float, float], dict[int, float]]:
+    """Limits of the axes of errors, m3 m-3, and by lead time the highest error from scratch where it goes beyond them."""
+    shown = [row for row in rows if row["forecaster"] in LABELS]
+    scratch = {row["lead_time"]: 0.0 for row in shown}
+    for row in shown:
+        if row["forecaster"] == "scratch":
+            scratch[row["lead_time"]] = max(scratch[row["lead_time"]], row["rmse"])
+    others = max((row["rmse"] for row in shown if row["forecaster"] != "scratch"), default=max(scratch.values()))
+    top = min(CAP * others, max(others, *scratch.values()) + 0.003)
+    return (min(row["rmse_low"] for row in shown) - 0.001, top), {lead: highest for lead, highest in scratch.items() if highest > top}
 
 
 @matplotlib.rc_context(PAPER_STYLE)
@@ -65,7 +78,8 @@ def draw_learning_curve(path: Path, rows: list[dict], title: str, data: Data | N
     lines = wrap_title(f"What target days are worth: {title}", PAGE)
     shown = {row["forecaster"] for row in rows} & set(LABELS)
     legend_rows = -(-len(shown) // LEGEND_COLUMNS)
-    total = bottom + height + 9 + 4 * (legend_rows + len(lines))
+    y_limits, beyond = error_limits(rows)
+    total = bottom + height + 9 + 4 * (legend_rows + len(lines) + bool(beyond))
     figure = new_figure(PAGE, total)
     for panel, lead_time in enumerate(lead_times):
         axes = place_axes(figure, left + panel * (width + gap), bottom, width, height)
@@ -77,7 +91,8 @@ def draw_learning_curve(path: Path, rows: list[dict], title: str, data: Data | N
                 continue
             x = [row["train_days"] or all_days for row in chosen]
             axes.plot(x, [row["rmse"] for row in chosen], color=colour, linestyle=style, marker=marker if network else "",
-                      markersize=3.5, linewidth=1.4 if network else 1.0, label=label)
+                      linewidth=1.4 if network else 1.0, label=label,
+                      **{"markersize": 6.0, "markerfacecolor": "none"} if name == "zero-shot" else {"markersize": 3.5})  # around others
             if network:
                 axes.fill_between(x, [row["rmse_low"] for row in chosen], [row["rmse_high"] for row in chosen], color=colour,
                                   alpha=0.13, linewidth=0)
@@ -85,15 +100,19 @@ def draw_learning_curve(path: Path, rows: list[dict], title: str, data: Data | N
         axes.set_xlim(x_limits)
         axes.set_xticks([days or all_days for days in lengths], labels)
         axes.minorticks_off()
-        axes.set(title=panel_title(panel, f"{lead_text((lead_time,))} ahead"), xlabel="target days",
+        axes.set_title(panel_title(panel, f"{lead_text((lead_time,))} ahead"), pad=13 if beyond else 3)
+        axes.set(xlabel="target days",
                  ylabel="RMSE (m³ m⁻³)" if panel == 0 else "")
-        lowest = min(row["rmse_low"] for row in rows if row["lead_time"] == lead_time)
-        highest = max(row["rmse"] for row in rows if row["lead_time"] == lead_time and row["forecaster"] in LABELS)
-        axes.set_ylim(lowest - 0.001, highest + 0.003)
+        axes.set_ylim(y_limits)
+        if lead_time in beyond:
+            axes.text(0.5, 1.01, f"↑ from scratch: up to {beyond[lead_time]:.3f}", transform=axes.transAxes, fontsize=7,
+                      color=LOOKS["scratch"].colour, ha="center", va="bottom")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="upper center", ncols=LEGEND_COLUMNS,
                   bbox_to_anchor=(0.5, 1 - (1 + 4.2 * len(lines)) / total))
     write_title(figure, lines)
     save_figure(path, figure, caption_of(
         "Root mean square error against the number of target days that may be learned from (logarithmic; \"all\": the whole training "
         "period), a panel for each lead time; networks with 95 % intervals from a bootstrap over blocks of days (bands), on cells that "
-        "are observed often enough in those days.", title, data, max(row["n"] for row in rows), "values at most behind a point"))
+        "are observed often enough in those days."
+        + (" Arrows: networks trained from scratch go beyond the axis, up to the number beside." if beyond else ""), title, data,
+        max(row["n"] for row in rows), "values at most behind a point"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import FixedLocator, LogLocator
 
 from utils.captions import caption_of, in_words, lead_text
 from utils.figures import (
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 SIZE_OF_STAR = 5.5  # points: as large to the eye as other markers of 4
 LETTERS_OF_NOTE = 58  # in a line of a figure of one column
-KM_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
+KM_TICKS = tuple(factor * 10 ** power for power in range(5) for factor in (1, 2, 5))
+KM_ENDS = tuple(factor * 10 ** power for power in range(5) for factor in (1, 1.5, 2, 3, 4, 5, 7))
+LEAST_SKILLS = 0.1  # that an axis spans: smaller differences are none
 
 
 def legend_size(forecasters: Collection[str], most: int) -> tuple[int, float]:
@@ -64,6 +66,9 @@ def draw_regions(path: Path, rows: list[dict], title: str, data: Data | None = N
                   linestyle="none", marker=look.marker, markersize=SIZE_OF_STAR if look.marker == "*" else 4,
                   color=look.colour, label=in_words(name))
     axes.axvline(0, color="0.5", linewidth=0.7)
+    low, high = axes.get_xlim()
+    widening = max(0.0, LEAST_SKILLS - (high - low)) / 2
+    axes.set_xlim(low - widening, high + widening)
     axes.set_yticks(list(places.values()), list(places))
     axes.set(ylim=(-0.7, len(parts) - 0.3), xlabel=f"skill against damped persistence, {lead_text((lead_time,))}")
     figure.legend(*axes.get_legend_handles_labels(), loc="lower center", ncols=columns, borderaxespad=0.2)
@@ -82,11 +87,8 @@ def draw_events(path: Path, rows: list[dict], title: str, data: Data | None = No
     model = rows[0]["forecaster"]
     shown = [row for row in rows if row["lead_time"] == lead_time and "_seed" not in row["forecaster"]]
     kinds = "dry", "wet"
-    names = ("false_alarm_ratio", "hit_rate")
     drawn, absent = forecasters_of_events(shown)
     note = textwrap.wrap(f"never, or too seldom, forecast by: {', '.join(map(in_words, absent))}", LETTERS_OF_NOTE) if absent else []
-    highest = [max([row[name] for row in shown if np.isfinite(row[name])], default=1.0) for name in names]
-    x_end, y_end = (min(np.floor(5 * value + 1.25) / 5, 1.0) for value in highest)  # markers that lie near each other need room
     lines = wrap_title(f"Dry and wet events, {title}", COLUMN)
     columns, legend_height = legend_size(drawn, 2)
     left, bottom, side, gap = 13.0, 12.0 + legend_height + 3.2 * len(note), 32.0, 9.0
@@ -98,12 +100,10 @@ def draw_events(path: Path, rows: list[dict], title: str, data: Data | None = No
             axes.plot(row["false_alarm_ratio"], row["hit_rate"], marker=look.marker, linestyle="none", color=look.colour,
                       markersize=SIZE_OF_STAR if look.marker == "*" else 4.5, markerfacecolor=look.colour if own else "none",
                       markeredgewidth=0.9, label=in_words(row["forecaster"]), clip_on=False)
-        threshold = {"dry": "< 10th", "wet": "> 90th"}[event]
-        axes.set(xlim=(-0.04 * x_end, x_end), ylim=(-0.04 * y_end, 1.04 * y_end), xlabel="false alarm ratio",
-                 ylabel="hit rate" if panel == 0 else "")
-        axes.set_title(panel_title(panel, f"{event}: {threshold} percentile"), loc="left", fontsize=7.5)
+        axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), xlabel="false alarm ratio", ylabel="hit rate" if panel == 0 else "")
+        axes.set_title(panel_title(panel, f"{event} days"), loc="left", fontsize=7.5)
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+            axis.set_major_locator(FixedLocator([0, 0.2, 0.4, 0.6, 0.8, 1]))
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="lower center", ncols=columns, borderaxespad=0.3,
                   bbox_to_anchor=(0.5, 3.2 * len(note) / (figure.get_size_inches()[1] * MILLIMETRES_PER_INCH)))
     figure.text(0.5, 0.005, "\n".join(note), ha="center", va="bottom", fontsize=7)
@@ -113,9 +113,10 @@ def draw_events(path: Path, rows: list[dict], title: str, data: Data | None = No
     save_figure(path, figure, caption_of(
         f"How well days below the 10th and above the 90th percentile of their cell are forecast {lead_text((lead_time,))} ahead: share of "
         "them that is forecast against share of the forecasts that is wrong; the further to the upper left the better. "
-        "An event is forecast where the mean forecast lies beyond the percentile; a forecaster without a marker never, or too seldom, "
-        f"does. The Brier scores of events.csv do not compare between forecasters: {model} is scored by its probability, which follows "
-        f"from its spread, all others{ceiling} by that yes or no.", title, data, dry, f"dry and {wet:,} wet observed events"))
+        "An event is forecast where the mean forecast lies beyond the percentile, which a mean, damped the more the further ahead, seldom "
+        f"does: the fair measure of {model} is its probability, which follows from its spread (Brier score of events.csv). A forecaster "
+        "without a marker never, or too seldom, forecasts an event. The Brier scores do not compare between forecasters: all "
+        f"others{ceiling} are scored by that yes or no.", title, data, dry, f"dry and {wet:,} wet observed events"))
 
 
 def forecasters_of_events(rows: list[dict]) -> tuple[list[str], list[str]]:
@@ -132,29 +133,35 @@ def draw_spectrum(path: Path, rows: list[dict], title: str, data: Data | None = 
     names = list(dict.fromkeys(row["forecaster"] for row in rows))
     lines = wrap_title(f"Detail, {title}", COLUMN)
     figure = new_figure(COLUMN, 66 + 4 * len(lines))
-    axes = place_axes(figure, 14.0, 11.0, COLUMN - 18.0, 51.0)
+    axes = place_axes(figure, 18.0, 11.0, COLUMN - 23.0, 51.0)
     for name in names:
         chosen = [row for row in rows if row["forecaster"] == name and row["lead_time"] == lead_time]
         look = look_of(name)
         axes.plot([row["wavelength_km"] for row in chosen], [row["power"] for row in chosen], color=look.colour,
                   linestyle=look.line, linewidth=1.2, label=in_words(name))
-    axes.set(xscale="log", yscale="log", xlabel="wavelength (km)", ylabel="power ((m³ m⁻³)²)")
+    axes.set(xscale="log", yscale="log", xlabel="wavelength (km), from long to short →",
+             ylabel="power per square of the wavenumber\n((m³ m⁻³)² per (cycles per cell)²)")
     lengths = [row["wavelength_km"] for row in rows]
-    axes.set_xlim(max(lengths), min(lengths))
-    axes.set_xticks(wavelength_ticks(min(lengths), max(lengths)))
-    axes.xaxis.set_major_formatter("{x:,.0f}")
+    ticks = wavelength_ticks(min(lengths), max(lengths))
+    axes.set_xlim(ticks[0], ticks[-1])
+    axes.set_xticks(ticks)
+    axes.xaxis.set_major_formatter("{x:,.12g}")
     axes.yaxis.set_major_locator(LogLocator(numticks=8))
     axes.yaxis.set_major_formatter(lambda value, place: power_text(value))  # matplotlib's exponents would be too small to read
     axes.minorticks_off()
     axes.legend()
     write_title(figure, lines)
     save_figure(path, figure, caption_of(
-        f"Mean power of the maps by wavelength, {lead_text((lead_time,))} ahead (km in the middle of the map): where a forecast lies "
-        "below the observation, it is smoother.", title, data, days, "days"))
+        f"Mean power of the maps of departures from the mean of each cell (in time), {lead_text((lead_time,))} ahead, by wavelength (km in "
+        "the middle of the map), from long to short. Power: squared modulus of the Fourier transform of the map, tapered to its edges, per "
+        "cell; that is (m³ m⁻³)² per square of the wavenumber in cycles per cell. Where a forecast lies below the observation, it is "
+        "smoother.", title, data, days, "days"))
 
 
 def wavelength_ticks(shortest: float, longest: float) -> list[float]:
-    """Ticks of an axis of wavelengths, km: round ones, the longest, and the shortest where there would be one alone."""
-    apart = 0.12 * np.log(longest / shortest)
-    inner = [float(tick) for tick in KM_TICKS if shortest <= tick < longest and np.log(longest / tick) > apart]
-    return [longest, *(inner or [shortest])]
+    """Ticks of an axis of wavelengths, km, from long to short: round ones, the first and the last of which enclose all wavelengths."""
+    first = min((end for end in KM_ENDS if end >= longest), default=longest)
+    last = max((end for end in KM_ENDS if end <= shortest), default=shortest)
+    apart = 0.08 * np.log(first / last)
+    inner = [tick for tick in KM_TICKS[::-1] if np.log(first / tick) > apart and np.log(tick / last) > apart]
+    return [first, *inner, last]

@@ -14,7 +14,7 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from data_processing.arrays import in_turn, pieces
 from data_processing.errors import UserError
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 # Places of the cells of a series among the land cells, by mean soil moisture from dry to wet.
 SERIES_QUANTILES = (0.1, 0.4, 0.6, 0.9)
 
+HEXAGONS = 20, 70  # side by side in a scatter, of few and of many values
 WIDTHS = {1: COLUMN, 2: COLUMN_AND_HALF, 3: PAGE}  # of so many maps side by side, mm
 FIELD_COLOURS = VARIABLE_COLOURS | {"forecast": SOIL_MOISTURE_COLOURS, "observed": SOIL_MOISTURE_COLOURS,
                                     "spread": SPREAD_COLOURS}
@@ -112,7 +113,8 @@ def draw_map(path: str | Path, *, observed: np.ndarray, forecast: np.ndarray, la
     both = np.count_nonzero(np.isfinite(observed) & np.isfinite(forecast))
     save_figure(path, figure, caption_of(
         "Surface soil moisture of one day: (a) observed, (b) forecast, both in one range of colours (1st to 99th percentile of the "
-        "two), (c) forecast minus observed. Blank: sea or no value; grey: forecast, but not observed.", title, data, both,
+        "two), (c) forecast minus observed. Means, bias and RMSE over the cells that are both, in "
+        f"{unit_text(unit)}. Blank: sea or no value; grey: forecast, but not observed.", title, data, both,
         "cells that are observed and forecast"))
 
 
@@ -136,7 +138,8 @@ def draw_scatter(path: Path, *, observed: np.ndarray, forecast: np.ndarray, titl
     figure = scatter_figure(observed=observed, forecast=forecast, title=title)
     save_figure(path, figure, caption_of(
         "Forecast against observed surface soil moisture of all land cells and test days. Colour: number of values in a hexagon, "
-        "logarithmic. Dashed: 1:1; solid: least-squares fit of the forecast on the observation.", title, data,
+        "logarithmic. Dashed: 1:1; solid: least-squares fit of the forecast on the observation. Forecasts are not cut: where the cloud "
+        "has a flat lower edge, this is the dry end of the driest cells, at which they stay where rain comes unforeseen.", title, data,
         int(figure.axes[0].collections[0].get_array().sum())))
 
 
@@ -221,7 +224,7 @@ def draw_fields(path: Path, *, fields: dict[str, np.ndarray], labels: dict[str, 
     told = [f"{what} ({unit})" for what, unit in (labels[name] for name in fields)]
     shown = "; ".join(panel_title(panel, what) for panel, what in enumerate(told)) if len(told) > 1 else told[0]
     cells = max(np.count_nonzero(np.isfinite(values)) for values in fields.values())
-    blank = f"Grey: sea or no value; white: less than {DRY_DAY} mm d-1." if "precipitation" in fields else "Blank: sea or no value."
+    blank = "Blank: sea or no value" + (f"; sand: less than {DRY_DAY} mm d⁻¹." if "precipitation" in fields else ".")
     save_figure(path, figure, caption_of(
         f"Map of one day: {shown}; colours from the 1st to the 99th percentile. {blank}", title, data, cells, "cells"))
 
@@ -247,7 +250,7 @@ def draw_quicklook(path: Path, *, summaries: dict[str, Summary], units: dict[str
     cells = np.count_nonzero(np.isfinite(next(iter(summaries.values())).mean_map))
     save_figure(path, figure, caption_of(
         "A cube at a glance, a column for each variable: mean over all days, mean over the land on each day, share of the land cells "
-        "without a value on each day. On the map of precipitation, grey: sea or no value.", title, data, cells, "cells"))
+        "without a value on each day. Blank on the maps: sea or no value.", title, data, cells, "cells"))
 
 
 @matplotlib.rc_context(PAPER_STYLE)
@@ -275,8 +278,10 @@ def map_figure(*, observed: np.ndarray, forecast: np.ndarray, lat: np.ndarray, l
     bias, rmse = np.nanmean(difference), np.sqrt(np.nanmean(difference ** 2))
     gaps = np.isfinite(forecast) & ~np.isfinite(observed)
     means = [np.mean(values[np.isfinite(difference)]) for values in (observed, forecast)]
-    names = ("observed" + (" (grey: gaps)" if gaps.any() else "") + f"\nmean {means[0]:.3f}", f"forecast\nmean {means[1]:.3f}",
-             f"forecast − observed\nbias {_signed(bias)}, RMSE {rmse:.3f}")
+    unit = unit_text(unit)
+    names = ("observed" + (" (grey: gaps)" if gaps.any() else "") + f"\nmean {means[0]:.4f} {unit}",
+             f"forecast\nmean {means[1]:.4f} {unit}",
+             f"forecast − observed\nbias {_signed(bias, 4)}, RMSE {rmse:.4f} {unit}")
     panels: tuple[tuple, ...] = (
               (observed, SOIL_MOISTURE_COLOURS, soil_moisture),
               (forecast, SOIL_MOISTURE_COLOURS, soil_moisture),
@@ -290,7 +295,6 @@ def map_figure(*, observed: np.ndarray, forecast: np.ndarray, lat: np.ndarray, l
     if gaps.any():
         for axes in (axes_of_panels[0], axes_of_panels[2]):
             draw_cells(axes, frame, np.where(gaps, 0, np.nan), ListedColormap([GAP_COLOUR]), Normalize(0, 1))
-    unit = unit_text(unit)
     centre = left + width + between / 2
     colour_bar(figure, meshes[0], centre - 0.6 * width, below - 8.5, 1.2 * width, f"soil moisture ({unit})",
                 extension(both, soil_moisture))
@@ -315,7 +319,8 @@ def scatter_figure(*, observed: np.ndarray, forecast: np.ndarray, title: str) ->
     left, bottom, side = 14.0, 15.0, 56.0  # numbers and legend stand around the axes: within, they would hide values
     figure = new_figure(COLUMN, bottom + side + 6.5 + 4.0 * len(title_lines))
     axes = place_axes(figure, left, bottom, side, side)
-    density = draw_density(axes, observed, forecast, limits, 70, LogNorm(vmin=1))
+    hexagons = int(np.clip(np.sqrt(line.n) / 2, *HEXAGONS))
+    density = draw_density(axes, observed, forecast, limits, hexagons, LogNorm(vmin=1))
     axes.plot(limits, limits, color="black", linestyle="--", linewidth=0.8, label="1:1")
     if line.varies:
         formula = f"{_true_minus(f'{line.slope:z.2f}')} x {'+' if line.offset >= 0 else '−'} {abs(line.offset):.3f}"
@@ -330,7 +335,9 @@ def scatter_figure(*, observed: np.ndarray, forecast: np.ndarray, title: str) ->
     figure.legend(loc="lower center", ncols=2, handlelength=1.8, borderaxespad=0.2)
     bar = figure.colorbar(density, cax=place_axes(figure, left + side + 2.0, bottom, 2.5, side))
     bar.set_label("number of values per hexagon")
+    bar.ax.yaxis.set_major_locator(LogLocator(subs=(1,) if density.get_array().max() >= 100 else (1, 2, 5)))
     bar.ax.yaxis.set_major_formatter("{x:,.0f}")  # exponents would be too small to read
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
     write_title(figure, title_lines)
     return figure
 
@@ -346,7 +353,7 @@ def draw_density(axes: Axes, observed: np.ndarray, forecast: np.ndarray, limits:
         counts = counts + of_block.get_array()
     x, y = np.asarray(of_block.get_offsets()).T
     return axes.hexbin(x, y, C=counts, reduce_C_function=np.sum, mincnt=1, norm=norm, cmap="viridis_r",
-                       linewidths=0.1, rasterized=True, **hexagons)
+                       linewidths=0.3, rasterized=True, **hexagons)
 
 
 def complete_pairs(observed: np.ndarray, forecast: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -416,7 +423,7 @@ def series_figure(*, observed: np.ndarray, forecast: np.ndarray, reference: np.n
     time = np.asarray(time)[order].astype("datetime64[D]")
 
     title_lines = wrap_title(title, PAGE)
-    left, right, bottom, height, between = 15.0, 4.0, 9.0, 25.0, 6.5
+    left, right, bottom, height, between = 15.0, 4.0, 9.5, 25.0, 6.5
     top = 11.0 + 4.0 * len(title_lines)
     figure_height = bottom + len(cells) * (height + between) - between + top
     figure = new_figure(PAGE, figure_height)
@@ -438,7 +445,6 @@ def series_figure(*, observed: np.ndarray, forecast: np.ndarray, reference: np.n
                        f"observed mean {np.nanmean(of_cell):.3f} m³ m⁻³", loc="left")
         if panel < len(cells) - 1:
             axes.tick_params(labelbottom=False)
-            axes.xaxis.get_offset_text().set_visible(False)
     figure.text(3.0 / PAGE, 0.5 * (1 + (bottom - top) / figure_height), "soil moisture (m³ m⁻³)",
                 rotation="vertical", ha="center", va="center")
     handles, labels = figure.axes[0].get_legend_handles_labels()
@@ -461,7 +467,7 @@ def fields_figure(*, fields: dict[str, np.ndarray], labels: dict[str, tuple[str,
     width = (figure_width - left - right + between) / len(fields) - between
     height = width / panel_ratio(frame)
     title_lines = wrap_title(title, figure_width)
-    figure = new_figure(figure_width, below + height + 6.0 + 4.0 * len(title_lines))
+    figure = new_figure(figure_width, below + height + (6.0 if len(fields) > 1 else 2.5) + 4.0 * len(title_lines))
     places = [left + panel * (width + between) for panel in range(len(fields))]
     axes_of_panels = [map_axes(figure, frame, place, below, width, height, label_latitudes=True) for place in places]
     for panel, (axes, place, (name, values)) in enumerate(zip(axes_of_panels, places, fields.items())):
@@ -500,7 +506,6 @@ def quicklook_figure(*, summaries: dict[str, Summary], units: dict[str, str], ti
         axes.plot(time, summary.series, color=VALUES_COLOUR, linewidth=0.7, marker="." if len(time) < 4 else None)
         axes.set_title(panel_title(len(summaries) + column, f"mean over land ({unit})"), loc="left")
         axes.tick_params(labelbottom=False)
-        axes.xaxis.get_offset_text().set_visible(False)
         axes = time_axes(figure, x, bottom, width, share_height, time)
         axes.fill_between(time, 100 * summary.missing_on, color=MISSING_COLOUR, step="mid", linewidth=0.3)
         axes.set_ylim(0, 100)
@@ -539,9 +544,9 @@ def series_cells(observed: np.ndarray, forecast: np.ndarray, title: str) -> list
     return [(int(rows[cell]), int(columns[cell])) for cell in chosen]
 
 
-def _signed(value):
-    text = f"{value:+.3f}"
-    return "0.000" if float(text) == 0 else _true_minus(text)
+def _signed(value, digits=3):
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else _true_minus(text)
 
 
 def _true_minus(number):

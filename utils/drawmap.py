@@ -57,9 +57,13 @@ def main(settings: Any) -> None:
     maps = open_maps(path, settings.variable, settings.lead)
     day = find_day(maps, settings.day)
     fields = {name: maps.read(name, day) for name in maps.names}
+    doubt = maps.doubt(day)
+    if doubt:
+        print(f"UNIT? {path}: {doubt}", flush=True)
     output = output_path(settings.output, maps, maps.days[day])
 
-    title = maps.title + ("" if maps.lead_time is None else f", {lead_text((maps.lead_time,))} ahead") + f", {maps.days[day]}"
+    title = maps.title + (f", {maps.days[day]}" if maps.lead_time is None
+                          else f", {lead_text((maps.lead_time,))} ahead; valid {maps.days[day]}")
     about: dict = {"lat": maps.lat, "lon": maps.lon, "title": title, "data": Data(maps.product, maps.days[day], maps.days[day])}
     if "observed" in fields and np.isfinite(fields["observed"] + fields.get("forecast", np.nan)).any():
         draw_map(output, observed=fields["observed"], forecast=fields["forecast"], **about)

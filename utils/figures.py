@@ -20,7 +20,7 @@ from cartopy.feature import ShapelyFeature
 from cartopy.io.shapereader import Reader
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, num2date
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -50,9 +50,9 @@ SOIL_MOISTURE_COLOURS = ListedColormap(matplotlib.colormaps["YlGnBu"](np.linspac
 DIFFERENCE_COLOURS = "BrBG"
 SKILL_COLOURS = "RdBu"
 GAP_COLOUR = "0.85"
-DRY_DAY = 0.1  # mm d-1: less rain is none, and blank
-RAIN_COLOURS = ListedColormap(matplotlib.colormaps["Blues"](np.linspace(0.12, 1.0, 256)), "rain").with_extremes(
-    under="white", bad=GAP_COLOUR)  # dry land is white, so that the sea and gaps cannot be
+DRY_DAY = 0.1  # mm d-1: less rain is none
+DRY_COLOUR = "#EFE3C8"  # of land without rain: sand, as the sea and gaps are blank on all maps
+RAIN_COLOURS = ListedColormap(matplotlib.colormaps["Blues"](np.linspace(0.12, 1.0, 256)), "rain").with_extremes(under=DRY_COLOUR)
 VARIABLE_COLOURS: dict[str, Any] = {"precipitation": RAIN_COLOURS, "soil_moisture": SOIL_MOISTURE_COLOURS,
                                     "soil_temperature": "cividis"}
 SHOWN = (1, 99)  # percentiles of the values, between which colours tell them apart
@@ -116,12 +116,25 @@ def time_axes(figure: Figure, left: float, bottom: float, width: float, height: 
     margin = np.timedelta64(max(1, len(time) // 60), "D")
     axes.set_xlim(time[0] - margin, time[-1] + margin)
     axes.yaxis.set_major_locator(MaxNLocator(4))
-    locator = AutoDateLocator(minticks=3, maxticks=max(4, int(width // 9)))
+    locator = AutoDateLocator(minticks=min(3, len(time) + 1), maxticks=max(4, int(width // 9)))  # days, no hours
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.xaxis.set_major_formatter(DateLabels(locator, show_offset=False))
     axes.grid(color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
     return axes
+
+
+class DateLabels(ConciseDateFormatter):
+    """Labels of days, months or years; below the first one that is seen stands what it lacks: its month and year, or its year."""
+
+    def format_ticks(self, values: Any) -> list[str]:
+        """Label of each tick."""
+        labels = super().format_ticks(values)
+        low, high = self.axis.get_view_interval()  # type: ignore[union-attr]
+        first = next((number for number, value in enumerate(values) if low <= value <= high), None)
+        if first is not None and len(labels[first]) < 4:  # no year
+            labels[first] += f"\n{num2date(values[first]):{'%b %Y' if labels[first].isdigit() else '%Y'}}"
+        return labels
 
 
 def map_frame(lat: np.ndarray, lon: np.ndarray) -> Frame:
@@ -188,7 +201,7 @@ def map_axes(figure: Figure, frame: Frame, left: float, bottom: float, width: fl
 
 
 def draw_cells(axes: Axes, frame: Frame, values: np.ndarray, colours: Colormap | str, norm: Normalize) -> QuadMesh:
-    """Coloured cells [H, W] on the axes of a map; NaN stays blank, and is grey in RAIN_COLOURS."""
+    """Coloured cells [H, W] on the axes of a map; NaN stays blank."""
     values = np.ma.masked_invalid(np.asarray(values)[:, frame.columns])
     # The edges are projection coordinates already: cartopy's own method would wrap them once more.
     return Axes.pcolormesh(axes, frame.x_edges, frame.y_edges, values, cmap=colours, norm=norm,
@@ -214,12 +227,25 @@ def place_axes(figure: Figure, left: float, bottom: float, width: float, height:
 
 def colour_bar(figure: Figure, mesh: QuadMesh, left: float, bottom: float, width: float, label: str, extend: str) -> None:
     """Horizontal colour bar at a place in mm."""
-    ticks: Any = MaxNLocator(max(3, int(width // 11)), steps=[1, 2, 2.5, 4, 5, 10])
+    low, high = mesh.get_clim()
+    ticks = bar_ticks(low, high, width)
     if mesh.cmap is RAIN_COLOURS:
-        ticks = [DRY_DAY, *(tick for tick in ticks.tick_values(*mesh.get_clim()) if tick > DRY_DAY)]
+        ticks = [DRY_DAY, *(tick for tick in ticks if tick > DRY_DAY + 0.05 * (high - low))]
     bar = figure.colorbar(mesh, cax=place_axes(figure, left, bottom, width, 2.5), orientation="horizontal",
                           extend=extend, ticks=ticks, format="{x:g}" if mesh.cmap is RAIN_COLOURS else None)
     bar.set_label(label)
+
+
+def bar_ticks(low: float, high: float, width: float) -> list[float]:
+    """Round values of a colour bar so wide in mm: as many, up to six, as their labels have room for."""
+    found: list[float] = []
+    for count in range(2, 9):
+        ticks = [float(tick) for tick in MaxNLocator(count, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+                 if low - 1e-9 <= tick <= high + 1e-9]
+        letters = max((len(f"{tick:.6g}") for tick in ticks), default=0)
+        if len(found) < len(ticks) <= 6 and (len(ticks) <= 2 or len(ticks) * (1.4 * letters + 2.0) <= width):
+            found = ticks
+    return found
 
 
 def write_title(figure: Figure, lines: list[str]) -> None:

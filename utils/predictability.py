@@ -136,7 +136,7 @@ def difficulty(scores: Predictability) -> list[str]:
     worse = [each for each in lead_times if found["persistence", each]["variance_left"] > 1]
     season = found["climatology", first]["variance_left"]
     said.append((f"from {_days(worse[0])} on plain persistence is worse than the mean of each cell; " if worse else "")
-                + f"the usual value of the season, learned before the test, leaves {100 * season:.0f} %")
+                + f"climatology, the usual value of the season learned before the test, leaves {100 * season:.0f} %")
     return said
 
 

@@ -10,10 +10,13 @@ from data_processing.cube import QUANTITIES, UNITS, cube_days, cube_variables, f
 from data_processing.errors import UserError
 from data_processing.files import check_netcdf, require_file
 from data_processing.splits import parse_date
+from data_processing.units import suspicion_of_days
 from utils.captions import is_synthetic, lead_text, product_of_run
 
 FORECAST_DIMENSIONS = ("init_time", "lead_time", "lat", "lon")
 COMPARED = ("observed", "forecast", "spread")  # what is shown of a forecast where no variable is named
+FORECASTS = "Soil moisture forecasts, "  # with which the title of a forecast file begins
+DAYS_OF_UNIT = 12  # spread over a cube, that tell with the drawn one whether its unit can be right
 DAYS_LOOKED_AT = 10  # with values, from the end of the file, of which the one with most is shown
 
 
@@ -30,6 +33,7 @@ class DailyMaps(NamedTuple):
     title: str  # what the file says it is
     product: str  # of which data it is, for captions
     lead_time: int | None  # days; None: no forecast
+    doubt: Callable  # of the index of the day that is shown: what is suspicious about the unit, "" where nothing is
 
 
 def open_maps(path: Path, variable: str | None = None, lead_time: int | None = None) -> DailyMaps:
@@ -71,7 +75,8 @@ def open_maps(path: Path, variable: str | None = None, lead_time: int | None = N
     title = str(cube.attrs.get("title") or path.stem)
     return DailyMaps(path, (name,), cube_days(cube), cube["lat"].values, cube["lon"].values,
                      lambda name, day: cube[name][day].values, {name: (QUANTITIES[name].long_name, UNITS[name])},
-                     title.split(" (")[0] if is_synthetic(title) else title, title, None)
+                     title.split(" (")[0] if is_synthetic(title) else title, title, None,
+                     lambda day: suspicion_of_days(cube[name], {*np.linspace(0, len(cube["time"]) - 1, DAYS_OF_UNIT, dtype=int), day}))
 
 
 def _open_forecast(path, file, variable, lead_time):
@@ -88,10 +93,11 @@ def _open_forecast(path, file, variable, lead_time):
     lead = lead_times.index(lead_time)
     labels = {name: (str(file[name].attrs.get("long_name", name.replace("_", " "))), str(file[name].attrs.get("units", "")))
               for name in names}
-    title = str(file.attrs.get("title") or path.stem)
-    product = product_of_run(path.parent, file.attrs.get("source", title)) if (path.parent / "settings.json").exists() else title
+    title = str(file.attrs.get("title") or path.stem).removeprefix(FORECASTS)
+    product = str(file.attrs.get("data") or product_of_run(path.parent, str(file.attrs.get("source", title))))
     return DailyMaps(path, names, days[order], file["lat"].values, file["lon"].values,
-                     lambda name, day: file[name][order[day], lead].values, labels, title, product, lead_time)
+                     lambda name, day: file[name][order[day], lead].values, labels, title, product, lead_time,
+                     lambda day: "")
 
 
 def _check_name(path, name, held):

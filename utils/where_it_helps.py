@@ -332,7 +332,7 @@ def power_spectrum(maps: Iterable[np.ndarray], land: np.ndarray) -> tuple[np.nda
     wavelength : float64 [K]
         In cells, from long to short.
     power : float64 [K]
-        (m3 m-3)^2 per wavenumber, mean over days, about the ring of each wavenumber.
+        (m3 m-3)^2 per square of the wavenumber in cycles per cell, mean over days and the ring of each wavenumber.
     """
     height, width = land.shape
     taper = np.hanning(height + 2)[1:-1, None] * np.hanning(width + 2)[1:-1]
