@@ -137,8 +137,8 @@ def make_batch(record: Record, init_days: np.ndarray, device: torch.device, cell
     if tell is not None:
         days = days[:, list(shown)]
         coming = to_device(tell(days.ravel(), cells), device).unflatten(1, days.shape)
+    record.release()  # what a forecast was told of
     surroundings = look_around(record, init_days, device, cells) if around else None
-    record.release()  # all of it is copied: memory does not grow with what has been looked at
     return Batch(values, freshness, antecedent, to_device(season, device), to_device(static, device), record.land.shape,
                  shown=tuple(shown), around=surroundings, coming=coming)
 
@@ -165,7 +165,6 @@ def look_around(record: Record, init_days: np.ndarray, device: torch.device, cel
             values[:, :, VARIABLES.index(name)] = freshness[:, :, VARIABLES.index(name)] = 0.0
     if "precipitation" in record.hidden:
         motion[:] = 0.0
-    release(around.carried, around.freshness, record.motion().maps)
     return Around(values, freshness, motion, to_device(row, device), to_device(column, device),
                   None if weight is None else to_device(weight, device), around.spacing_km)
 
@@ -206,20 +205,21 @@ def windows(record: Record, name: str, init_days: np.ndarray, device: torch.devi
     """Windows of one of a record's arrays that end at the given days, on the device; see `data_processing.windows.gather`."""
     array = resident(record, name, device)
     index = cells if cells is None else cells.to(array.device)
-    return to_device(gather(window_view(array, record.input_days), init_days, index), device)
+    found = to_device(gather(window_view(array, record.input_days), init_days, index), device)
+    release(array_of(record, name))  # it is copied: memory does not grow with what has been looked at
+    return found
+
+
+def array_of(record: Record, name: str) -> np.ndarray:
+    """One of a record's arrays: carried, age, antecedent, motion, around.carried, around.freshness."""
+    if name == "motion":
+        return record.motion().maps
+    return getattr(record.around() if name.startswith("around.") else record, name.removeprefix("around."))
 
 
 def resident(record: Record, name: str, device: torch.device) -> torch.Tensor:
-    """One of a record's arrays as a tensor: on a GPU a copy, made once, where it fits; else the (mapped) array itself.
-
-    name : carried, age, antecedent, motion, around.carried, around.freshness.
-    """
-    if name == "motion":
-        array = record.motion().maps
-    elif name.startswith("around."):
-        array = getattr(record.around(), name.removeprefix("around."))
-    else:
-        array = getattr(record, name)
+    """One of a record's arrays (`array_of`) as a tensor: on a GPU a copy, made once, where it fits; else the (mapped) array itself."""
+    array = array_of(record, name)
     if device.type != "cuda":
         return torch.from_numpy(array)
     where = name, device

@@ -604,6 +604,7 @@ def draw_batch(network: torch.nn.Module, source: tuple[Record, np.ndarray], init
         target_days = np.zeros(len(record.time), bool)
         target_days[targets] = not idle
         observed = observed_targets(record, init_days, target_days, device, cells, list(shown))
+        record.release()
         observed = record.scaler.of_cells(cells).scale_soil_moisture(observed[..., None, :])[..., 0, :]
         batch = make_batch(record, init_days, device, cells, shown, tell, network.looks_around)
         return Prepared(batch, observed, weight[to_device(cells, device)], record.coming and record.coming.members)
