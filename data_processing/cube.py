@@ -112,6 +112,7 @@ FILL_VALUE = -9999.0  # missing in many products, declared or not
 HUGE = 1e20  # netCDF's default fill (9.97e36) and its kin
 LARGE_FILE = 20_000_000  # bytes
 GOOD = "good"
+DOUBTS = "unit_doubts"  # attribute of an opened cube: what `check_cube_values` has found odd
 BLOCK_VALUES = 2_000_000  # values read at a time: 8 MB of float32
 SMALLEST_STEP = 1e-6  # degrees; two centres nearer than that are one position
 MOST_CELLS = 2 ** 31  # of a map; one of 1 km around the globe has half as many
@@ -185,16 +186,19 @@ def open_cube(path: str | Path, variables: Sequence[str] = VARIABLES, check_valu
     if check_values and path.stat().st_size > LARGE_FILE:  # read through once, not at each start
         units = sorted((variable, cube[variable].encoding[FILE_UNITS]) for variable in fields)
         key = f"{path.stem}-checked-{short_key(2, checksum(path), units, QUANTITIES)}"
-        _say_doubts(str(path), kept_text(key, lambda: check_cube_values(cube)))
-    elif check_values:
-        _say_doubts(str(path), check_cube_values(cube))
+        doubts = kept_text(key, lambda: check_cube_values(cube))
+    else:
+        doubts = check_cube_values(cube) if check_values else GOOD
+    if doubts != GOOD:
+        cube.attrs[DOUBTS] = doubts
+        _say_doubts(str(path), doubts)
     return cube
 
 
 @functools.cache
 def _say_doubts(path, doubts):
     """Say once what `check_cube_values` has found odd: a cube is opened several times in one run."""
-    for doubt in doubts.splitlines() if doubts != GOOD else ():
+    for doubt in doubts.splitlines():
         print(f"UNIT? {path}: {doubt}", flush=True)
 
 

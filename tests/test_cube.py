@@ -9,7 +9,18 @@ import xarray as xr
 from conftest import day_axis, known_values
 
 import data_processing.cube as cube_module
-from data_processing.cube import QUANTITIES, VARIABLES, cube_days, cube_name, cube_values, describe, land_mask, open_cube, write_cube
+from data_processing.cube import (
+    DOUBTS,
+    QUANTITIES,
+    VARIABLES,
+    cube_days,
+    cube_name,
+    cube_values,
+    describe,
+    land_mask,
+    open_cube,
+    write_cube,
+)
 from data_processing.errors import UserError
 from data_processing.files import checksum
 
@@ -322,7 +333,8 @@ def test_unknown_or_absent_unit_is_refused(rewritten):
 def test_rain_in_metres_that_is_called_millimetres_is_told_whenever_a_cube_is_opened(rewritten, capsys):
     """It is possible as millimetres, in a desert: told once, not refused."""
     path = rewritten(lambda dataset: with_units(dataset, "precipitation", "mm d-1", 0.001))
-    open_cube(path), open_cube(path)
+    assert "this looks like m (of the day)" in open_cube(path).isel(time=slice(3)).attrs[DOUBTS]
+    open_cube(path)
     said, = [line for line in capsys.readouterr().out.splitlines() if line.startswith("UNIT?")]
     assert str(path) in said and "this looks like m (of the day)" in said and "multiply by 1000" in said
 

@@ -1,5 +1,6 @@
 """The figures: every value in its place, honest ranges, no network; as files for a paper; maps from the command line."""
 
+import json
 import os
 import re
 import runpy
@@ -519,6 +520,13 @@ def test_twin_is_drawn_by_its_name(small_cube, drawn, monkeypatch):
 
 def test_captions_of_a_run_state_the_days_that_are_tested_at_all_lead_times(forecast_file):
     assert data_of_run(forecast_file[0].parent) == Data("small", np.datetime64("2020-01-04"), np.datetime64("2020-01-07"))
+
+
+def test_captions_of_a_run_say_that_its_units_are_in_doubt(forecast_file):
+    folder = forecast_file[0].parent
+    doubts = "precipitation: this looks like m (of the day)"
+    (folder / "settings.json").write_text(json.dumps({"cube": {"title": "small", "unit_doubts": doubts}}))
+    assert data_of_run(folder).product == "small (UNIT? see settings.json)"
 
 
 def test_a_forecast_is_compared_with_what_was_observed_or_shown_with_its_spread(forecast_file, drawn):

@@ -196,3 +196,12 @@ def test_resumed_run_keeps_its_precision(weather_cube, tmp_path, monkeypatch):
     with_and_without(monkeypatch, ())
     with pytest.raises(UserError, match="precision is 'bfloat16' there, 'float32' was asked"):
         start_run("SMAPtest", "convlstm", settings, cube_file, cube, splits)
+
+
+def test_a_run_keeps_what_is_odd_about_the_units_of_its_cube(weather_cube, tmp_path):
+    cube_file = find_cube(str(weather_cube(days=400)), "smap_l4")
+    settings = completed(precision="float32", experiment=Script, results=str(tmp_path / "results"))
+    cube, splits = split_cube(cube_file.path, settings)
+    cube.attrs["unit_doubts"] = "precipitation: this looks like m (of the day)"
+    run = start_run("SMAPtest", "convlstm", settings, cube_file, cube, splits)
+    assert json.loads(run.path("settings.json").read_text())["cube"]["unit_doubts"] == cube.attrs["unit_doubts"]

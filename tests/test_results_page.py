@@ -186,7 +186,8 @@ def test_page_lists_finished_runs_only_and_says_what_is_synthetic(tmp_path):
 
 
 @pytest.mark.parametrize(("cube", "name"), [({"title": "SMAP L4"}, "SMAP L4"), ({}, "not synthetic"),
-                                            ({"title": None, "path": "/data/my_cube.nc"}, "my_cube")])
+                                            ({"title": None, "path": "/data/my_cube.nc"}, "my_cube"),
+                                            ({"title": "SMAP L4", "unit_doubts": "rain in m"}, "SMAP L4 UNIT?")])
 def test_data_are_called_by_the_title_of_the_cube_or_its_file(cube, name):
     assert results_page.data_name(cube) == name
 
@@ -444,7 +445,7 @@ def test_browser_reads_the_values_of_a_script_whatever_its_name(page, tmp_path, 
     call("SMAPtest/lstm.py", cube=str(cube), results=str(results), lead_times=(1, 3), test_days=40, name=WILD_NAME, **QUICK)
     page.open(results / "index.html")
     assert page.texts(".runs td.name") == [WILD_NAME] * 2
-    page.run("document.querySelectorAll('.runs td.name a')[1].click()")
+    page.run("document.querySelectorAll('.runs td.lead')[1].click()")  # anywhere in the line
     page.wait("document.querySelector('#viewer')")
     assert WILD_NAME in page.text("h2") and page.run("return document.images.length") == page.run(
         "return document.querySelectorAll('.gallery img').length") > 5
@@ -533,7 +534,7 @@ def test_browser_compares_two_runs_on_the_same_day(page, tmp_path):
     assert rmse == pytest.approx([np.sqrt(np.nanmean(each ** 2)) for each in errors], abs=2e-4)
     better = f"{100 * np.mean(skill[np.isfinite(skill)] > 0):.0f} %"
     assert page.texts("#all-days dd")[2] == better and page.texts("#all-days .soft") == [" 30 days"]
-    assert page.texts(".map figcaption span")[4] == f"better in {better} of cells"
+    assert page.texts(".map figcaption span")[4] == f"one better in {better} of cells"
     assert page.run("return location.hash").endswith("with=3%2CSMAPtest%2Flstm%2Ftwo%2Flead3")
     page.key("#slider", "HOME")
     page.wait("document.querySelector('#day').textContent === '2020-01-01'")

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import netCDF4
 import numpy as np
 
+from data_processing.cube import DOUBTS
+
 # What figures call the networks, products, forecasters and variables, whose names in files and folders are the keys
 NETWORKS = {"conv3d_lstm": "Conv3D-LSTM", "convlstm": "ConvLSTM", "lstm": "LSTM", "cnn": "CNN"}
 PRODUCTS = {"smap_l4": "SMAP L4", "smap_l3": "SMAP L3", "era5_land": "ERA5-Land"}
@@ -103,10 +105,10 @@ def percent_text(share: float) -> str:
 
 
 def product_of_run(folder: str | Path, otherwise: str) -> str:
-    """The title of the cube that a run folder's settings.json names; `otherwise` where there is none."""
+    """The title of the cube of a run folder's settings.json, and whether its units are in doubt; `otherwise` where there is none."""
     settings = Path(folder) / "settings.json"
-    title = json.loads(settings.read_text())["cube"].get("title") if settings.exists() else None
-    return title or otherwise
+    cube = json.loads(settings.read_text())["cube"] if settings.exists() else {}
+    return (cube.get("title") or otherwise) + (" (UNIT? see settings.json)" if DOUBTS in cube else "")
 
 
 def data_of_run(folder: str | Path) -> Data:

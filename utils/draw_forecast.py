@@ -61,8 +61,8 @@ def draw_forecast(path: Path, *, last: np.ndarray, forecast: np.ndarray, spread:
     """
     shows = (f"(a) Last observed soil moisture, {last_days}. (b) Forecast of {valid_day}. (c) Change, forecast − last observed. "
              "(d) Spread of the forecast, one standard deviation, where it is known: it follows from the errors of each cell on "
-             "validation days of that season, in which single storms leave their outlines. All in m3 m-3; the colours "
-             f"tell {SHOWN[1] - SHOWN[0]} % of the values apart, arrows: there are values beyond.")
+             "validation days of that season, in which single storms leave their outlines. All in m³ m⁻³; colours "
+             f"from the {SHOWN[0]}st to the {SHOWN[1]}th percentile, arrows where values lie beyond.")
     figure = forecast_figure(last=last, forecast=forecast, spread=spread, lat=lat, lon=lon, title=title, last_days=last_days,
                              valid_day=valid_day)
     day = np.datetime64(valid_day)

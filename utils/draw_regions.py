@@ -75,8 +75,7 @@ def draw_regions(path: Path, rows: list[dict], title: str, data: Data | None = N
     write_title(figure, lines)
     save_figure(path, figure, caption_of(
         f"Skill, 1 − MSE / MSE of damped persistence, {lead_text((lead_time,))} ahead, on parts of the record (seasons, frost, wetness, "
-        "regions): above 0 better than damped persistence. Persistence and climatology are left out (see regions.csv): both are usually "
-        "worse than damped persistence, climatology by so much that the others could not be told apart.", title, data,
+        "regions): above 0 better than damped persistence. Persistence and climatology stand in regions.csv.", title, data,
         max(row["n"] for row in rows), "values in all"))
 
 
@@ -111,8 +110,9 @@ def draw_events(path: Path, rows: list[dict], title: str, data: Data | None = No
     dry, wet = (max(row["observed"] for row in shown if row["event"] == event) for event in kinds)
     ceiling = ", the ceiling too," if any(row["forecaster"] == "ceiling" for row in shown) else ""
     save_figure(path, figure, caption_of(
-        f"How well days below the 10th and above the 90th percentile of their cell are forecast {lead_text((lead_time,))} ahead: share of "
-        "them that is forecast against share of the forecasts that is wrong; the further to the upper left the better. "
+        "How well days below the 10th and above the 90th percentile of what was observed in their cell before the test are forecast "
+        f"{lead_text((lead_time,))} ahead: share of them that is forecast against share of the forecasts that is wrong; the further to the "
+        "upper left the better. "
         "An event is forecast where the mean forecast lies beyond the percentile, which a mean, damped the more the further ahead, seldom "
         f"does: the fair measure of {model} is its probability, which follows from its spread (Brier score of events.csv). A forecaster "
         "without a marker never, or too seldom, forecasts an event. The Brier scores do not compare between forecasters: all "

@@ -138,8 +138,8 @@ def draw_scatter(path: Path, *, observed: np.ndarray, forecast: np.ndarray, titl
     figure = scatter_figure(observed=observed, forecast=forecast, title=title)
     save_figure(path, figure, caption_of(
         "Forecast against observed surface soil moisture of all land cells and test days. Colour: number of values in a hexagon, "
-        "logarithmic. Dashed: 1:1; solid: least-squares fit of the forecast on the observation. Forecasts are not cut: where the cloud "
-        "has a flat lower edge, this is the dry end of the driest cells, at which they stay where rain comes unforeseen.", title, data,
+        "logarithmic. Dashed: 1:1; solid: least-squares fit of the forecast on the observation. Forecasts are not cut: "
+        "a mean of what may come varies less than what comes, so that the cloud may have flat edges.", title, data,
         int(figure.axes[0].collections[0].get_array().sum())))
 
 

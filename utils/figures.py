@@ -242,7 +242,8 @@ def bar_ticks(low: float, high: float, width: float) -> list[float]:
     for count in range(2, 9):
         ticks = [float(tick) for tick in MaxNLocator(count, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
                  if low - 1e-9 <= tick <= high + 1e-9]
-        letters = max((len(f"{tick:.6g}") for tick in ticks), default=0)
+        digits = max((len(f"{tick:.6g}".partition(".")[2]) for tick in ticks), default=0)
+        letters = max((len(f"{tick:.{digits}f}") for tick in ticks), default=0)
         if len(found) < len(ticks) <= 6 and (len(ticks) <= 2 or len(ticks) * (1.4 * letters + 2.0) <= width):
             found = ticks
     return found

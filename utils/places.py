@@ -85,6 +85,8 @@ def _point(text, lat, lon, land):
         north, east = map(float, place.split(","))
     except ValueError:
         raise UserError(f"point is {text!r}; it must be name:lat,lon in degrees, such as Beijing:39.9,116.4.") from None
+    if abs(north) > 90:
+        raise UserError(f"point is {text!r}: {north:g} is no latitude. Give name:lat,lon in degrees, such as Beijing:39.9,116.4.")
     row, column = cell_at(lat, lon, north, east)
     if row is None or column is None:
         rows, columns = cell_edges(lat), cell_edges(unwrap_longitudes(lon)[1])

@@ -124,7 +124,7 @@ def difficulty(scores: Predictability) -> list[str]:
     days = int((scores.last_test - scores.first_test).astype(int)) + 1
     first = lead_times[0]
     row = found["persistence", first]
-    hard = "hard to beat" if row["variance_left"] < 0.15 else "a fair start" if row["variance_left"] < 0.6 else "a poor forecast"
+    hard = "a strong start" if row["variance_left"] < 0.15 else "a fair start" if row["variance_left"] < 0.6 else "a poor forecast"
     said = [f"only {days} test days: what follows is a first sign, no more"] * (days < FEW_TEST_DAYS)
     said += [f"persistence is {hard} at {_days(first)}: RMSE {row['rmse']:.4f} m3 m-3; it leaves {100 * row['variance_left']:.0f} % of the "
              f"cells' variance in time (R2 over all places and days {row['r2']:z.2f})"]

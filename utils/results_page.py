@@ -27,6 +27,7 @@ from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from data_processing.cube import DOUBTS
 from data_processing.errors import UserError
 from data_processing.files import PROJECT, replacing
 from utils.command_line import RESUME_FILES, run_script, setting_groups
@@ -178,8 +179,9 @@ def rows_of_run(results: Path, folder: Path) -> list[dict]:
 
 
 def data_name(cube: dict) -> str:
-    """What to call the data of a run that are not synthetic: the title of the cube, or else the name of its file."""
-    return cube.get("title") or printable(Path(cube.get("path") or "not synthetic").stem)
+    """What to call the data of a run that are not synthetic: the title of the cube, or else the name of its file; UNIT? in doubt."""
+    name = cube.get("title") or printable(Path(cube.get("path") or "not synthetic").stem)
+    return f"{name} UNIT?" if DOUBTS in cube else name
 
 
 def forecast_rows(results: Path) -> list[dict]:

@@ -19,7 +19,7 @@ import torch
 
 from data_processing.arrays import kept_text, short_key
 from data_processing.coming_weather import NOT_TOLD, OBSERVED, TWIN, kind_of, weather_file_path
-from data_processing.cube import cube_name, describe
+from data_processing.cube import DOUBTS, cube_name, describe
 from data_processing.errors import UserError
 from data_processing.files import PROJECT, checksum, lock_folder, remove_half_written, replacing, unlock_folder
 from data_processing.splits import asked_lead_times, audit_rows, format_audit, write_audit
@@ -186,7 +186,8 @@ def start_run(experiment: str, model: str, settings: Any, cube_file: CubeFile, c
                         "remove the folder.")
     wanted: dict = {"script": f"{experiment}/{model}.py", "settings": plain(settings),
               "cube": {"path": str(cube_file.path), "sha256": checksum(cube_file.path),
-                       "title": cube.attrs.get("title"), "source": cube.attrs.get("source")}}
+                       "title": cube.attrs.get("title"), "source": cube.attrs.get("source")}
+              | ({DOUBTS: cube.attrs[DOUBTS]} if DOUBTS in cube.attrs else {})}
     further = [find_cube(each, "era5_land").path for each in getattr(settings, "further_cubes", ()) if experiment == "ERA5test"]
     if further:
         wanted["further_cubes"] = [{"path": str(each), "sha256": checksum(each)} for each in further]

@@ -67,6 +67,9 @@ def read_regions(regions: Sequence[str], lat: np.ndarray, lon: np.ndarray) -> di
             south, north, west, east = map(float, box.split(","))
         except ValueError:
             raise UserError(f"region is {region!r}; it must be name:south,north,west,east in degrees, or a NetCDF file.") from None
+        if south > north:
+            raise UserError(f"region is {region!r}: its south, {south:g}, lies north of its north, {north:g}. Give "
+                            "name:south,north,west,east in degrees.")
         columns = (lon - west) % 360 <= (east - west) % 360
         found[name] = ((lat >= south) & (lat <= north))[:, None] & columns
         if not found[name].any():

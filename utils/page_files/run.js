@@ -272,7 +272,7 @@ function differencePanel(run) {
   const size = run.data.largest_difference;
   const scale = {palette: 'difference', low: -size, high: size, unit: `${UNIT}; brown: forecast too dry, green: too wet`};
   return panel(['Forecast − observed', 'Difference'], run, scale, (values, day) => differences(run, day, values),
-    (day, values) => `RMSE of the day ${fixed(rootMeanSquare(run, values), 4)}`);
+    (day, values) => `RMSE of the day ${fixed(rootMeanSquare(run, values), 3)}`);
 }
 
 function skillPanel(run) {
@@ -290,7 +290,7 @@ function otherPanel(run, other, scale) {
 
 function errorPanel(run, other) {
   const size = Math.max(run.data.largest_difference, other.data.largest_difference) / 2;
-  const scale = {palette: 'skill', low: -size, high: size, unit: `${UNIT}; blue: ${view.names[0]} is closer`};
+  const scale = {palette: 'skill', low: -size, high: size, unit: `difference of their errors, ${UNIT}; blue: ${view.names[0]} is closer`};
   const same = sameCells(run, other);
   return panel(['Errors on this day', 'This day'], run, scale,
     (values, day) => errorDifferences(run, day, other, other.dayOf.get(run.days[day]), same, values),
@@ -332,7 +332,7 @@ function allDaysPanel(run, all) {
   const scale = {palette: 'skill', low: -size, high: size,
     unit: `1 − MSE / MSE of ${view.names[1]}; blue: ${view.names[0]} is better`};
   return panel(['Skill over all days', 'All days'], run, scale, values => values.set(all.skill),
-    () => Number.isFinite(all.better) ? `better in ${percent(all.better)} of cells` : 'no cell to compare');
+    () => Number.isFinite(all.better) ? `${view.names[0]} better in ${percent(all.better)} of cells` : 'no cell to compare');
 }
 
 function allDaysText() {
@@ -396,7 +396,7 @@ function median(values) {
 function closerText(values) {
   let closer = 0, n = 0;
   for (const value of values) if (value !== MISSING && value !== 0) { closer += value > 0; n++; }
-  return n ? `closer in ${percent(closer / n)} of cells` : 'no cell to compare';
+  return n ? `${view.names[0]} closer in ${percent(closer / n)} of cells` : 'no cell to compare';
 }
 
 // what is chosen

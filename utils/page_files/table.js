@@ -138,7 +138,7 @@ function fillTable() {
 
 function tableRow(row, ends) {
   const address = '#' + new URLSearchParams({run: row.id, lead: row.lead});
-  return make('tr', {}, make('td', {class: 'experiment'}, row.experiment),
+  const line = make('tr', {}, make('td', {class: 'experiment'}, row.experiment),
     make('td', {class: 'model'}, nameOf(row.model)),
     make('td', {class: 'name'}, make('a', {href: address}, row.name),
       row.member ? make('span', {class: 'soft'}, ` ${row.member}`) : ''),
@@ -150,6 +150,8 @@ function tableRow(row, ends) {
     make('td', {class: 'number n wide-only', 'data-label': 'Values'}, counted(row.n)),
     make('td', {class: 'data'}, dataChip(row)),
     make('td', {class: 'date wide-only', 'data-label': 'Made'}, ...timeText(row.date)));
+  line.addEventListener('click', () => { if (!String(getSelection())) location.hash = address; }); // not where text is being marked
+  return line;
 }
 
 function timeText(iso) { // day and, below it, time of the reader's clock and its zone
