@@ -268,12 +268,11 @@ def write_run_data(results: Path, folder: Path) -> None:
 
 
 def with_water_balance(rows: list[dict]) -> list[dict]:
-    """Rows of one lead time of metrics.csv with the skill over the water balance, which files of older runs lack."""
+    """Rows of one lead time of metrics.csv with the skill over the water balance, which that file has not."""
     reference = next((row["mse_pooled"] for row in rows if row["forecaster"] == "water_balance"), None)
     if not reference:
         return rows
-    return [{"skill_water_balance": None if row["mse_pooled"] is None else 1 - row["mse_pooled"] / reference} | row
-            for row in rows]
+    return [row | {"skill_water_balance": None if row["mse_pooled"] is None else 1 - row["mse_pooled"] / reference} for row in rows]
 
 
 def figures_of(results: Path, folder: Path) -> list[dict]:
