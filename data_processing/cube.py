@@ -453,28 +453,20 @@ def check_cube_values(cube: xarray.Dataset) -> str:
     str
         What is odd about their units (`data_processing.units.suspicion`), a line each; GOOD where nothing is.
     """
-    from data_processing.units import suspicion
+    from data_processing.units import as_stated, suspicion
 
     doubts = []
     for variable in map(str, cube.data_vars):
         field = cube[variable]
         unit = field.encoding[FILE_UNITS]
         values = _check_variable(field, variable, unit, cube.encoding["source"])
-        doubts.append(suspicion(variable, _as_stated(variable, unit, values)))
+        doubts.append(suspicion(variable, as_stated(variable, unit, values)))
     return "\n".join(filter(None, doubts)) or GOOD
-
-
-def _as_stated(variable, file_unit, values):
-    """Range of lowest, mean and highest value in the file's unit."""
-    from data_processing.units import Range
-
-    factor, offset = QUANTITIES[variable].conversions[_plain_unit(file_unit)]
-    return Range(variable, file_unit, *(float((value - offset) / factor) for value in values))
 
 
 def _check_variable(field, variable, file_unit, path):
     """Lowest, mean and highest value of a variable; a UserError where they cannot be."""
-    from data_processing.units import likely_unit
+    from data_processing.units import as_stated, likely_unit
 
     quantity = QUANTITIES[variable]
     lowest, highest, count, total = np.inf, -np.inf, 0, 0.0
@@ -489,7 +481,7 @@ def _check_variable(field, variable, file_unit, path):
     said = (f"{path}: {variable} reaches from {lowest:.4g} to {highest:.4g} {quantity.unit} when its unit is "
             f"{file_unit!r}")
     if lowest < quantity.lowest or highest > quantity.highest:
-        guess = likely_unit(variable, _as_stated(variable, file_unit, (lowest, total / count, highest)))
+        guess = likely_unit(variable, as_stated(variable, file_unit, (lowest, total / count, highest)))
         looks = f"This looks like {guess.unit}{f': {guess.advice}' if guess.advice else ' already'}. Otherwise the" if guess else "The"
         raise UserError(f"{said}; possible are {quantity.lowest:g} to {quantity.highest:g}. {looks} unit or an undeclared fill value "
                         "must be wrong: put the file's attributes right.")

@@ -9,7 +9,6 @@ import numpy as np
 from data_processing.cube import (
     FILE_UNITS,
     QUANTITIES,
-    _as_stated,
     _find_variables,
     _open_file,
     _plain_unit,
@@ -131,6 +130,12 @@ def suspicion(variable: str, values: Range) -> str:
     return f"{said}, with {unit}: this looks like {guess.unit}. To have {wanted}, {guess.advice}; or put the attribute right."
 
 
+def as_stated(variable: str, file_unit: str, values: Iterable[float]) -> Range:
+    """Range of lowest, mean and highest value, given in the cube's unit, in the file's."""
+    factor, offset = QUANTITIES[variable].conversions[_plain_unit(file_unit)]
+    return Range(variable, file_unit, *(float((value - offset) / factor) for value in values))
+
+
 def suspicion_of_days(field: "xarray.DataArray", days: Iterable[int]) -> str:
     """As `suspicion`, told by some days of a variable alone, which takes no time even where a file is large.
 
@@ -149,7 +154,7 @@ def suspicion_of_days(field: "xarray.DataArray", days: Iterable[int]) -> str:
     if not values.size:
         return ""
     variable = str(field.name)
-    return suspicion(variable, _as_stated(variable, field.encoding[FILE_UNITS], (values.min(), values.mean(), values.max())))
+    return suspicion(variable, as_stated(variable, field.encoding[FILE_UNITS], (values.min(), values.mean(), values.max())))
 
 
 def likely_unit(variable: str, values: Range) -> Guess | None:

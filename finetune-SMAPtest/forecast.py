@@ -122,6 +122,7 @@ def write_results(folder, found, record, init_time, places, label, members, prod
     """Write forecast.nc, points.csv and the maps of the last init day."""
     from data_processing.files import write_csv
     from data_processing.terminal import print_result
+    from utils.captions import FORECASTS
     from utils.draw_forecast import draw_forecast
     from utils.evaluation import write_forecast
     from utils.forecasting import last_observed, observed_by_init
@@ -130,7 +131,7 @@ def write_results(folder, found, record, init_time, places, label, members, prod
     from utils.spread import LEVELS
 
     init_days = (init_time - record.time[0]).astype(int)
-    attributes = {"title": f"Soil moisture forecasts, {label}", "source": record.name, "data": product,
+    attributes = {"title": FORECASTS + label, "source": record.name, "data": product,
                   "run": ", ".join("/".join(member.folder.parts[-5:]) for member in members)}
     place = {"lat": record.lat, "lon": record.lon}
     write_forecast(folder / "forecast.nc", forecast=found.forecast, observed=observed_by_init(record, init_days),

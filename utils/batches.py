@@ -137,7 +137,7 @@ def make_batch(record: Record, init_days: np.ndarray, device: torch.device, cell
     if tell is not None:
         days = days[:, list(shown)]
         coming = to_device(tell(days.ravel(), cells), device).unflatten(1, days.shape)
-    record.release()  # what a forecast was told of
+        record.release()
     surroundings = look_around(record, init_days, device, cells) if around else None
     return Batch(values, freshness, antecedent, to_device(season, device), to_device(static, device), record.land.shape,
                  shown=tuple(shown), around=surroundings, coming=coming)

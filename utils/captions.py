@@ -10,6 +10,7 @@ import numpy as np
 
 from data_processing.cube import DOUBTS
 
+FORECASTS = "Soil moisture forecasts, "  # with which the title of a forecast file begins
 # What figures call the networks, products, forecasters and variables, whose names in files and folders are the keys
 NETWORKS = {"conv3d_lstm": "Conv3D-LSTM", "convlstm": "ConvLSTM", "lstm": "LSTM", "cnn": "CNN"}
 PRODUCTS = {"smap_l4": "SMAP L4", "smap_l3": "SMAP L3", "era5_land": "ERA5-Land"}

@@ -112,12 +112,12 @@ def run_script(main: Callable, settings_class: type, resume: str = RESUME_RUN) -
 
 def as_typed(message: str, words: list[str]) -> str:
     """A message in which the settings among the words of the command line are named as they were typed: --test-days, not test_days."""
-    for word in words:
-        if word.startswith("--"):
-            option = word.partition("=")[0].replace("_", "-")
-            name = option[2:].replace("-", "_")
-            named = rf"(?<![\w/.-]){name}(?![\w/])" if "_" in name else rf"^{name}(?= (?:is|names)\b)"  # "cube" is a word as well
-            message = re.sub(named, option, message)
+    from utils.wrong_value import given_values
+
+    for option, _ in given_values(words):
+        name = option[2:].replace("-", "_")
+        named = rf"(?<![\w/.-]){name}(?![\w/])" if "_" in name else rf"^{name}(?= (?:is|names)\b)"  # "cube" is a word as well
+        message = re.sub(named, option, message)
     return message
 
 

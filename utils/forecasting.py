@@ -27,7 +27,7 @@ from utils.evaluation import REFERENCES, score_forecasters
 from utils.models.forms import FORMS
 from utils.reporting import BLIND, forecaster_name, observed_on_land
 from utils.runs import lead_text, read_json
-from utils.spread import Validation, check_validations, predict_spread, read_validation
+from utils.spread import Validation, open_validations, predict_spread, read_validation
 from utils.training import forecast_from, told_forecast
 from utils.transfer import grid_text, load_model, load_weights, same_grid
 
@@ -107,8 +107,8 @@ def open_members(runs: Sequence[str]) -> list[Member]:
         if differences:
             raise UserError(f"{member.folder} cannot forecast together with {first.folder}: {'; '.join(differences)}. Name "
                             "runs of one cube with the same lead times.")
-    check_validations([path for path in map(_validation_path, members) if path.exists()])
-    return members
+    with open_validations([path for path in map(_validation_path, members) if path.exists()]):  # refused before a forecast is begun
+        return members
 
 
 def _run_folders(runs):

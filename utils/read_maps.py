@@ -11,11 +11,10 @@ from data_processing.errors import UserError
 from data_processing.files import check_netcdf, require_file
 from data_processing.splits import parse_date
 from data_processing.units import suspicion_of_days
-from utils.captions import is_synthetic, lead_text, product_of_run
+from utils.captions import FORECASTS, is_synthetic, lead_text, product_of_run
 
 FORECAST_DIMENSIONS = ("init_time", "lead_time", "lat", "lon")
 COMPARED = ("observed", "forecast", "spread")  # what is shown of a forecast where no variable is named
-FORECASTS = "Soil moisture forecasts, "  # with which the title of a forecast file begins
 DAYS_OF_UNIT = 12  # spread over a cube, that tell with the drawn one whether its unit can be right
 DAYS_LOOKED_AT = 10  # with values, from the end of the file, of which the one with most is shown
 

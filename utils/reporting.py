@@ -15,7 +15,7 @@ from data_processing.motion import spacing_km
 from data_processing.terminal import print_result
 from data_processing.twin import ceiling
 from utils.baselines import baseline_forecasts, cell_mean
-from utils.captions import data_of_run, lead_text
+from utils.captions import FORECASTS, data_of_run, lead_text
 from utils.ensembles import members_variance, write_ensemble_scores
 from utils.evaluation import (
     by_init_time,
@@ -141,7 +141,7 @@ def evaluate_run(run: Run, record: Record, splits: Splits, forecasts: dict[str, 
     maps = cell_metrics(observed=observed, forecast=forecasts[model], reference=forecasts["damped_persistence"],
                         climatology=forecasts["climatology"], land=record.land)
 
-    attributes = {"title": f"Soil moisture forecasts, {network}, {label}", "source": record.name, "run": run.name}
+    attributes = {"title": f"{FORECASTS}{network}, {label}", "source": record.name, "run": run.name}
     place = {"lat": record.lat, "lon": record.lon}
     init_time, forecast_by_init = by_init_time(forecasts[model], record.time[splits.test], splits.lead_times)
     _, observed_by_init = by_init_time(observed, record.time[splits.test], splits.lead_times)

@@ -8,7 +8,7 @@ Shapes: M members, V validation days, N days, L lead times, H latitudes, W longi
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,11 +74,9 @@ def read_validation(paths: Sequence[Path]) -> Validation:
     Raises
     ------
     UserError
-        From `check_validations`.
+        From `open_validations`.
     """
-    check_validations(paths)
-    with contextlib.ExitStack() as stack:
-        runs = [stack.enter_context(xr.open_dataset(path)) for path in paths]
+    with open_validations(paths) as runs:
         valid_time = _days_of(runs[0])
         within = [run["member_variance"] for run in runs if "member_variance" in run]
         errors = scratch_array(runs[0]["forecast"].shape)
@@ -93,18 +91,19 @@ def read_validation(paths: Sequence[Path]) -> Validation:
     return Validation(errors, valid_time, variance)
 
 
-def check_validations(paths: Sequence[Path]) -> None:
-    """Raise a UserError where runs were validated on different days, or by an older version."""
-    first = None
-    for path in paths:
-        with xr.open_dataset(path) as run:
-            first = _days_of(run) if first is None else first
-            if not np.array_equal(_days_of(run), first):
+@contextlib.contextmanager
+def open_validations(paths: Sequence[Path]) -> Iterator[list[xr.Dataset]]:
+    """The `validation.nc` of some runs, open; a UserError where they were validated on different days, or by an older version."""
+    with contextlib.ExitStack() as stack:
+        runs = [stack.enter_context(xr.open_dataset(path)) for path in paths]
+        for path, run in zip(paths, runs):
+            if not np.array_equal(_days_of(run), _days_of(runs[0])):
                 raise UserError(f"{path.parent} and {paths[0].parent} were validated on different days, so that the spread of their "
                                 "mean is not known. Name runs of one cube and one split.")
             if "member_variance" in run and "valid_time" not in run["member_variance"].dims:
                 raise UserError(f"{path} was made by an older version: it does not say on which days the members of the weather "
                                 "forecast disagreed. Train again.")
+        yield runs
 
 
 def _days_of(run):
